@@ -1,0 +1,1 @@
+"""Two-stage detection of intracranial aneurysms in head CTA, MRA and MRI series."""

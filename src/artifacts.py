@@ -1,0 +1,296 @@
+"""Where every artifact lies and how it is written: the only module that spells paths and formats.
+
+Writes are atomic: a temporary name beside the target, then `os.replace`, so that a killed run
+leaves either the old file or the new one. A manifest that says "complete" is written last.
+"""
+
+import contextlib
+import csv
+import json
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from src.errors import InputError, MissingArtifact
+
+TEMPORARY_SUFFIX = ".partial"
+
+FINAL_FOLD = "final"
+"""Name of the model that is trained on every series, beside the numbered folds."""
+
+
+@dataclass(frozen=True)
+class DataPaths:
+    """Paths under `data/`: the raw series, the caches and the fold tables."""
+
+    root: Path
+
+    @property
+    def series(self) -> Path:
+        """Folder of raw DICOM: one folder per SeriesInstanceUID."""
+        return self.root / "series"
+
+    @property
+    def train_csv(self) -> Path:
+        """The challenge's table of series and labels."""
+        return self.root / "train.csv"
+
+    @property
+    def localizers_csv(self) -> Path:
+        """The challenge's table of aneurysm centres."""
+        return self.root / "train_localizers.csv"
+
+    @property
+    def sequences(self) -> Path:
+        """Folder of cached series, `<uid>.npy` and `<uid>.json`."""
+        return self.root / "npy_sequence"
+
+    def sequence(self, uid: str) -> Path:
+        """Cached series, float16 (n, size, size), values 0..5."""
+        return self.sequences / f"{uid}.npy"
+
+    def sequence_sidecar(self, uid: str) -> Path:
+        """Marker of a finished cached series: its table rows and digests."""
+        return self.sequences / f"{uid}.json"
+
+    @property
+    def slices(self) -> Path:
+        """Folder of optional per-slice copies."""
+        return self.root / "npy_slice"
+
+    def slice(self, uid: str, index: int) -> Path:
+        """One cached slice, float16 (size, size)."""
+        return self.slices / uid / f"{index:04d}.npy"
+
+    @property
+    def train_meta_csv(self) -> Path:
+        """One row per cached series."""
+        return self.root / "train_meta.csv"
+
+    @property
+    def slices_csv(self) -> Path:
+        """One row per cached slice."""
+        return self.root / "slices.csv"
+
+    @property
+    def rejected_csv(self) -> Path:
+        """One row per series or file that could not be used."""
+        return self.root / "rejected.csv"
+
+    @property
+    def preprocess_manifest(self) -> Path:
+        """What the caches and tables were made from."""
+        return self.root / "preprocess.json"
+
+    @property
+    def fingerprints(self) -> Path:
+        """Cache of file digests keyed by size and modification time; safe to delete."""
+        return self.root / "fingerprints.json"
+
+    def folds_csv(self, folds: int) -> Path:
+        """Fold of every series."""
+        return self.root / f"train_{folds}_folds.csv"
+
+    def spots_csv(self, folds: int) -> Path:
+        """Spots of stage 1 with their folds."""
+        return self.root / f"train_stage1_{folds}_folds.csv"
+
+    @property
+    def folds_manifest(self) -> Path:
+        """Every split made so far: count, seed, hash, file names."""
+        return self.root / "folds.json"
+
+    @property
+    def records(self) -> Path:
+        """Folder of run records and logs of the data stages."""
+        return self.root / "runs"
+
+
+@dataclass(frozen=True)
+class FoldPaths:
+    """Paths under `model/<run>/fold-<k>/`."""
+
+    model_dir: Path
+    run: str
+    fold: int | str
+
+    @property
+    def root(self) -> Path:
+        """Folder of this fold's model."""
+        name = self.fold if self.fold == FINAL_FOLD else f"fold-{self.fold}"
+        return self.model_dir / self.run / str(name)
+
+    def weights(self, stage: str) -> Path:
+        """EMA weights of `stage1` or `stage2`, safetensors."""
+        return self.root / f"{stage}.safetensors"
+
+    def manifest(self, stage: str) -> Path:
+        """Sidecar of the weights: everything needed to load them and to judge their age."""
+        return self.root / f"{stage}.json"
+
+    def checkpoint(self, stage: str) -> Path:
+        """State to resume training from."""
+        return self.root / f"{stage}_last.pt"
+
+    def log_csv(self, stage: str) -> Path:
+        """One row per epoch."""
+        return self.root / f"{stage}_log.csv"
+
+    def metrics(self, stage: str) -> Path:
+        """Score table of `stage1`, `stage2` or `end_to_end`."""
+        return self.root / f"{stage}_metrics.json"
+
+    def predictions(self, stage: str) -> Path:
+        """Probabilities per spot (`stage1`) or per series."""
+        return self.root / f"{stage}_predictions.csv"
+
+    @property
+    def features(self) -> Path:
+        """Folder of stage-1 features, one file per series."""
+        return self.root / "features"
+
+    def feature(self, uid: str) -> Path:
+        """Stage-1 output for every slice of one series."""
+        return self.features / f"{uid}.safetensors"
+
+    @property
+    def features_manifest(self) -> Path:
+        """What the features were made from."""
+        return self.root / "features.json"
+
+    @property
+    def hard_negatives(self) -> Path:
+        """Slices of this fold's held-out series that stage 1 takes for an aneurysm."""
+        return self.root / "hard_negatives.csv"
+
+    @property
+    def curves(self) -> Path:
+        """Per-slice probabilities of the scored series, for the report."""
+        return self.root / "end_to_end_curves.csv"
+
+    @property
+    def report(self) -> Path:
+        """The self-contained report page."""
+        return self.root / "report.html"
+
+    @property
+    def records(self) -> Path:
+        """Folder of run records and logs."""
+        return self.root / "runs"
+
+
+@contextlib.contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path` that replaces it when the block ends without an error."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY_SUFFIX}")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+@contextlib.contextmanager
+def atomic_open(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
+    """An open file that becomes `path` when the block ends without an error."""
+    encoding = None if "b" in mode else "utf-8"
+    newline = None if "b" in mode else ""
+    with (
+        atomic_path(path) as temporary,
+        open(temporary, mode, encoding=encoding, newline=newline) as file,
+    ):
+        yield file
+
+
+def remove_temporaries(folder: Path) -> None:
+    """Delete what killed runs left behind in `folder` (not below it)."""
+    if folder.is_dir():
+        for leftover in folder.glob(f".*{TEMPORARY_SUFFIX}"):
+            leftover.unlink(missing_ok=True)
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write JSON with sorted keys, so that equal content gives equal bytes."""
+    with atomic_open(path) as file:
+        json.dump(content, file, indent=1, sort_keys=True, allow_nan=False)
+        file.write("\n")
+
+
+def read_json(path: Path, made_by: str) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises:
+        MissingArtifact: the file is not there; the message names the script `made_by`.
+        InputError: the file is not a JSON object.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise MissingArtifact(f"{path} is missing: run {made_by} first") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"{path} is not valid JSON ({error}): delete it and run {made_by}"
+        ) from None
+    if not isinstance(content, dict):
+        raise InputError(f"{path} does not hold a JSON object: delete it and run {made_by}")
+    return content
+
+
+def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write a table; floats keep their shortest exact form, missing values are empty."""
+    with atomic_open(path) as file:
+        writer = csv.DictWriter(file, fieldnames=list(columns), lineterminator="\n")
+        writer.writeheader()
+        for row in rows:
+            writer.writerow({column: _cell(row.get(column)) for column in columns})
+
+
+def _cell(value: Any) -> Any:  # noqa: ANN401
+    if value is None or (isinstance(value, float) and value != value):
+        return ""
+    if isinstance(value, np.generic):
+        return value.item()
+    return value
+
+
+def save_array(path: Path, array: np.ndarray) -> None:
+    """Write one array as npy."""
+    with atomic_open(path, "wb") as file:
+        np.save(file, array, allow_pickle=False)
+
+
+def load_array(path: Path, made_by: str, mmap: bool = True) -> np.ndarray:
+    """Open one npy array, as a read-only memory map unless `mmap` is False."""
+    try:
+        return np.load(path, mmap_mode="r" if mmap else None, allow_pickle=False)
+    except FileNotFoundError:
+        raise MissingArtifact(f"{path} is missing: run {made_by} first") from None
+    except ValueError as error:
+        raise InputError(
+            f"{path} is not a readable npy file ({error}): delete it and run {made_by}"
+        ) from None
+
+
+def require_file(path: Path, made_by: str) -> Path:
+    """The path itself, if it is a file.
+
+    Raises:
+        MissingArtifact: it is not; the message says what provides it.
+    """
+    if not path.is_file():
+        raise MissingArtifact(f"{path} is missing: {made_by}")
+    return path
+
+
+def free_gib(path: Path) -> float:
+    """Free space in GiB where `path` lies or will lie."""
+    while not path.exists():
+        path = path.parent
+    return shutil.disk_usage(path).free / 2**30

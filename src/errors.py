@@ -1,0 +1,54 @@
+"""Errors that end a script with a documented exit code and a message that a user can act on.
+
+Exit codes: 0 done or nothing to do; 1 internal error; 2 usage; 3 input invalid or missing;
+4 finished, but series were rejected; 5 stale or changed artifact; 6 numerical stop; 75 preempted.
+"""
+
+EXIT_DONE = 0
+EXIT_INTERNAL = 1
+EXIT_USAGE = 2
+EXIT_INPUT = 3
+EXIT_REJECTED = 4
+EXIT_STALE = 5
+EXIT_NUMERICAL = 6
+EXIT_PREEMPTED = 75
+
+
+class PipelineError(Exception):
+    """An error whose message is meant for the user; `exit_code` is what the script returns."""
+
+    exit_code = EXIT_INTERNAL
+
+
+class UsageError(PipelineError):
+    """A flag, recipe key, model name or fold that does not exist, or flags that contradict."""
+
+    exit_code = EXIT_USAGE
+
+
+class InputError(PipelineError):
+    """A file or table that a stage reads is missing, malformed or cannot be written."""
+
+    exit_code = EXIT_INPUT
+
+
+class MissingArtifact(InputError):
+    """The file of an earlier stage is not there; the message names the script that makes it."""
+
+
+class StaleArtifact(PipelineError):
+    """An artifact was made from inputs or options that have changed since."""
+
+    exit_code = EXIT_STALE
+
+
+class NumericalError(PipelineError):
+    """Training met a loss or gradient that is not finite."""
+
+    exit_code = EXIT_NUMERICAL
+
+
+class Preempted(PipelineError):
+    """The scheduler asked the process to stop; the same command goes on from the checkpoint."""
+
+    exit_code = EXIT_PREEMPTED

@@ -1,0 +1,1 @@
+"""Trained weights applied to series: features, and detection from a folder."""

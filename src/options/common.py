@@ -1,0 +1,111 @@
+"""Options that several stages share."""
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from src.artifacts import FINAL_FOLD, DataPaths, FoldPaths
+from src.config import plain
+from src.errors import UsageError
+
+NOT_IDENTITY = frozenset(
+    {
+        "config",
+        "data_dir",
+        "model_dir",
+        "run",
+        "device",
+        "num_workers",
+        "overwrite",
+        "verify",
+        "allow_rejected",
+    }
+)
+"""Options that change where or how fast a stage runs, never what it makes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataOptions:
+    """Options of every stage."""
+
+    config: Path | None = None
+    """Recipe: a YAML file with a section per stage; its values are defaults that flags override."""
+
+    data_dir: Path = Path("data")
+    """Folder of the series, tables and caches."""
+
+    overwrite: bool = False
+    """Rebuild what was made with other options or inputs."""
+
+    @property
+    def data(self) -> DataPaths:
+        """Paths under the data folder."""
+        return DataPaths(self.data_dir)
+
+    @property
+    def record_dir(self) -> Path:
+        """Folder for the run record and the log file."""
+        return self.data.records
+
+    def identity(self) -> dict[str, Any]:
+        """The options that change the result, JSON-ready."""
+        return {
+            field.name: plain(getattr(self, field.name))
+            for field in fields(self)
+            if field.name not in NOT_IDENTITY
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelOptions(DataOptions):
+    """Options of every stage that works on one fold of one run."""
+
+    model_dir: Path = Path("model")
+    """Folder of all runs."""
+
+    run: str | None = None
+    """Name of the run, a folder under model_dir (default: the recipe's file name)."""
+
+    folds: int | None = None
+    """Number of folds of the split to use (default: the only split that create_folds.py made)."""
+
+    fold: str = "0"
+    """Held-out fold, 0 .. folds-1; `all` for each in turn; `final` for the model of all series."""
+
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:INDEX."""
+
+    num_workers: int = 2
+    """Processes that load data; 0 loads in the main process."""
+
+    def __post_init__(self) -> None:
+        """Check what can be checked without the data."""
+        if self.fold not in ("all", FINAL_FOLD) and not self.fold.isdigit():
+            raise UsageError(f"--fold {self.fold}: give a number, `all` or `{FINAL_FOLD}`")
+        if self.num_workers < 0:
+            raise UsageError(f"--num_workers {self.num_workers}: give 0 or more")
+        name = self.run_name
+        if not name or name.startswith(".") or "/" in name or "\\" in name:
+            raise UsageError(f"--run {name!r}: give a plain folder name")
+
+    @property
+    def run_name(self) -> str:
+        """The run's folder name."""
+        if self.run is not None:
+            return self.run
+        if self.config is not None:
+            return self.config.stem
+        return self.default_run()
+
+    def default_run(self) -> str:
+        """Run name when neither --run nor --config is given; training uses the model's name."""
+        raise UsageError("which run? give --run NAME or the recipe that trained it with --config")
+
+    def fold_paths(self, fold: int | str) -> FoldPaths:
+        """Paths of one fold of this run."""
+        return FoldPaths(self.model_dir, self.run_name, fold)
+
+    @property
+    def record_dir(self) -> Path:
+        """Folder for the run record and the log file."""
+        return self.model_dir / self.run_name / "runs"

@@ -1,0 +1,164 @@
+"""What every run leaves behind: a log file and a JSON record; and progress while it runs."""
+
+import logging
+import resource
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from tqdm import tqdm
+
+from src.artifacts import write_json
+from src.config import parse_options, plain
+from src.errors import EXIT_INPUT, EXIT_INTERNAL, PipelineError
+from src.provenance import versions
+
+LINE_SECONDS = 15.0
+"""Without a terminal, progress is one line in this many seconds."""
+
+log = logging.getLogger("aneurysm")
+
+ItemT = TypeVar("ItemT")
+
+
+class StageOptions(Protocol):
+    """What `run_stage` needs from a stage's options."""
+
+    @property
+    def record_dir(self) -> Path:
+        """Folder for the run record and the log file."""
+        ...
+
+
+class Record:
+    """Timings and counts of one run; `write` saves them with options, versions and memory."""
+
+    def __init__(self, stage: str, options: object) -> None:
+        """Start the clock."""
+        self.content: dict[str, Any] = {
+            "stage": stage,
+            "options": plain(options),
+            "versions": versions(),
+            "started": datetime.now(UTC).isoformat(timespec="seconds"),
+            "seconds": {},
+            "counts": {},
+        }
+        self._started = time.perf_counter()
+
+    @contextmanager
+    def timed(self, name: str) -> Iterator[None]:
+        """Add the wall-clock seconds of a block to the record."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            seconds = self.content["seconds"]
+            seconds[name] = round(seconds.get(name, 0.0) + time.perf_counter() - start, 3)
+
+    def count(self, name: str, value: object) -> None:
+        """Note a count or a fact of the run."""
+        self.content["counts"][name] = plain(value)
+
+    def write(self, path: Path, exit_code: int) -> None:
+        """Save the record; peak memory is the largest resident set, in MiB."""
+        self.content["seconds"]["total"] = round(time.perf_counter() - self._started, 3)
+        self.content["exit_code"] = exit_code
+        self.content["peak_memory_mib"] = {
+            "this process": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+            "largest child": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024,
+        }
+        write_json(path, self.content)
+
+
+def progress(items: Iterable[ItemT], total: int, what: str) -> Iterator[ItemT]:
+    """Pass items through with a progress bar on a terminal, else with a line every so often."""
+    if sys.stderr.isatty():
+        yield from tqdm(items, total=total, desc=what, dynamic_ncols=True)
+        return
+    start = said = time.monotonic()
+    for done, item in enumerate(items, start=1):
+        yield item
+        now = time.monotonic()
+        if now - said >= LINE_SECONDS and done < total:
+            said = now
+            left = (now - start) / done * (total - done)
+            log.info("%s: %d of %d, about %s left", what, done, total, _duration(left))
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
+
+
+def _start_logging(path: Path) -> logging.Handler:
+    log.setLevel(logging.INFO)
+    if not any(isinstance(h, logging.StreamHandler) for h in log.handlers):
+        console = logging.StreamHandler(sys.stdout)
+        console.setFormatter(logging.Formatter("%(message)s"))
+        log.addHandler(console)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = logging.FileHandler(path, encoding="utf-8")
+    file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    log.addHandler(file)
+    return file
+
+
+def _explain(error: OSError) -> str:
+    where = f" ({error.filename})" if error.filename else ""
+    return (
+        f"{error.strerror or error}{where}; what was finished is kept, run the same command again"
+    )
+
+
+def run_stage(
+    stage: str,
+    options_type: type[Any],
+    main: Callable[[Any, Record], int],
+    description: str | None,
+) -> int:
+    """Parse options, run `main`, and turn its outcome into an exit code, a record and a log.
+
+    Args:
+        stage: the script's name without `.py`, also the recipe's section.
+        options_type: the stage's options dataclass.
+        main: does the work and returns the exit code.
+        description: the script's docstring; it becomes the head of `--help`.
+    """
+    try:
+        options = parse_options(options_type, stage, description=description)
+        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
+        base = options.record_dir / f"{stamp}_{stage}"
+        handler = _start_logging(base.with_suffix(".log"))
+    except PipelineError as error:
+        print(f"{stage}.py: {error}", file=sys.stderr)
+        return error.exit_code
+    except OSError as error:
+        print(f"{stage}.py: {_explain(error)}", file=sys.stderr)
+        return EXIT_INPUT
+    record = Record(stage, options)
+    try:
+        code = main(options, record)
+    except PipelineError as error:
+        log.error("%s.py: %s", stage, error)
+        code = error.exit_code
+    except OSError as error:
+        log.error("%s.py: %s", stage, _explain(error))
+        log.debug("%s", traceback.format_exc())
+        code = EXIT_INPUT
+    except Exception:
+        log.exception("%s.py: internal error; please report it with the log %s", stage, base)
+        code = EXIT_INTERNAL
+    try:
+        record.write(base.with_suffix(".json"), code)
+    except OSError as error:
+        log.error("%s.py: the run record could not be written: %s", stage, _explain(error))
+        code = code or EXIT_INPUT
+    log.removeHandler(handler)
+    handler.close()
+    return code

@@ -1,0 +1,1 @@
+"""Cached series become training samples: folds, spots, stacks, sequences."""

@@ -1,0 +1,1 @@
+"""One training loop for both stages, its losses and checkpoints."""
