@@ -131,7 +131,7 @@ def parse_options(
     prog = f"{stage}.py"
     recipe = _recipe_path(argv)
     helping = any(token in ("-h", "--help") for token in argv)
-    default: OptionsT | None = None
+    default: Any = None
     if recipe is not None and not helping:
         default = _recipe_defaults(options_type, stage, recipe, prog)
     parsed: OptionsT = tyro.cli(
