@@ -14,6 +14,11 @@ NOT_IDENTITY = frozenset(
         "data_dir",
         "model_dir",
         "run",
+        "folds",
+        "fold",
+        "train_on_all",
+        "mine_hard_negatives",
+        "hard_threshold",
         "device",
         "num_workers",
         "overwrite",
@@ -21,7 +26,8 @@ NOT_IDENTITY = frozenset(
         "allow_rejected",
     }
 )
-"""Options that change where or how fast a stage runs, never what it makes."""
+"""Options that change where or how fast a stage runs, never what it makes. The split and the fold
+are part of an artifact's identity through its inputs and `fold_identity`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,6 +110,10 @@ class ModelOptions(DataOptions):
     def fold_paths(self, fold: int | str) -> FoldPaths:
         """Paths of one fold of this run."""
         return FoldPaths(self.model_dir, self.run_name, fold)
+
+    def fold_identity(self, fold: int | str) -> dict[str, Any]:
+        """`identity` of one fold's artifact."""
+        return {**self.identity(), "fold": str(fold)}
 
     @property
     def record_dir(self) -> Path:

@@ -1,0 +1,79 @@
+"""Stage 4 of 8: score stage 1 at the spots of its held-out fold, beside its training spots.
+
+Reads:   model/<run>/fold-<k>/stage1.safetensors and stage1.json, the split, data/npy_sequence/.
+Writes:  model/<run>/fold-<k>/stage1_metrics.json and stage1_predictions.csv (one row per spot).
+Skips:   a fold that was scored with the same weights and spots.
+
+Full size:  python eval_stage1.py --config configs/convnext_base_dinov3.yaml --fold all
+On a CPU:   python eval_stage1.py --config configs/demo.yaml --data_dir demo/data
+"""
+
+import sys
+
+from src.artifacts import FINAL_FOLD, write_csv
+from src.errors import UsageError
+from src.options.stage1 import EvalStage1Options
+from src.provenance import Plan, Request, plan, write_manifest
+from src.runlog import Record, log, run_stage
+from src.task import RSNA_2025, SERIES_COLUMN
+
+
+def main(options: EvalStage1Options, record: Record) -> int:
+    """Score every requested fold."""
+    from src.compute import choose_compute
+    from src.inference.encoder import Encoder
+    from src.inference.scores import prediction_rows, stage_metrics
+    from src.lineage import data_identities, open_stage
+    from src.sampling.folds import chosen_folds, load_split
+    from src.sampling.series_info import series_infos
+    from src.training.spot_scores import predict_stacks, spot_requests
+    from src.training.stage1 import stack_dataset
+
+    if options.fold == FINAL_FOLD:
+        raise UsageError("--fold final: the final model has no held-out fold to score")
+    split = load_split(options.data, options.folds)
+    for fold in chosen_folds(split, options.fold):
+        paths = options.fold_paths(fold)
+        current = data_identities(options.data, split.identity)
+        stage1 = open_stage(paths, "stage1", current, RSNA_2025)
+        inputs = {**current, "stage1": stage1["identity"]}
+        request = Request("stage1_metrics", options.fold_identity(fold), inputs, stage1["partial"])
+        if plan(paths.metrics("stage1"), request, options.overwrite) is Plan.DONE:
+            log.info("%s: nothing to do, stage 1 is scored", paths.root)
+            continue
+        compute = choose_compute(options.device, options.precision)
+        log.info("fold %s: %s", fold, compute.reason)
+        encoder = Encoder(paths, stage1, compute)
+        scored = {}
+        for part, uids in (
+            ("held out", split.held_out(int(fold))),
+            ("training", stage1["training_series"]),
+        ):
+            requests = spot_requests(split, uids, encoder.steps)
+            dataset = stack_dataset(
+                options.data, series_infos(split, uids, RSNA_2025), RSNA_2025, encoder.inputs
+            )
+            with record.timed(f"fold {fold}, {part}"):
+                found = predict_stacks(
+                    encoder.model,
+                    dataset,
+                    requests,
+                    options.batch_size,
+                    options.num_workers,
+                    compute,
+                )
+            scored[part] = (requests, *found)
+        requests, targets, probabilities = scored["held out"]
+        metrics = stage_metrics(
+            RSNA_2025, "stage 1 at spots", (targets, probabilities), scored["training"][1:], stage1
+        )
+        keys = [{SERIES_COLUMN: r.uid, "index": r.index} for r in requests[:: len(encoder.steps)]]
+        columns, rows = prediction_rows(RSNA_2025, keys, targets, probabilities)
+        write_csv(paths.predictions("stage1"), columns, rows)
+        write_manifest(paths.metrics("stage1"), request, complete=True, content=metrics)
+        log.info("wrote %s", paths.metrics("stage1"))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run_stage("eval_stage1", EvalStage1Options, main, __doc__))

@@ -1,0 +1,75 @@
+"""Stage 7 of 8: score stage 2 on the series of its held-out fold, beside its training series.
+
+Reads:   model/<run>/fold-<k>/stage2.safetensors and stage2.json, features/, the split.
+Writes:  model/<run>/fold-<k>/stage2_metrics.json and stage2_predictions.csv (one row per series).
+Skips:   a fold that was scored with the same weights and features.
+
+Full size:  python eval_stage2.py --config configs/convnext_base_dinov3.yaml --fold all
+On a CPU:   python eval_stage2.py --config configs/demo.yaml --data_dir demo/data
+"""
+
+import sys
+
+from src.artifacts import FINAL_FOLD, write_csv
+from src.errors import UsageError
+from src.options.stage2 import EvalStage2Options
+from src.provenance import Plan, Request, plan, write_manifest
+from src.runlog import Record, log, progress, run_stage
+from src.task import RSNA_2025, SERIES_COLUMN
+
+
+def main(options: EvalStage2Options, record: Record) -> int:
+    """Score every requested fold."""
+    import numpy as np
+
+    from src.inference.scores import prediction_rows, stage_metrics
+    from src.inference.sequence_detector import SequenceDetector
+    from src.lineage import data_identities, open_stage
+    from src.sampling.features import load_features
+    from src.sampling.folds import chosen_folds, load_split
+    from src.sampling.series_info import series_infos
+
+    if options.fold == FINAL_FOLD:
+        raise UsageError("--fold final: the final model has no held-out fold to score")
+    split = load_split(options.data, options.folds)
+    for fold in chosen_folds(split, options.fold):
+        paths = options.fold_paths(fold)
+        current = data_identities(options.data, split.identity)
+        current["stage1"] = open_stage(paths, "stage1", current, RSNA_2025)["identity"]
+        features = open_stage(paths, "features", current, RSNA_2025)
+        current["features"] = features["identity"]
+        stage2 = open_stage(paths, "stage2", current, RSNA_2025)
+        inputs = {**current, "stage2": stage2["identity"]}
+        request = Request("stage2_metrics", options.fold_identity(fold), inputs, stage2["partial"])
+        if plan(paths.metrics("stage2"), request, options.overwrite) is Plan.DONE:
+            log.info("%s: nothing to do, stage 2 is scored", paths.root)
+            continue
+        detector = SequenceDetector(paths, stage2, options.device)
+        log.info("fold %s: %s", fold, detector.compute.reason)
+        held_out = [uid for uid in split.held_out(int(fold)) if uid in set(features["series"])]
+        scored = {}
+        for part, uids in (("held out", held_out), ("training", stage2["training_series"])):
+            labels, found = [], []
+            infos = series_infos(split, uids, RSNA_2025)
+            with record.timed(f"fold {fold}, {part}"):
+                for uid, info in progress(infos.items(), len(infos), part):
+                    sets = load_features(paths.feature(uid))
+                    result = detector.predict(sets, info.slice_mm, info.spacing_known)
+                    labels.append(info.labels)
+                    found.append(result.probabilities)
+            empty = np.zeros((0, len(RSNA_2025.labels)))
+            scored[part] = (np.array(labels) if labels else empty, np.array(found or empty))
+        metrics = stage_metrics(
+            RSNA_2025, "stage 2 on series", scored["held out"], scored["training"], stage2
+        )
+        columns, rows = prediction_rows(
+            RSNA_2025, [{SERIES_COLUMN: uid} for uid in held_out], *scored["held out"]
+        )
+        write_csv(paths.predictions("stage2"), columns, rows)
+        write_manifest(paths.metrics("stage2"), request, complete=True, content=metrics)
+        log.info("wrote %s", paths.metrics("stage2"))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run_stage("eval_stage2", EvalStage2Options, main, __doc__))

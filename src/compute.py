@@ -1,0 +1,109 @@
+"""Device, precision and memory format, chosen in one place with a reason that is printed once."""
+
+import os
+import socket
+import urllib.request
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from urllib.parse import urlparse
+
+import torch
+
+from src.errors import UsageError
+
+PRECISIONS = ("auto", "bf16", "fp16", "fp32")
+
+
+@dataclass(frozen=True)
+class Compute:
+    """Where and how networks run.
+
+    `dtype` is the autocast dtype, float32 for none; `scaled` says that gradients need a scaler;
+    `reason` is one line for the log.
+    """
+
+    device: torch.device
+    dtype: torch.dtype
+    scaled: bool
+    reason: str
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """Context in which a forward pass runs."""
+        if self.dtype == torch.float32:
+            return nullcontext()
+        return torch.autocast(self.device.type, dtype=self.dtype)
+
+    def place(self, tensor: torch.Tensor) -> torch.Tensor:
+        """Move a tensor to the device; image batches (B, 3, H, W) become channels_last."""
+        moved = tensor.to(self.device, non_blocking=True)
+        if moved.ndim == 4:
+            moved = moved.contiguous(memory_format=torch.channels_last)
+        return moved
+
+
+def _cpu_has_fast_bf16() -> bool:
+    capabilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+
+
+def choose_compute(device: str = "auto", precision: str = "auto") -> Compute:
+    """Choose device and precision.
+
+    `auto` precision is bf16 where the device has instructions for it (GPUs from Ampere on, CPUs
+    with AVX512-BF16 or AMX), else fp16 with gradient scaling on CUDA, else fp32.
+
+    Raises:
+        UsageError: unknown names, no such CUDA device, or fp16 on a CPU.
+    """
+    if precision not in PRECISIONS:
+        raise UsageError(f"--precision {precision}: choose from {', '.join(PRECISIONS)}")
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cpu":
+        return _cpu_compute(precision)
+    if device != "cuda" and not device.removeprefix("cuda:").isdigit():
+        raise UsageError(f"--device {device}: give auto, cpu, cuda or cuda:INDEX")
+    if not torch.cuda.is_available():
+        raise UsageError(f"--device {device}: torch sees no CUDA device; use --device cpu")
+    chosen = torch.device(device)
+    if chosen.index is not None and chosen.index >= torch.cuda.device_count():
+        raise UsageError(f"--device {device}: there are {torch.cuda.device_count()} CUDA devices")
+    name = torch.cuda.get_device_name(chosen)
+    ampere = torch.cuda.get_device_capability(chosen) >= (8, 0)
+    if precision == "auto":
+        precision = "bf16" if ampere else "fp16"
+        why = "it has bf16 units" if ampere else "it has no bf16 units, so fp16 with scaling"
+    else:
+        why = "as asked"
+    dtype = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}[precision]
+    return Compute(chosen, dtype, precision == "fp16", f"{name}, {precision}: {why}")
+
+
+def _cpu_compute(precision: str) -> Compute:
+    if precision == "fp16":
+        raise UsageError("--precision fp16 needs a CUDA device; use bf16 or fp32 on a CPU")
+    why = "as asked"
+    if precision == "auto":
+        fast = _cpu_has_fast_bf16()
+        precision = "bf16" if fast else "fp32"
+        why = "the processor has bf16 instructions" if fast else "no bf16 instructions"
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    threads = torch.get_num_threads()
+    return Compute(
+        torch.device("cpu"), dtype, False, f"CPU with {threads} threads, {precision}: {why}"
+    )
+
+
+def spare_hub_retries() -> None:
+    """Tell huggingface_hub to use its cache only when its host cannot be reached.
+
+    Without this, a machine without a network waits through minutes of retries. Must run before
+    huggingface_hub is imported. A proxy may resolve names for us, so then nothing is assumed.
+    """
+    if urllib.request.getproxies():
+        return
+    host = urlparse(os.environ.get("HF_ENDPOINT", "https://huggingface.co")).hostname
+    try:
+        socket.getaddrinfo(host, 443)
+    except OSError:
+        os.environ["HF_HUB_OFFLINE"] = "1"

@@ -1,0 +1,104 @@
+"""Feature extraction of many series, one at a time: memory does not grow with their number."""
+
+import zlib
+from collections.abc import Callable
+
+import numpy as np
+
+from src.artifacts import DataPaths, FoldPaths, load_array, write_csv
+from src.inference.encoder import Encoder, SeriesFeatures
+from src.provenance import MADE_BY
+from src.sampling.augment import AugmentSpec, augment
+from src.sampling.features import FeatureSet, load_features, save_features
+from src.sampling.folds import Split
+from src.sampling.hard_negatives import COLUMNS as HARD_NEGATIVE_COLUMNS
+from src.sampling.series_info import SeriesInfo, series_infos
+from src.sampling.spots import eligible_negatives
+from src.task import Task
+
+
+def extract_series(
+    encoder: Encoder,
+    data: DataPaths,
+    paths: FoldPaths,
+    info: SeriesInfo,
+    views: int,
+    augmentation: AugmentSpec,
+    seed: int,
+    identity: str,
+) -> dict[tuple[int, int], FeatureSet]:
+    """Encode one cached series and write its feature file.
+
+    Args:
+        encoder: stage 1.
+        data: where the caches lie.
+        paths: the fold's paths.
+        info: the series.
+        views: augmented views beside the plain one.
+        augmentation: of the views, stage 1's own.
+        seed: keys the views.
+        identity: of the features, kept in the file.
+    """
+    volume = load_array(data.sequence(info.uid), MADE_BY["preprocess"])
+    sets = {(step, 0): plain_set(found) for step, found in encoder.encode(volume).items()}
+    for view in range(1, views + 1):
+        flags: list[tuple[bool, bool]] = []
+        transform = _view(info, augmentation, [seed, 5, view, zlib.crc32(info.uid.encode())], flags)
+        for step, found in encoder.encode(volume, transform).items():
+            sets[step, view] = FeatureSet(
+                found.features, found.logits, found.peaks, flags[0][0], flags[0][1]
+            )
+    save_features(paths.feature(info.uid), sets, identity)
+    return sets
+
+
+def plain_set(found: SeriesFeatures) -> FeatureSet:
+    """Stage-1 output without augmentation, as a feature file keeps it."""
+    return FeatureSet(found.features, found.logits, found.peaks)
+
+
+def _view(
+    info: SeriesInfo, spec: AugmentSpec, random_key: list[int], flags: list[tuple[bool, bool]]
+) -> Callable[[np.ndarray], np.ndarray]:
+    def transform(slices: np.ndarray) -> np.ndarray:
+        rng = np.random.default_rng(random_key)
+        changed = augment(slices, np.zeros((0, 2)), info.axis, spec, rng)
+        flags.append((changed.mirrored, changed.reversed_slices))
+        return changed.stack
+
+    return transform
+
+
+def mine_hard_negatives(
+    paths: FoldPaths, split: Split, fold: int, task: Task, threshold: float
+) -> int:
+    """Write hard_negatives.csv of one fold from its features; returns the number of slices.
+
+    Series without features (a limited extraction) are left out. Slices near a localizer do not
+    count, nor does a series with a positive location that has no localizer, since any of its
+    slices may show that aneurysm.
+    """
+    rows = []
+    for uid, info in series_infos(split, split.held_out(fold), task).items():
+        if not info.localized or not paths.feature(uid).exists():
+            continue
+        for index, probability in _mined_slices(
+            info, load_features(paths.feature(uid)), task, threshold
+        ):
+            row = (uid, index, round(probability, 6), split.split_hash)
+            rows.append(dict(zip(HARD_NEGATIVE_COLUMNS, row, strict=True)))
+    write_csv(paths.hard_negatives, HARD_NEGATIVE_COLUMNS, rows)
+    return len(rows)
+
+
+def _mined_slices(
+    info: SeriesInfo, sets: dict[tuple[int, int], FeatureSet], task: Task, threshold: float
+) -> list[tuple[int, float]]:
+    overall = task.overall_index
+    logits = [found.logits[:, overall] for (_, view), found in sets.items() if view == 0]
+    probability = np.mean([1 / (1 + np.exp(-x.astype(np.float64))) for x in logits], axis=0)
+    return [
+        (int(index), float(probability[index]))
+        for index in eligible_negatives(info.n, info.indices)
+        if probability[index] >= threshold
+    ]

@@ -1,0 +1,133 @@
+"""timm backbones: names, pretrained weights and their licence."""
+
+import functools
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from src.compute import spare_hub_retries
+from src.config import nearest
+from src.errors import InputError, UsageError
+
+WEIGHTS_AUTO = "auto"
+WEIGHTS_NONE = "none"
+
+
+def check_backbone(name: str) -> None:
+    """Check a model name without building it.
+
+    Raises:
+        UsageError: timm has no such model; the message holds the nearest names.
+    """
+    import timm
+
+    architecture = name.split(".")[0]
+    if not timm.is_model(architecture):
+        raise UsageError(f"--model {name}: timm has no such model{nearest(name, _known_models())}")
+
+
+@functools.cache
+def _known_models() -> tuple[str, ...]:
+    import timm
+
+    return (*timm.list_models(), *timm.list_pretrained())
+
+
+def create_backbone(name: str, weights: str, input_size: int, pool: str | None) -> Any:  # noqa: ANN401
+    """A timm model without its classifier.
+
+    Args:
+        name: timm model name, with or without a `.tag`.
+        weights: `auto` for timm's pretrained weights, `none`, or a file (safetensors or a
+            state dict that loads with `weights_only=True`).
+        input_size: edge of the square input in pixels; models with fixed sizes are built for it.
+        pool: timm `global_pool` name, or None for the model's own.
+
+    Raises:
+        UsageError: unknown model, or one that cannot give intermediate features.
+        InputError: the weights cannot be had.
+    """
+    if weights == WEIGHTS_AUTO:
+        spare_hub_retries()
+    import timm
+
+    check_backbone(name)
+    if weights == WEIGHTS_AUTO and not timm.is_model_pretrained(name):
+        raise InputError(
+            f"timm has no pretrained weights for {name}: give --weights FILE, or --weights none "
+            "to train from scratch"
+        )
+    arguments: dict[str, Any] = {"pretrained": weights == WEIGHTS_AUTO, "num_classes": 0}
+    if pool:
+        arguments["global_pool"] = pool
+    try:
+        backbone = _create(name, arguments, input_size)
+    except OSError as error:
+        reason = str(error).strip().splitlines()[0]
+        raise InputError(
+            f"the pretrained weights of {name} cannot be loaded ({reason}). Give a local file "
+            "with --weights FILE, or --weights none to train from scratch"
+        ) from None
+    if not hasattr(backbone, "forward_intermediates"):
+        raise UsageError(f"--model {name}: timm gives no intermediate features for it")
+    if weights not in (WEIGHTS_AUTO, WEIGHTS_NONE):
+        _load_file(backbone, Path(weights), name)
+    return backbone
+
+
+def _create(name: str, arguments: dict[str, Any], input_size: int) -> nn.Module:
+    import timm
+
+    try:  # transformers need the size for their position embeddings, other nets refuse it
+        return timm.create_model(name, img_size=input_size, **arguments)
+    except TypeError:
+        return timm.create_model(name, **arguments)
+
+
+def _load_file(backbone: nn.Module, path: Path, name: str) -> None:
+    import timm.models
+
+    try:
+        state = timm.models.load_state_dict(str(path), weights_only=True)
+    except FileNotFoundError:
+        raise InputError(f"--weights {path} does not exist") from None
+    except Exception as error:  # torch, safetensors and pickle each raise their own
+        raise InputError(f"--weights {path} is not a readable checkpoint: {error}") from None
+    own = backbone.state_dict()
+    state = {key: value for key, value in state.items() if key in own}
+    wrong = [key for key, value in state.items() if value.shape != own[key].shape]
+    if wrong or len(state) < len(own) // 2:
+        raise InputError(
+            f"--weights {path} does not fit {name}: {len(state)} of {len(own)} tensors match by "
+            f"name, {len(wrong)} of them have another shape (first: {wrong[:1]})"
+        )
+    backbone.load_state_dict(state, strict=False)
+
+
+def weights_licence(backbone: nn.Module, weights: str) -> str:
+    """One line on whose weights a model starts from."""
+    if weights == WEIGHTS_NONE:
+        return "random initial weights"
+    if weights != WEIGHTS_AUTO:
+        return f"weights from {Path(weights).name}, licence not known"
+    config = getattr(backbone, "pretrained_cfg", None) or {}
+    source = config.get("hf_hub_id") or config.get("url") or "timm"
+    return f"weights {source}, licence {config.get('license') or 'not stated'}"
+
+
+def dry_run_shapes(
+    backbone: Any,  # noqa: ANN401
+    input_size: int,
+) -> tuple[int, list[tuple[int, int, int, int]]]:
+    """Width of the pooled features, and (index, channels, rows, columns) of each intermediate."""
+    was_training = backbone.training
+    backbone.eval()
+    with torch.no_grad():
+        final, maps = backbone.forward_intermediates(torch.zeros(1, 3, input_size, input_size))
+        width = backbone.forward_head(final, pre_logits=True).shape[1]
+    backbone.train(was_training)
+    return width, [
+        (i, feature.shape[1], feature.shape[2], feature.shape[3]) for i, feature in enumerate(maps)
+    ]

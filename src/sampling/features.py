@@ -1,0 +1,88 @@
+"""Feature files: stage-1 output of one series, as written by extract_features.py.
+
+One safetensors file per series holds, for each step (and each augmented view), `features`
+float16 (n, C), `logits` float32 (n, L) and `peaks` float32 (n, P, 3); views also hold `flags`,
+uint8 (mirrored, reversed).
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import load_file, save_file
+
+from src.artifacts import atomic_path
+from src.errors import InputError, MissingArtifact
+from src.provenance import MADE_BY
+
+ARRAYS = ("features", "logits", "peaks")
+
+
+@dataclass(frozen=True)
+class FeatureSet:
+    """Stage-1 output at one step; `mirrored` and `reversed_slices` describe an augmented view."""
+
+    features: np.ndarray
+    logits: np.ndarray
+    peaks: np.ndarray
+    mirrored: bool = False
+    reversed_slices: bool = False
+
+
+def _name(step: int, view: int) -> str:
+    return f"view{view}.step{step}" if view else f"step{step}"
+
+
+def save_features(path: Path, sets: dict[tuple[int, int], FeatureSet], identity: str) -> None:
+    """Write one series; keys are (step, view), view 0 being the plain one."""
+    tensors: dict[str, np.ndarray] = {}
+    for (step, view), found in sets.items():
+        for array in ARRAYS:
+            tensors[f"{_name(step, view)}.{array}"] = np.ascontiguousarray(getattr(found, array))
+        if view:
+            flags = np.array([found.mirrored, found.reversed_slices], dtype=np.uint8)
+            tensors[f"{_name(step, view)}.flags"] = flags
+    with atomic_path(path) as temporary:
+        # one metadata key only: the library does not keep the order of several
+        save_file(tensors, str(temporary), metadata={"identity": identity})
+
+
+def features_identity(path: Path) -> str | None:
+    """Identity that a feature file carries, or None when there is no readable file."""
+    try:
+        with safe_open(str(path), framework="numpy") as file:
+            return (file.metadata() or {}).get("identity")
+    except (FileNotFoundError, SafetensorError):
+        return None
+
+
+def load_features(path: Path) -> dict[tuple[int, int], FeatureSet]:
+    """Read one series.
+
+    Raises:
+        MissingArtifact: the file is not there.
+        InputError: it is damaged.
+    """
+    script = MADE_BY["features"]
+    try:
+        tensors = load_file(str(path))
+    except FileNotFoundError:
+        raise MissingArtifact(f"{path} is missing: run {script} first") from None
+    except SafetensorError as error:
+        raise InputError(f"{path} is damaged ({error}): delete it and run {script}") from None
+    sets = {}
+    for name in tensors:
+        prefix, array = name.rsplit(".", 1)
+        if array != "features":
+            continue
+        view, step = 0, prefix
+        if prefix.startswith("view"):
+            head, step = prefix.split(".")
+            view = int(head.removeprefix("view"))
+        flags = tensors.get(f"{prefix}.flags", np.zeros(2, dtype=np.uint8))
+        found = {part: tensors[f"{prefix}.{part}"] for part in ARRAYS}
+        sets[int(step.removeprefix("step")), view] = FeatureSet(
+            **found, mirrored=bool(flags[0]), reversed_slices=bool(flags[1])
+        )
+    return sets

@@ -1,0 +1,72 @@
+"""From cached slices to the network's input: the only code that makes stacks.
+
+Training, feature extraction and end-to-end evaluation all call `prepare_slices` and `neighbours`,
+so that stage 1 is fed the same pixels everywhere.
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+cv2.setNumThreads(1)  # processes, not threads, share the cores
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """How cached pixels become network input.
+
+    `crop` is the share of the field kept, centred, 0 < crop <= 1; `input_size` the edge of the
+    square input in pixels; `mean` is subtracted (cached values run from 0 to 5).
+    """
+
+    crop: float
+    input_size: int
+    mean: float
+
+    def crop_edge(self, size: int) -> int:
+        """Edge of the crop in pixels of a cache with `size` pixels per edge."""
+        return max(1, min(size, round(size * self.crop)))
+
+    def offset(self, size: int) -> int:
+        """First row and column of the crop."""
+        return (size - self.crop_edge(size)) // 2
+
+    def scale(self, size: int) -> float:
+        """Input pixels per cache pixel."""
+        return self.input_size / self.crop_edge(size)
+
+
+def neighbours(index: int, step: int, n: int) -> list[int]:
+    """Slices of the stack at `index`: index-step, index, index+step; the ends repeat."""
+    return [min(max(i, 0), n - 1) for i in (index - step, index, index + step)]
+
+
+def prepare_slices(slices: np.ndarray, spec: InputSpec) -> np.ndarray:
+    """Crop and resample cached slices.
+
+    Args:
+        slices: float16 (k, size, size), values 0..5; a memory map is read only where cropped.
+        spec: crop, size and mean of the input.
+
+    Returns:
+        float32 (k, input_size, input_size), values minus the mean.
+    """
+    size = slices.shape[-1]
+    edge, offset = spec.crop_edge(size), spec.offset(size)
+    window = slices[:, offset : offset + edge, offset : offset + edge].astype(np.float32)
+    if edge != spec.input_size:
+        target = (spec.input_size, spec.input_size)
+        method = cv2.INTER_AREA if spec.input_size < edge else cv2.INTER_LINEAR
+        window = np.stack([cv2.resize(image, target, interpolation=method) for image in window])
+    return window - np.float32(spec.mean)
+
+
+def cache_to_input(points: np.ndarray, size: int, spec: InputSpec) -> np.ndarray:
+    """Points (..., 2) as x, y in cache pixels -> x, y in input pixels."""
+    return (points + 0.5 - spec.offset(size)) * spec.scale(size) - 0.5
+
+
+def input_to_cache(points: np.ndarray, size: int, spec: InputSpec) -> np.ndarray:
+    """Points (..., 2) as x, y in input pixels -> x, y in cache pixels."""
+    return (points + 0.5) / spec.scale(size) + spec.offset(size) - 0.5

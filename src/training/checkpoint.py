@@ -1,0 +1,71 @@
+"""Weights and resume state on disk, written atomically and read without running anything."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from src.artifacts import atomic_path
+from src.errors import InputError, MissingArtifact
+
+
+def save_weights(path: Path, module: nn.Module) -> None:
+    """Save a module's state as safetensors."""
+    state = {
+        name: tensor.detach().to("cpu").contiguous().clone()
+        for name, tensor in module.state_dict().items()
+    }
+    with atomic_path(path) as temporary:
+        save_file(state, str(temporary))
+
+
+def load_weights(path: Path, module: nn.Module, made_by: str) -> None:
+    """Load weights that `save_weights` wrote.
+
+    Raises:
+        MissingArtifact: the file is not there.
+        InputError: it is damaged, or was made for another network; the message names the first
+            tensor that does not fit.
+    """
+    try:
+        state = load_file(str(path))
+    except FileNotFoundError:
+        raise MissingArtifact(f"{path} is missing: run {made_by} first") from None
+    except SafetensorError as error:
+        raise InputError(
+            f"{path} is not a readable safetensors file ({error}): delete it and run {made_by}"
+        ) from None
+    own = module.state_dict()
+    for name in sorted({*own, *state}):
+        expected = tuple(own[name].shape) if name in own else "absent"
+        found = tuple(state[name].shape) if name in state else "absent"
+        if expected != found:
+            raise InputError(
+                f"{path} was made for another network: tensor {name} is {found}, expected "
+                f"{expected}. Train it again with {made_by} --overwrite"
+            )
+    module.load_state_dict(state)
+
+
+def save_state(path: Path, state: dict[str, Any]) -> None:
+    """Save resume state: tensors, numbers, strings and containers of them."""
+    with atomic_path(path) as temporary:
+        torch.save(state, temporary)
+
+
+def load_state(path: Path, identity: str) -> dict[str, Any] | None:
+    """Resume state of the run with this identity, or None when there is none.
+
+    Raises:
+        InputError: the file is damaged.
+    """
+    if not path.exists():
+        return None
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many kinds for a damaged archive
+        raise InputError(f"{path} is not a readable checkpoint ({error}): delete it") from None
+    return state if state.get("identity") == identity else None

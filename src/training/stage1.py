@@ -1,0 +1,249 @@
+"""Assembles stage-1 training and scoring from the split, the caches and the network."""
+
+from collections.abc import Iterable
+from dataclasses import asdict
+
+import numpy as np
+import torch
+from torch import nn
+from torch.utils.data import DataLoader
+
+from src.artifacts import FINAL_FOLD, DataPaths
+from src.compute import choose_compute
+from src.errors import InputError, UsageError
+from src.models.backbones import weights_licence
+from src.models.slice_classifier import HEATMAP_STRIDE, SliceClassifier, SliceClassifierConfig
+from src.options.stage1 import TrainStage1Options
+from src.provenance import read_manifest
+from src.runlog import log
+from src.sampling.augment import AugmentSpec
+from src.sampling.folds import Split
+from src.sampling.series_info import SeriesInfo, series_infos
+from src.sampling.slice_samples import (
+    EpochPlanner,
+    PlanSpec,
+    StackDataset,
+    TargetSpec,
+)
+from src.sampling.stacks import InputSpec
+from src.task import Task
+from src.training.checkpoint import save_weights
+from src.training.loop import Batch, Fit, FitSpec, LossParts, TrainingData, key
+from src.training.losses import focal_loss, heatmap_loss
+from src.training.spot_scores import spot_requests, spot_scores
+
+
+def input_spec(options: TrainStage1Options) -> InputSpec:
+    """How cached pixels become input."""
+    return InputSpec(options.crop, options.input_size, options.input_mean)
+
+
+def model_config(options: TrainStage1Options, task: Task) -> SliceClassifierConfig:
+    """The network that these options describe."""
+    return SliceClassifierConfig(
+        backbone=options.model,
+        labels=len(task.labels),
+        locations=len(task.locations),
+        input_size=options.input_size,
+        pool=options.pool,
+        dropout=options.dropout,
+    )
+
+
+def augment_spec(options: TrainStage1Options) -> AugmentSpec:
+    """Augmentation of the training stacks."""
+    names = AugmentSpec.__dataclass_fields__
+    return AugmentSpec(**{name: getattr(options, name) for name in names})
+
+
+def fit_spec(options: TrainStage1Options) -> FitSpec:
+    """Length and speed of the training."""
+    names = FitSpec.__dataclass_fields__
+    return FitSpec(**{name: getattr(options, name) for name in names})
+
+
+def inner_split(split: Split, uids: list[str], seed: int) -> tuple[list[str], list[str]]:
+    """Divide training series into nine tenths and a tenth, by group, for `--select inner`."""
+    groups = split.series.loc[uids, "group"]
+    inner = {group for group in groups.unique() if key("inner", seed, group) % 10 == 0}
+    chosen = [uid for uid in uids if groups[uid] in inner]
+    rest = [uid for uid in uids if groups[uid] not in inner]
+    if not chosen or not rest:
+        raise InputError("too few groups for --select inner; use --select last")
+    return rest, chosen
+
+
+def stack_dataset(
+    data: DataPaths,
+    infos: dict[str, SeriesInfo],
+    task: Task,
+    inputs: InputSpec,
+    sigma_mm: float = 4.0,
+    augmentation: AugmentSpec | None = None,
+    seed: int = 0,
+) -> StackDataset:
+    """Data set of stacks; the heat map's geometry follows from the input size."""
+    cells = -(-inputs.input_size // HEATMAP_STRIDE)
+    target = TargetSpec(cells, HEATMAP_STRIDE, sigma_mm)
+    return StackDataset(data, infos, task, inputs, target, augmentation, seed)
+
+
+def training_data(
+    options: TrainStage1Options,
+    data: DataPaths,
+    infos: dict[str, SeriesInfo],
+    task: Task,
+    hard: dict[str, np.ndarray],
+) -> TrainingData:
+    """Keyed batches of every epoch.
+
+    Raises:
+        InputError: there is no positive spot, or fewer stacks than one batch.
+    """
+    planner = EpochPlanner(
+        infos,
+        PlanSpec(
+            options.steps,
+            options.negatives_per_positive,
+            options.shift_positive,
+            options.hard_probability,
+            options.seed,
+        ),
+        hard,
+    )
+    if not planner.positives:
+        raise InputError("the training folds hold no positive spot: check train_localizers.csv")
+    dataset = stack_dataset(
+        data,
+        infos,
+        task,
+        input_spec(options),
+        options.heatmap_sigma,
+        augment_spec(options),
+        options.seed,
+    )
+    per_epoch = len(planner.epoch(0)) // options.batch_size
+    if per_epoch == 0:
+        raise InputError(
+            f"an epoch has {len(planner.epoch(0))} stacks, fewer than --batch_size "
+            f"{options.batch_size}: give a smaller batch"
+        )
+
+    def batches(epoch: int, first: int) -> Iterable[Batch]:
+        plan = planner.epoch(epoch)
+        size = options.batch_size
+        chunks = [plan[i * size : (i + 1) * size] for i in range(first, per_epoch)]
+        return DataLoader(
+            dataset,
+            batch_sampler=chunks,
+            num_workers=options.num_workers,
+            pin_memory=torch.cuda.is_available(),
+        )
+
+    return TrainingData(batches, per_epoch)
+
+
+def stage1_loss(options: TrainStage1Options) -> "Stage1Loss":
+    """Classification plus localisation."""
+    return Stage1Loss(options.focal_gamma, options.heatmap_weight)
+
+
+class Stage1Loss:
+    """Focal loss of the labels plus a weighted heat-map loss."""
+
+    def __init__(self, gamma: float, heatmap_weight: float) -> None:
+        """Keep the two constants."""
+        self.gamma = gamma
+        self.heatmap_weight = heatmap_weight
+
+    def __call__(self, model: nn.Module, batch: Batch) -> LossParts:
+        """Loss parts of a batch that is on the model's device."""
+        output = model(batch["stack"])
+        label = focal_loss(output.logits, batch["targets"], batch["weights"], self.gamma)
+        heat = heatmap_loss(output.heatmap, batch["heatmap"], batch["heatmap_weight"])
+        return {"loss": label + self.heatmap_weight * heat, "label_loss": label, "heat_loss": heat}
+
+
+def sidecar_content(
+    options: TrainStage1Options,
+    split: Split,
+    uids: list[str],
+    task: Task,
+    preprocessing: dict[str, object],
+    licence: str,
+    fold: int | str,
+) -> dict[str, object]:
+    """What a reader of `model/<run>` needs beside the weights."""
+    return {
+        "task": {"name": task.name, "labels": task.labels, "locations": task.locations},
+        "model": asdict(model_config(options, task)),
+        "input": asdict(input_spec(options)),
+        "steps": options.steps,
+        "preprocessing": preprocessing,
+        "weights_licence": licence,
+        "seed": options.seed,
+        "fold": fold,
+        "select": options.select,
+        "split": {"folds": split.folds, "hash": split.split_hash},
+        "training_series": uids,
+        "training_groups": sorted(set(split.series.loc[uids, "group"])),
+    }
+
+
+def fit_stage1(
+    options: TrainStage1Options,
+    split: Split,
+    fold: int | str,
+    uids: list[str],
+    hard: dict[str, np.ndarray],
+    identity: str,
+    task: Task,
+) -> dict[str, object]:
+    """Train one fold and save its weights.
+
+    Args:
+        options: of the stage.
+        split: the division into folds.
+        fold: held-out fold, or `FINAL_FOLD`.
+        uids: training series.
+        hard: hard negatives by series.
+        identity: of the request; only its own checkpoint is resumed.
+        task: labels and locations.
+
+    Returns:
+        What the manifest keeps for later stages.
+    """
+    paths = options.fold_paths(fold)
+    compute = choose_compute(options.device, options.precision)
+    log.info("fold %s: %s", fold, compute.reason)
+    torch.manual_seed(key(options.seed, "initial weights"))
+    model = SliceClassifier(model_config(options, task), options.weights)
+    licence = weights_licence(model.encoder, options.weights)
+    log.info("%s, %s", options.model, licence)
+    monitored: list[str] = [] if fold == FINAL_FOLD else split.held_out(int(fold))
+    if options.select == "inner":
+        uids, monitored = inner_split(split, uids, options.seed)
+    if options.select == "heldout" and not monitored:
+        raise UsageError("--select heldout needs a held-out fold; use --select last")
+    data = training_data(options, options.data, series_infos(split, uids, task), task, hard)
+    log.info(
+        "%d training series, %d batches of %d stacks per epoch",
+        len(uids),
+        data.batches_per_epoch,
+        options.batch_size,
+    )
+    requests = spot_requests(split, monitored, options.steps[:1])
+    dataset = stack_dataset(
+        options.data, series_infos(split, monitored, task), task, input_spec(options)
+    )
+
+    def evaluate(ema: nn.Module) -> dict[str, float | None]:
+        return spot_scores(
+            ema, dataset, requests, options.batch_size, options.num_workers, compute, task
+        )
+
+    fit = Fit(model, stage1_loss(options), fit_spec(options), compute, paths, "stage1", identity)
+    selected = fit.run(data, evaluate if requests else None)
+    save_weights(paths.weights("stage1"), selected)
+    preprocessing = read_manifest(options.data.preprocess_manifest, "preprocess")["config"]
+    return sidecar_content(options, split, uids, task, preprocessing, licence, fold)

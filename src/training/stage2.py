@@ -1,0 +1,202 @@
+"""Assembles stage-2 training from the split, the features and the network."""
+
+from collections.abc import Iterable
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.utils.data import DataLoader
+
+from src.artifacts import FINAL_FOLD, FoldPaths
+from src.compute import choose_compute
+from src.errors import UsageError
+from src.metrics import score_table
+from src.models.sequence_classifier import SequenceClassifier, SequenceClassifierConfig
+from src.options.stage2 import TrainStage2Options
+from src.runlog import log
+from src.sampling.features import load_features
+from src.sampling.folds import Split
+from src.sampling.sequences import (
+    SequenceAugment,
+    SequenceDataset,
+    SequenceSpec,
+    bucketed,
+    collate,
+)
+from src.sampling.series_info import SeriesInfo, series_infos
+from src.task import Task
+from src.training.checkpoint import save_weights
+from src.training.loop import Batch, Fit, FitSpec, LossParts, TrainingData, key
+from src.training.losses import focal_loss
+from src.training.sequence_scores import predict_series
+from src.training.stage1 import inner_split
+
+
+def sequence_spec(options: TrainStage2Options) -> SequenceSpec:
+    """What of the stage-1 output stage 2 sees."""
+    return SequenceSpec(tuple(options.parts), options.limit_slices, options.slice_sigma)
+
+
+def model_config(
+    options: TrainStage2Options, feature_width: int, task: Task
+) -> SequenceClassifierConfig:
+    """The network that these options describe; `feature_width` is stage 1's C."""
+    sizes = {
+        "features": feature_width,
+        "logits": len(task.labels),
+        "peaks": len(task.locations),
+    }
+    return SequenceClassifierConfig(
+        inputs=sum(sizes[part] for part in options.parts),
+        labels=len(task.labels),
+        locations=len(task.locations),
+        width=options.width,
+        feed_forward=options.feed_forward,
+        layers=options.layers,
+        heads=options.heads,
+        pool=options.pool,
+        dropout=options.dropout,
+        head_dropout=options.head_dropout,
+    )
+
+
+class Stage2Loss:
+    """Series loss plus a weighted per-slice loss."""
+
+    def __init__(self, gamma: float, slice_weight: float) -> None:
+        """Keep the two constants."""
+        self.gamma = gamma
+        self.slice_weight = slice_weight
+
+    def __call__(self, model: nn.Module, batch: Batch) -> LossParts:
+        """Loss parts of a padded batch that is on the model's device."""
+        output = model(batch["tokens"], batch["position"], batch["mask"], batch["known"])
+        series = focal_loss(output.logits, batch["targets"], batch["weights"], self.gamma)
+        # padded slices have weight 0 already: collate fills with zeros
+        slices = focal_loss(
+            output.slice_logits, batch["slice_targets"], batch["slice_weights"], self.gamma
+        )
+        return {
+            "loss": series + self.slice_weight * slices,
+            "series_loss": series,
+            "slice_loss": slices,
+        }
+
+
+def training_data(
+    options: TrainStage2Options, paths: FoldPaths, infos: dict[str, SeriesInfo], task: Task
+) -> TrainingData:
+    """Keyed batches of every epoch."""
+    dataset = SequenceDataset(
+        paths.feature,
+        infos,
+        task,
+        sequence_spec(options),
+        SequenceAugment(
+            options.noise,
+            options.input_dropout,
+            options.slice_dropout,
+            options.reverse,
+            options.views,
+        ),
+        options.seed,
+    )
+
+    def batches(epoch: int, first: int) -> Iterable[Batch]:
+        return DataLoader(
+            dataset,
+            batch_sampler=bucketed(infos, options.batch_size, epoch, options.seed)[first:],
+            num_workers=options.num_workers,
+            collate_fn=collate,
+            pin_memory=torch.cuda.is_available(),
+        )
+
+    return TrainingData(batches, len(bucketed(infos, options.batch_size, 0, options.seed)))
+
+
+def fit_stage2(
+    options: TrainStage2Options,
+    split: Split,
+    fold: int | str,
+    uids: list[str],
+    identity: str,
+    task: Task,
+) -> dict[str, Any]:
+    """Train one fold and save its weights.
+
+    Args:
+        options: of the stage.
+        split: the division into folds.
+        fold: held-out fold, or `FINAL_FOLD`.
+        uids: training series.
+        identity: of the request; only its own checkpoint is resumed.
+        task: labels and locations.
+
+    Returns:
+        What the manifest keeps for later stages.
+    """
+    paths = options.fold_paths(fold)
+    compute = choose_compute(options.device, options.precision)
+    log.info("fold %s: %s", fold, compute.reason)
+    monitored: list[str] = [] if fold == FINAL_FOLD else split.held_out(int(fold))
+    monitored = [uid for uid in monitored if paths.feature(uid).exists()]
+    if options.select == "inner":
+        uids, monitored = inner_split(split, uids, options.seed)
+    if options.select == "heldout" and not monitored:
+        raise UsageError("--select heldout needs a held-out fold; use --select last")
+    first = load_features(paths.feature(uids[0]))
+    width = next(iter(first.values())).features.shape[1]
+    config = model_config(options, width, task)
+    torch.manual_seed(key(options.seed, "initial weights of stage 2"))
+    model = SequenceClassifier(config)
+    data = training_data(options, paths, series_infos(split, uids, task), task)
+    log.info("%d training series, %d batches per epoch", len(uids), data.batches_per_epoch)
+    infos = series_infos(split, monitored, task)
+    spec = sequence_spec(options)
+
+    def evaluate(ema: nn.Module) -> dict[str, float | None]:
+        ema.eval()
+        found = [
+            predict_series(
+                ema,
+                load_features(paths.feature(uid)),
+                info.slice_mm,
+                info.spacing_known,
+                spec,
+                compute,
+            ).probabilities
+            for uid, info in infos.items()
+        ]
+        labels = np.stack([info.labels for info in infos.values()])
+        table = score_table(task, labels, np.stack(found))
+        return {
+            "score": table["weighted_auc"]["value"],
+            "auc_overall": table["per_label"][task.overall]["value"],
+        }
+
+    names = FitSpec.__dataclass_fields__
+    fit = Fit(
+        model,
+        Stage2Loss(options.focal_gamma, options.slice_weight),
+        FitSpec(**{name: getattr(options, name) for name in names}),
+        compute,
+        paths,
+        "stage2",
+        identity,
+    )
+    selected = fit.run(data, evaluate if infos else None)
+    save_weights(paths.weights("stage2"), selected)
+    return {
+        "task": {"name": task.name, "labels": task.labels, "locations": task.locations},
+        "model": asdict(config),
+        "sequence": asdict(spec),
+        "precision": options.precision,
+        "seed": options.seed,
+        "fold": fold,
+        "select": options.select,
+        "split": {"folds": split.folds, "hash": split.split_hash},
+        "training_series": uids,
+        "training_groups": sorted(set(split.series.loc[uids, "group"])),
+    }
