@@ -49,13 +49,6 @@ class Augmented:
     reversed_slices: bool
 
 
-def mirror_axis(plane: str, geometry_known: bool) -> str | None:
-    """Which axis a left-right flip reverses: 'columns', 'slices', or None where left is unknown."""
-    if not geometry_known:
-        return None
-    return "slices" if plane == "sagittal" else "columns"
-
-
 def augment(
     stack: np.ndarray,
     points: np.ndarray,
@@ -68,7 +61,8 @@ def augment(
     Args:
         stack: float32 (k, S, S) as (slice, row, column), mean already subtracted.
         points: float64 (m, 2) as x, y in input pixels.
-        axis: what a left-right flip reverses, see `mirror_axis`.
+        axis: what a left-right flip reverses, see `geometry.mirror_axis`;
+            None where left and right cannot be told.
         spec: probabilities and sizes.
         rng: the sample's own generator.
     """

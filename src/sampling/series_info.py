@@ -4,9 +4,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
-from src.sampling.augment import mirror_axis
+from src.imaging.geometry import Geometry, mirror_axis
 from src.sampling.folds import Split
 from src.sampling.spots import POSITIVE
 from src.task import SERIES_COLUMN, Task
@@ -46,18 +45,18 @@ class SeriesInfo:
     label_weights: np.ndarray
 
 
-def pixel_mm(row: "pd.Series[Any]") -> tuple[float, float]:
-    """Mm per cache pixel along x and y, from a row of the split's series table."""
-    columns, rows = (
-        (row["rows"], row["columns"]) if row["transpose"] else (row["columns"], row["rows"])
-    )
-    x = row["spacing_column"] * columns / row["size"]
-    y = row["spacing_row"] * rows / row["size"]
-    nominal = NOMINAL_FIELD_MM / row["size"]
-    return (
-        float(x) if np.isfinite(x) and x > 0 else nominal,
-        float(y) if np.isfinite(y) and y > 0 else nominal,
-    )
+def pixel_mm(geometry: Geometry, size: int) -> tuple[float, float]:
+    """Mm per cache pixel along x and y; nominal where the geometry is unknown."""
+    if not geometry.geometry_known:
+        return (NOMINAL_FIELD_MM / size, NOMINAL_FIELD_MM / size)
+    rows, columns = geometry.canonical_shape
+    _, row_mm, column_mm = geometry.spacing
+    return (column_mm * columns / size, row_mm * rows / size)
+
+
+def slice_mm(geometry: Geometry) -> float:
+    """Mm between slices; nominal where the geometry is unknown."""
+    return geometry.spacing[0] if geometry.geometry_known else NOMINAL_SLICE_MM
 
 
 def series_infos(split: Split, uids: list[str], task: Task) -> dict[str, SeriesInfo]:
@@ -77,17 +76,16 @@ def series_infos(split: Split, uids: list[str], task: Task) -> dict[str, SeriesI
         localized = bool(row["localized"])
         if not localized:
             weights[task.overall_index] = 0.0
-        spacing = float(row["spacing_slice"])
-        spacing_known = bool(row["geometry_known"]) and np.isfinite(spacing) and spacing > 0
+        geometry = Geometry.from_row(row)
         infos[uid] = SeriesInfo(
             uid=uid,
             n=int(row["n"]),
             size=int(row["size"]),
-            pixel_mm=pixel_mm(row),
-            slice_mm=spacing if spacing_known else NOMINAL_SLICE_MM,
-            spacing_known=spacing_known,
-            axis=mirror_axis(row["plane"], bool(row["geometry_known"])),
-            plane=str(row["plane"]),
+            pixel_mm=pixel_mm(geometry, int(row["size"])),
+            slice_mm=slice_mm(geometry),
+            spacing_known=geometry.geometry_known,
+            axis=mirror_axis(geometry.plane) if geometry.geometry_known else None,
+            plane=geometry.plane,
             localized=localized,
             indices=spots["index"].to_numpy(dtype=np.int64),
             points=spots[["x", "y"]].to_numpy(dtype=np.float64),

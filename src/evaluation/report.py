@@ -1,0 +1,222 @@
+"""The report: one HTML page that needs neither network nor script.
+
+The page holds its style and its figures (PNG as data URIs), forbids everything else by a content
+security policy, and has no dates in it, so that equal results give equal pages. Of the patient it
+shows pixels and SeriesInstanceUIDs only.
+"""
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+from matplotlib.figure import Figure
+from PIL import Image
+
+from src.artifacts import atomic_open
+from src.evaluation import plots
+from src.evaluation.cases import Case, TrueSpot, select_cases
+from src.evaluation.overlays import grey_window, side_marks, slice_panels
+from src.metrics import figure as three_decimals
+from src.task import Task
+
+__all__ = ["Case", "ReportData", "TrueSpot", "select_cases", "write_report"]
+
+FIGURE_DPI = 110
+"""Pixels per inch: sharp at the size at which the page shows the figures."""
+
+MAX_CASES = 12
+"""Cases that a page takes: each weighs about half a megabyte, and a page stays below 10."""
+
+NO_FIGURE = "\N{EN DASH}"
+"""What a table shows where there is no figure."""
+
+TEMPLATE = "report.html.jinja"
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ReportData:
+    """Everything a report shows. Score tables are what `src.metrics.score_table` returns.
+
+    Attributes:
+        title: the page's heading.
+        run: name of the run.
+        fold: "0", "all", "final", or the folder that was scored.
+        task: labels, their order and the metric's weight.
+        summary: sentences under the heading.
+        warnings: sentences in a box, such as "selected on this fold".
+        metrics: end-to-end scores; None where no labels were given.
+        per_modality: end-to-end scores by modality.
+        stage1_held_out: scores of stage 1 at the held-out spots, or None; likewise the next three.
+        stage1_training: stage 1 at the training spots.
+        stage2_held_out: stage 2 on the held-out series, from stored features.
+        stage2_training: stage 2 on the training series.
+        targets: (N, L) of 0 and 1 in `task.labels` order, or None where no labels were given.
+        probabilities: (N, L) float, end to end.
+        modalities: N names.
+        stage1_log: rows of the training log: epoch, loss, lr and any "…loss…" or "…auc…" columns.
+        stage2_log: likewise.
+        cases: the gallery, at most `MAX_CASES`.
+        versions: of Python and packages.
+        split_hash: identity of the split; empty where there is none.
+        weights: name of the pretrained weights that training began from.
+        weights_licence: their licence.
+    """
+
+    title: str
+    run: str
+    fold: str
+    task: Task
+    targets: np.ndarray | None
+    probabilities: np.ndarray
+    modalities: Sequence[str]
+    summary: Sequence[str] = ()
+    warnings: Sequence[str] = ()
+    metrics: Mapping[str, Any] | None = None
+    per_modality: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    stage1_held_out: Mapping[str, Any] | None = None
+    stage1_training: Mapping[str, Any] | None = None
+    stage2_held_out: Mapping[str, Any] | None = None
+    stage2_training: Mapping[str, Any] | None = None
+    stage1_log: Sequence[Mapping[str, Any]] = ()
+    stage2_log: Sequence[Mapping[str, Any]] = ()
+    cases: Sequence[Case] = ()
+    versions: Mapping[str, str] = field(default_factory=dict)
+    split_hash: str = ""
+    weights: str = ""
+    weights_licence: str = ""
+
+
+def write_report(path: Path, data: ReportData) -> None:
+    """Write the page atomically; equal data gives equal bytes on the same machine.
+
+    Raises:
+        ValueError: more than `MAX_CASES` cases, or rows that do not belong together.
+    """
+    if len(data.cases) > MAX_CASES:
+        raise ValueError(f"{len(data.cases)} cases; a report shows at most {MAX_CASES}")
+    rows = len(data.probabilities)
+    if len(data.modalities) != rows or (data.targets is not None and len(data.targets) != rows):
+        raise ValueError(f"{rows} rows of probabilities need as many modalities and targets")
+    page = render(data)
+    with atomic_open(path) as file:
+        file.write(page)
+
+
+def render(data: ReportData) -> str:
+    """The page as text."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["score"] = _score
+    environment.filters["gap"] = _gap
+    return environment.get_template(TEMPLATE).render(
+        data=data,
+        series=len(data.probabilities),
+        stages=_stages(data),
+        figures=_figures(data),
+        cases=[_case(case) for case in data.cases],
+    )
+
+
+def _sentence(text: str) -> str:
+    """The text with a capital first letter."""
+    return text[:1].upper() + text[1:]
+
+
+def _score(cell: Mapping[str, Any] | None) -> str:
+    """A score cell with three decimals, or a dash."""
+    return NO_FIGURE if cell is None or cell["value"] is None else three_decimals(cell["value"])
+
+
+def _gap(pair: tuple[Mapping[str, Any] | None, Mapping[str, Any] | None]) -> str:
+    """Training score minus held-out score with its sign, or a dash."""
+    values = [cell["value"] if cell is not None else None for cell in pair]
+    if values[0] is None or values[1] is None:
+        return NO_FIGURE
+    return f"{values[0] - values[1]:+.3f}".replace("-", "\N{MINUS SIGN}")
+
+
+def _stages(data: ReportData) -> list[dict[str, Any]]:
+    """Rows of the table of stages, without stages that have no score at all."""
+    rows = (
+        (
+            "Stage 1",
+            "one stack of three slices",
+            "spots",
+            data.stage1_training,
+            data.stage1_held_out,
+        ),
+        (
+            "Stage 2",
+            "stored features of a series",
+            "series",
+            data.stage2_training,
+            data.stage2_held_out,
+        ),
+        ("End to end", "DICOM folder of a series", "series", None, data.metrics),
+    )
+    names = ("name", "input", "unit", "training", "held_out")
+    return [dict(zip(names, row, strict=True)) for row in rows if row[3] or row[4]]
+
+
+def _figures(data: ReportData) -> dict[str, str | None]:
+    """Data URIs of the figures, None for those that cannot be drawn."""
+    logs = {"Stage 1": data.stage1_log, "Stage 2": data.stage2_log}
+    drawn = {"roc": None, "roc_locations": None, "learning": plots.learning_curves(logs)}
+    if data.targets is not None and data.metrics is not None and len(data.targets):
+        scored = (data.task, data.targets, data.probabilities)
+        drawn["roc"] = plots.roc_overall(*scored, data.modalities)
+        drawn["roc_locations"] = plots.roc_locations(*scored, data.metrics)
+    return {name: data_uri(figure) if figure else None for name, figure in drawn.items()}
+
+
+def _case(case: Case) -> dict[str, Any]:
+    """What the template shows of one case."""
+    here = [spot for spot in case.spots if spot.index == case.slice_index]
+    legend = []
+    if case.point is not None:
+        legend.append("orange cross: predicted point")
+    if here:
+        legend.append("solid blue circle: labelled centre on this slice")
+    if len(case.spots) > len(here):
+        legend.append("dotted blue circle: labelled centre on another slice")
+    low, high = grey_window(case.image)
+    legend.append(f"grey scale {low:.1f} to {high:.1f} of 0 to 5")
+    if not case.geometry_known:
+        legend.append("geometry not known: left and right may be exchanged, so no side is marked")
+    elif side_marks(case.plane, case.geometry_known) is None:
+        legend.append(f"{case.plane} plane: no side is marked")
+    return {
+        "case": case,
+        "slices": len(case.stage2_curve),
+        "spots": sorted(case.spots, key=lambda spot: (spot.index, spot.location)),
+        "legend": _sentence("; ".join(legend)),
+        "why": _sentence(case.why),
+        "panels": data_uri(slice_panels(case)),
+        "curve": data_uri(plots.slice_curve(case)),
+    }
+
+
+def data_uri(figure: Figure) -> str:
+    """A figure as a PNG data URI.
+
+    Reduced to 256 colours: figures are grey images with a few coloured lines, and the page
+    shrinks to a third.
+    """
+    raw = io.BytesIO()
+    # Without the software's name: it is a web address, and the bytes would change with versions.
+    figure.savefig(raw, format="png", dpi=FIGURE_DPI, metadata={"Software": None})
+    small = io.BytesIO()
+    image = Image.open(raw).convert("RGB").quantize(256, dither=Image.Dither.NONE)
+    image.save(small, format="PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(small.getvalue()).decode("ascii")

@@ -1,0 +1,67 @@
+"""Small made-up results for the tests of figures and reports."""
+
+import numpy as np
+
+from src.evaluation.report import Case, ReportData, TrueSpot
+from src.metrics import score_by, score_table
+from src.task import RSNA_2025
+
+
+def a_case(**changes):
+    """An axial case of 9 slices of 48 x 48 with one labelled centre on the shown slice."""
+    generator = np.random.default_rng(1)
+    values = {
+        "uid": "1.2.3.4",
+        "why": "false negative: 3 of 20 series without an aneurysm score as high",
+        "modality": "MRA",
+        "plane": "axial",
+        "geometry_known": True,
+        "truth": ("Basilar Tip", "Aneurysm Present"),
+        "probability": 0.25,
+        "top_location": "Basilar Tip",
+        "top_probability": 0.2,
+        "slice_index": 4,
+        "image": generator.random((48, 48), dtype=np.float32) * 5,
+        "stage2_curve": np.linspace(0, 1, 9),
+        "stage1_curve": np.linspace(1, 0, 9),
+        "spots": (TrueSpot(4, 20.0, 24.0, "Basilar Tip"),),
+        "point": (22.0, 25.0),
+        "pixel_spacing": (4.0, 4.0),
+    }
+    return Case(**{**values, **changes})
+
+
+def results(rows=40, seed=0):
+    """Targets int (rows, 14), probabilities float (rows, 14) and a modality per row."""
+    generator = np.random.default_rng(seed)
+    targets = (generator.random((rows, 14)) < 0.15).astype(int)
+    targets[:, 13] = targets[:, :13].any(axis=1)
+    probabilities = np.clip(generator.normal(0.3 + 0.2 * targets, 0.2), 0, 1)
+    return targets, probabilities, ["CTA" if row % 2 else "MRA" for row in range(rows)]
+
+
+def a_report(**changes):
+    """A report of 40 series without cases."""
+    targets, probabilities, modalities = results()
+    table = score_table(RSNA_2025, targets, probabilities)
+    log = [{"epoch": epoch, "loss": 1 / epoch, "lr": 1e-4} for epoch in (1, 2, 3)]
+    values = {
+        "title": "Held-out fold 0",
+        "run": "demo",
+        "fold": "0",
+        "task": RSNA_2025,
+        "targets": targets,
+        "probabilities": probabilities,
+        "modalities": modalities,
+        "metrics": table,
+        "per_modality": score_by(RSNA_2025, targets, probabilities, modalities),
+        "stage1_held_out": table,
+        "stage1_training": table,
+        "stage1_log": log,
+        "stage2_log": log,
+        "split_hash": "0123456789abcdef",
+        "versions": {"python": "3.11.9"},
+        "weights": "resnet18.a1_in1k",
+        "weights_licence": "Apache-2.0",
+    }
+    return ReportData(**{**values, **changes})

@@ -1,0 +1,207 @@
+"""The page: complete, self-contained, escaped, and honest about what is missing."""
+
+import base64
+import io
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from src.evaluation.report import MAX_CASES, write_report
+from src.metrics import score_by, score_table
+from src.task import RSNA_2025
+from tests.evaluation.samples import a_case, a_report, results
+
+OPEN_TAG = re.compile(r"<(\w+)")
+IMAGE = re.compile(r'<img src="([^"]*)"')
+
+
+@pytest.fixture
+def drawn_page(tmp_path):
+    """Write a page and read it back."""
+
+    def write(**changes):
+        path = tmp_path / "report.html"
+        write_report(path, a_report(**changes))
+        return path.read_text(encoding="utf-8")
+
+    return write
+
+
+@pytest.fixture
+def page(drawn_page, monkeypatch):
+    """The same without the time that drawing takes, for what is said in words."""
+    monkeypatch.setattr("src.evaluation.report.data_uri", lambda figure: "data:,")
+    return drawn_page
+
+
+@pytest.fixture(scope="module")
+def full_page(tmp_path_factory):
+    """A page with two cases, read only."""
+    path = tmp_path_factory.mktemp("report") / "report.html"
+    cases = [a_case(), a_case(uid="1.2.3.5", truth=(), spots=(), heat=np.ones((4, 4)))]
+    write_report(path, a_report(cases=cases))
+    return path.read_text(encoding="utf-8")
+
+
+def test_the_page_needs_neither_network_nor_script(full_page):
+    assert not re.search(r"https?:|//\w|url\(|@import", re.sub(r'"data:[^"]*"', "", full_page))
+    assert not {"script", "link", "iframe", "object"} & set(OPEN_TAG.findall(full_page))
+    assert "default-src 'none'; img-src data:" in full_page
+
+
+def test_every_image_is_a_data_uri_that_decodes(full_page):
+    sources = IMAGE.findall(full_page)
+    assert len(sources) == full_page.count("<img") == 3 + 2 * 2
+    for source in sources:
+        start, _, content = source.partition(",")
+        assert start == "data:image/png;base64"
+        image = Image.open(io.BytesIO(base64.b64decode(content, validate=True)))
+        image.load()
+        assert min(image.size) > 100
+
+
+def test_images_carry_no_text_beside_their_pixels(full_page):
+    for source in IMAGE.findall(full_page):
+        content = base64.b64decode(source.partition(",")[2])
+        assert not Image.open(io.BytesIO(content)).info.get("Software")
+        assert b"http" not in content
+
+
+def test_every_image_has_a_description(full_page):
+    assert len(re.findall(r'<img [^>]*alt="[^"]+"', full_page)) == full_page.count("<img")
+
+
+def test_the_footer_says_what_made_the_page_and_its_limit_once(full_page):
+    footer = full_page[full_page.index("<footer>") :]
+    assert full_page.lower().count("not for clinical use") == 1
+    for words in ("Not for clinical use.", "0123456789abcdef", "resnet18.a1_in1k", "Apache-2.0"):
+        assert words in footer
+
+
+def test_equal_data_gives_equal_bytes(drawn_page):
+    assert drawn_page(cases=[a_case()]) == drawn_page(cases=[a_case()])
+
+
+def test_text_from_files_is_escaped(page):
+    evil = '<b onload="x">&'
+    text = page(
+        title=evil,
+        run=evil,
+        summary=[evil],
+        warnings=[evil],
+        weights=evil,
+        weights_licence=evil,
+        versions={evil: evil},
+        per_modality={evil: a_report().metrics},
+        cases=[a_case(uid=evil, why=evil, modality=evil, top_location=evil, truth=(evil,))],
+    )
+    assert "<b on" not in text
+    assert text.count("&lt;b onload=&#34;x&#34;&gt;&amp;") >= 12
+
+
+def test_every_figure_stands_beside_its_number_of_series(full_page):
+    table = a_report().metrics
+    assert f"<b>{table['weighted_auc']['value']:.3f}</b>weighted AUC" in full_page
+    assert "<b>40</b>series" in full_page
+    for score in table["per_label"].values():
+        row = f"<td>{score['positives']}</td><td>{score['negatives']}</td></tr>"
+        assert row in full_page
+
+
+def test_labels_of_one_class_are_named_and_never_shown_as_numbers(page):
+    targets, probabilities, modalities = results()
+    targets[:, [3, 11]] = 0
+    text = page(
+        targets=targets,
+        metrics=score_table(RSNA_2025, targets, probabilities),
+        per_modality=score_by(RSNA_2025, targets, probabilities, modalities),
+    )
+    assert "one class only: Right Supraclinoid Internal Carotid Artery, Basilar Tip." in text
+    assert "nan" not in re.sub(r'"data:[^"]*"', "", text).lower()
+    assert "None" not in re.sub(r'"data:[^"]*"', "", text)
+
+
+def test_a_fold_without_any_aneurysm_has_no_weighted_auc_and_says_so(page):
+    targets, probabilities, _ = results()
+    targets[:] = 0
+    text = page(targets=targets, metrics=score_table(RSNA_2025, targets, probabilities))
+    assert "<b>\N{EN DASH}</b>weighted AUC" in text
+    assert "there is no weighted AUC" in text
+
+
+def test_series_without_labels_have_no_scores(page):
+    text = page(
+        targets=None, metrics=None, per_modality={}, stage1_held_out=None, stage1_training=None
+    )
+    assert "No labels were given" in text
+    assert "ROC" not in text
+
+
+def test_stages_are_compared_between_training_and_held_out_series(page):
+    targets, probabilities, _ = results()
+    better = score_table(RSNA_2025, targets, probabilities + targets)
+    text = page(stage2_training=better, stage2_held_out=a_report().metrics)
+    gap = 1 - a_report().metrics["weighted_auc"]["value"]
+    assert f"<td>1.000</td><td>{1 - gap:.3f}</td><td>+{gap:.3f}</td>" in text
+    assert "40 spots" in text
+
+
+def test_a_missing_learning_curve_is_said_in_words(page):
+    assert "No training log was found." in page(stage1_log=(), stage2_log=())
+    assert "No training log was found." not in page(stage2_log=())
+
+
+def test_warnings_stand_above_the_figures(page):
+    text = page(warnings=["selected on this fold", "2 series were in training"])
+    assert text.index("selected on this fold") < text.index("<h2>")
+    assert "2 series were in training" in text
+
+
+def test_a_page_without_cases_says_so(page):
+    assert "No series is shown." in page()
+
+
+def test_a_case_says_what_is_labelled_and_what_is_predicted(full_page):
+    assert "False negative: 3 of 20 series without an aneurysm score as high" in full_page
+    assert "slice 4: Basilar Tip" in full_page
+    assert "<dd>no aneurysm labelled</dd>" in full_page
+    assert "<strong>0.250</strong>" in full_page
+    assert "solid blue circle: labelled centre on this slice" in full_page
+
+
+def test_a_case_of_unknown_geometry_says_that_its_sides_are_not_marked(page):
+    text = page(cases=[a_case(plane="unknown", geometry_known=False, pixel_spacing=None)])
+    assert "plane not known" in text
+    assert "left and right may be exchanged" in text
+
+
+def test_no_series_at_all_still_gives_a_page(page):
+    nothing = np.zeros((0, 14))
+    text = page(
+        targets=nothing,
+        probabilities=nothing,
+        modalities=[],
+        metrics=score_table(RSNA_2025, nothing, nothing),
+        per_modality={},
+    )
+    assert "<b>0</b>series" in text
+
+
+def test_more_cases_than_a_page_takes_are_refused(page):
+    with pytest.raises(ValueError, match="at most"):
+        page(cases=[a_case()] * (MAX_CASES + 1))
+
+
+def test_rows_that_do_not_belong_together_are_refused(page):
+    with pytest.raises(ValueError, match="40 rows"):
+        page(modalities=["CTA"])
+
+
+def test_a_page_with_every_case_stays_below_ten_megabytes(drawn_page):
+    noise = np.random.default_rng(0).random((512, 512), dtype=np.float32) * 5
+    one = len(
+        drawn_page(cases=[a_case(image=noise, pixel_spacing=(0.4, 0.4), heat=noise[:56, :56])])
+    )
+    assert MAX_CASES * one < 10e6

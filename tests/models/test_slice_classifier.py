@@ -1,0 +1,81 @@
+"""Stage 1's network, on a convolutional net and on a plain transformer."""
+
+import pytest
+import torch
+
+from src.errors import InputError, UsageError
+from src.inference.encoder import heatmap_peaks
+from src.models.backbones import check_backbone, create_backbone
+from src.models.slice_classifier import SliceClassifier, SliceClassifierConfig
+from src.sampling.slice_samples import gaussian_peaks
+
+
+@pytest.mark.parametrize(
+    ("backbone", "pool"), [("test_resnet", ""), ("test_resnet", "catavgmax"), ("test_vit", "")]
+)
+def test_the_heat_map_has_stride_eight(backbone: str, pool: str) -> None:
+    config = SliceClassifierConfig(backbone, 14, 13, 96, pool)
+    model = SliceClassifier(config).eval()
+    output = model(torch.randn(2, 3, 96, 96))
+    assert output.logits.shape == (2, 14)
+    assert output.heatmap.shape == (2, 13, 12, 12)
+    assert output.features.shape == (2, model.width)
+    assert torch.allclose(output.logits, model.classifier(output.features))
+
+
+def test_the_localisation_loss_reaches_the_encoder() -> None:
+    model = SliceClassifier(SliceClassifierConfig("test_resnet", 14, 13, 64))
+    model(torch.randn(2, 3, 64, 64)).heatmap.sum().backward()
+    gradients = [p.grad for p in model.encoder.parameters() if p.grad is not None]
+    assert gradients and any(g.abs().sum() > 0 for g in gradients)
+
+
+def test_an_unknown_model_is_refused_with_the_nearest_names() -> None:
+    with pytest.raises(UsageError, match="resnet18"):
+        check_backbone("resnet1")
+
+
+def test_missing_weights_say_what_to_do(tmp_path, monkeypatch) -> None:
+    with pytest.raises(InputError, match="does not exist"):
+        create_backbone("test_resnet", str(tmp_path / "none.safetensors"), 64, None)
+
+
+def test_weights_of_another_model_are_refused(tmp_path) -> None:
+    path = tmp_path / "other.pt"
+    torch.save({"conv1.weight": torch.zeros(1)}, path)
+    with pytest.raises(InputError, match="does not fit test_resnet"):
+        create_backbone("test_resnet", str(path), 64, None)
+
+
+def test_a_pickle_with_code_is_not_run(tmp_path) -> None:
+    import os
+
+    class Evil:
+        def __reduce__(self):
+            return (os.system, ("touch " + str(tmp_path / "ran"),))
+
+    path = tmp_path / "evil.pt"
+    torch.save({"conv1.weight": Evil()}, path)
+    with pytest.raises(InputError, match="not a readable checkpoint"):
+        create_backbone("test_resnet", str(path), 64, None)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_without_a_network_pretrained_weights_fail_at_once(monkeypatch) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", "https://hub.invalid")
+    import huggingface_hub.constants as constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(InputError, match="--weights none"):
+        create_backbone("test_resnet", "auto", 64, None)
+
+
+@pytest.mark.parametrize("x", [2.0, 5.3, 7.5])
+def test_heat_map_peaks_have_sub_cell_precision(x: float) -> None:
+    import numpy as np
+
+    peaks = gaussian_peaks(np.array([[x, 4.2]]), np.array([0]), np.array([1.5, 1.5]), (1, 10, 12))
+    logits = torch.log(torch.from_numpy(peaks)).clamp(min=-30)[None]
+    found = heatmap_peaks(logits)[0, 0]
+    assert found[0] == pytest.approx(x, abs=0.02)
+    assert found[1] == pytest.approx(4.2, abs=0.02)
