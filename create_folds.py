@@ -22,6 +22,7 @@ from src.errors import EXIT_DONE
 from src.options.folds import CreateFoldsOptions
 from src.provenance import Request, file_digest, read_manifest
 from src.runlog import Record, log, run_stage
+from src.sampling.folds import cache_inputs
 from src.sampling.localizers import REASONS, LeftOut, count_reasons
 from src.sampling.making import make_split, needs_work, save_split
 from src.sampling.summary import fold_table, rare_labels
@@ -39,7 +40,7 @@ def main(options: CreateFoldsOptions, record: Record) -> int:
         kind="folds",
         config=options.identity(),
         inputs={
-            "preprocess": preprocess["identity"],
+            **cache_inputs(data),
             data.localizers_csv.name: file_digest(data.localizers_csv, hint),
         },
         partial=preprocess["partial"],

@@ -10,7 +10,7 @@ On a CPU:   python eval_stage1.py --config configs/demo.yaml --data_dir demo/dat
 
 import sys
 
-from src.artifacts import FINAL_FOLD, write_csv
+from src.artifacts import ALL_FOLDS, FINAL_FOLD, write_csv
 from src.errors import UsageError
 from src.options.stage1 import EvalStage1Options
 from src.provenance import Plan, Request, plan, write_manifest
@@ -21,6 +21,7 @@ from src.task import RSNA_2025, SERIES_COLUMN
 def main(options: EvalStage1Options, record: Record) -> int:
     """Score every requested fold."""
     from src.compute import choose_compute
+    from src.inference.all_folds import summarise_folds
     from src.inference.encoder import Encoder
     from src.inference.scores import prediction_rows, stage_metrics
     from src.lineage import data_identities, open_stage
@@ -72,6 +73,8 @@ def main(options: EvalStage1Options, record: Record) -> int:
         write_csv(paths.predictions("stage1"), columns, rows)
         write_manifest(paths.metrics("stage1"), request, complete=True, content=metrics)
         log.info("wrote %s", paths.metrics("stage1"))
+    if options.fold == ALL_FOLDS:
+        summarise_folds(options, split.folds, "stage1", RSNA_2025)
     return 0
 
 

@@ -10,7 +10,7 @@ On a CPU:   python eval_stage2.py --config configs/demo.yaml --data_dir demo/dat
 
 import sys
 
-from src.artifacts import FINAL_FOLD, write_csv
+from src.artifacts import ALL_FOLDS, FINAL_FOLD, write_csv
 from src.errors import UsageError
 from src.options.stage2 import EvalStage2Options
 from src.provenance import Plan, Request, plan, write_manifest
@@ -22,6 +22,7 @@ def main(options: EvalStage2Options, record: Record) -> int:
     """Score every requested fold."""
     import numpy as np
 
+    from src.inference.all_folds import summarise_folds
     from src.inference.scores import prediction_rows, stage_metrics
     from src.inference.sequence_detector import SequenceDetector
     from src.lineage import data_identities, open_stage
@@ -68,6 +69,8 @@ def main(options: EvalStage2Options, record: Record) -> int:
         write_csv(paths.predictions("stage2"), columns, rows)
         write_manifest(paths.metrics("stage2"), request, complete=True, content=metrics)
         log.info("wrote %s", paths.metrics("stage2"))
+    if options.fold == ALL_FOLDS:
+        summarise_folds(options, split.folds, "stage2", RSNA_2025)
     return 0
 
 

@@ -23,6 +23,9 @@ TEMPORARY_SUFFIX = ".partial"
 FINAL_FOLD = "final"
 """Name of the model that is trained on every series, beside the numbered folds."""
 
+ALL_FOLDS = "all"
+"""Stands for each fold in turn, and names the folder of the tables over all folds."""
+
 
 @dataclass(frozen=True)
 class DataPaths:
@@ -113,7 +116,7 @@ class DataPaths:
 
 @dataclass(frozen=True)
 class FoldPaths:
-    """Paths under `model/<run>/fold-<k>/`."""
+    """Paths under `model/<run>/fold-<k>/`, `model/<run>/final/` or `model/<run>/all/`."""
 
     model_dir: Path
     run: str
@@ -122,8 +125,8 @@ class FoldPaths:
     @property
     def root(self) -> Path:
         """Folder of this fold's model."""
-        name = self.fold if self.fold == FINAL_FOLD else f"fold-{self.fold}"
-        return self.model_dir / self.run / str(name)
+        name = f"fold-{self.fold}" if str(self.fold).isdigit() else str(self.fold)
+        return self.model_dir / self.run / name
 
     def weights(self, stage: str) -> Path:
         """EMA weights of `stage1` or `stage2`, safetensors."""
@@ -169,11 +172,6 @@ class FoldPaths:
         return self.root / "hard_negatives.csv"
 
     @property
-    def curves(self) -> Path:
-        """Per-slice probabilities of the scored series, for the report."""
-        return self.root / "end_to_end_curves.csv"
-
-    @property
     def report(self) -> Path:
         """The self-contained report page."""
         return self.root / "report.html"
@@ -182,6 +180,33 @@ class FoldPaths:
     def records(self) -> Path:
         """Folder of run records and logs."""
         return self.root / "runs"
+
+
+@dataclass(frozen=True)
+class ScoredFolderPaths:
+    """Results of eval_end_to_end.py for a folder of series, under its --out_dir."""
+
+    root: Path
+
+    @property
+    def metrics(self) -> Path:
+        """Score table."""
+        return self.root / "end_to_end_metrics.json"
+
+    @property
+    def predictions(self) -> Path:
+        """Probabilities per series."""
+        return self.root / "end_to_end_predictions.csv"
+
+    @property
+    def report(self) -> Path:
+        """The self-contained report page."""
+        return self.root / "report.html"
+
+    @property
+    def fingerprints(self) -> Path:
+        """Cache of the digests of the scored series; safe to delete."""
+        return self.root / "fingerprints.json"
 
 
 @contextlib.contextmanager

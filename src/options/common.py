@@ -24,6 +24,11 @@ NOT_IDENTITY = frozenset(
         "overwrite",
         "verify",
         "allow_rejected",
+        "series_dir",
+        "out_dir",
+        "labels",
+        "localizers",
+        "report",
     }
 )
 """Options that change where or how fast a stage runs, never what it makes. The split and the fold

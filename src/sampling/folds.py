@@ -178,6 +178,24 @@ def read_splits(data: DataPaths) -> dict[str, dict[str, Any]]:
     return splits
 
 
+def cache_inputs(data: DataPaths) -> dict[str, str]:
+    """Identities of what preprocess_data.py made, as they are on disk now.
+
+    The table counts beside the manifest: a series that failed for want of memory and was read by
+    a later run is a new row from the same files and options.
+
+    Raises:
+        MissingArtifact: preprocess_data.py has not run.
+        InputError: it has not finished.
+    """
+    manifest = read_manifest(data.preprocess_manifest, "preprocess")
+    hint = f"Run {MADE_BY['preprocess']}"
+    return {
+        "preprocess": manifest["identity"],
+        data.train_meta_csv.name: file_digest(data.train_meta_csv, hint),
+    }
+
+
 def load_split(data: DataPaths, folds: int | None) -> Split:
     """Load a split after checking that it is whole and still belongs to the caches.
 
@@ -197,9 +215,8 @@ def load_split(data: DataPaths, folds: int | None) -> Split:
     folds = _choose(splits, folds)
     path = data.folds_csv(folds)
     manifest = check_manifest(data.folds_manifest, splits[str(folds)], "folds")
-    preprocess = read_manifest(data.preprocess_manifest, "preprocess")
     try:
-        require_made_from(path, manifest, {"preprocess": preprocess["identity"]})
+        require_made_from(path, manifest, cache_inputs(data))
         check_files(data, folds, manifest)
     except StaleArtifact as error:
         raise StaleArtifact(f"{error} (this is the split with --folds {folds})") from None

@@ -45,7 +45,7 @@ def rare_labels(series: pd.DataFrame, folds: int, task: Task = RSNA_2025) -> lis
         groups = positive["group"].nunique()
         if groups < folds:
             warnings.append(
-                f"{label}: {len(positive)} positive series of {groups} patient groups for {folds} "
+                f"{label}: {len(positive)} positive series in {groups} patient group(s), {folds} "
                 "folds, so some folds cannot score it"
             )
     return warnings

@@ -8,13 +8,14 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
-from src.artifacts import FINAL_FOLD, DataPaths
+from src.artifacts import FINAL_FOLD, DataPaths, read_json
 from src.compute import choose_compute
 from src.errors import InputError, UsageError
+from src.imaging.linkage import Linkage
 from src.models.backbones import weights_licence
 from src.models.slice_classifier import HEATMAP_STRIDE, SliceClassifier, SliceClassifierConfig
 from src.options.stage1 import TrainStage1Options
-from src.provenance import read_manifest
+from src.provenance import MADE_BY, digest, read_manifest
 from src.runlog import log
 from src.sampling.augment import AugmentSpec
 from src.sampling.folds import Split
@@ -186,8 +187,17 @@ def sidecar_content(
         "select": options.select,
         "split": {"folds": split.folds, "hash": split.split_hash},
         "training_series": uids,
-        "training_groups": sorted(set(split.series.loc[uids, "group"])),
+        "training_keys": linkage_keys(options.data, uids),
     }
+
+
+def linkage_keys(data: DataPaths, uids: list[str]) -> list[str]:
+    """Digests of the patients, studies and pixels of series, to recognise them elsewhere."""
+    found: set[str] = set()
+    for uid in uids:
+        sidecar = read_json(data.sequence_sidecar(uid), MADE_BY["preprocess"])
+        found.update(digest(key) for key in Linkage(**sidecar["linkage"]).keys())
+    return sorted(found)
 
 
 def fit_stage1(

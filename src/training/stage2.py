@@ -198,5 +198,4 @@ def fit_stage2(
         "select": options.select,
         "split": {"folds": split.folds, "hash": split.split_hash},
         "training_series": uids,
-        "training_groups": sorted(set(split.series.loc[uids, "group"])),
     }

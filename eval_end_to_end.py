@@ -1,0 +1,76 @@
+"""Stage 8 of 8: DICOM folders through both stages, scored end to end, with a report.
+
+Reads:   model/<run>/fold-<k>/stage1.* and stage2.*, and the DICOM files of the held-out fold in
+         data/series/, or any folder of series with --series_dir.
+Writes:  end_to_end_metrics.json, end_to_end_predictions.csv and report.html in the fold's folder,
+         or in --out_dir.
+Skips:   everything when the same files were scored with the same weights. Series that cannot be
+         read are rejected with their reason (exit code 4, or 0 with --allow_rejected).
+
+Full size:  python eval_end_to_end.py --config configs/convnext_base_dinov3.yaml --fold all
+On a CPU:   python eval_end_to_end.py --config configs/demo.yaml --data_dir demo/data
+Elsewhere:  python eval_end_to_end.py --run demo --series_dir incoming --out_dir results
+"""
+
+import sys
+
+from src.artifacts import ALL_FOLDS, FINAL_FOLD, ScoredFolderPaths
+from src.errors import EXIT_DONE, UsageError
+from src.options.end_to_end import EvalEndToEndOptions
+from src.runlog import Record, run_stage
+from src.task import RSNA_2025
+
+
+def main(options: EvalEndToEndOptions, record: Record) -> int:
+    """Score the held-out fold, every fold, or a folder of series."""
+    if options.series_dir is not None and options.out_dir is not None:
+        return score_folder(options, record)
+    if options.fold == FINAL_FOLD:
+        raise UsageError("--fold final has no held-out series: give --series_dir and --out_dir")
+    return score_held_out(options, record)
+
+
+def score_folder(options: EvalEndToEndOptions, record: Record) -> int:
+    """Score the folders in --series_dir; the run's folder alone is enough."""
+    from src.evaluation.end_to_end import folder_jobs
+    from src.evaluation.scoring import Trained, score_jobs
+    from src.lineage import open_stage
+
+    assert options.series_dir is not None and options.out_dir is not None
+    paths = options.fold_paths(options.fold)
+    stage1 = open_stage(paths, "stage1", {}, RSNA_2025)
+    stage2 = open_stage(paths, "stage2", {"stage1": stage1["identity"]}, RSNA_2025)
+    jobs = folder_jobs(options.series_dir, options.labels, RSNA_2025)
+    out = ScoredFolderPaths(options.out_dir)
+    trained = Trained(paths, stage1, stage2)
+    return score_jobs(options, record, jobs, trained, out, options.series_dir.name, RSNA_2025)
+
+
+def score_held_out(options: EvalEndToEndOptions, record: Record) -> int:
+    """Score the held-out series of one fold, or of each."""
+    from src.evaluation.end_to_end import held_out_jobs
+    from src.evaluation.scoring import Trained, score_jobs
+    from src.inference.all_folds import summarise_folds
+    from src.lineage import data_identities, open_stage
+    from src.sampling.folds import chosen_folds, load_split
+
+    split = load_split(options.data, options.folds)
+    code = EXIT_DONE
+    for fold in chosen_folds(split, options.fold):
+        paths = options.fold_paths(fold)
+        current = data_identities(options.data, split.identity)
+        for kind in ("stage1", "features", "stage2"):
+            manifest = open_stage(paths, kind, current, RSNA_2025)
+            current[kind] = manifest["identity"]
+        stage1 = open_stage(paths, "stage1", {}, RSNA_2025)
+        stage2 = open_stage(paths, "stage2", {}, RSNA_2025)
+        jobs = held_out_jobs(split, int(fold), options.data, RSNA_2025)
+        trained, out = Trained(paths, stage1, stage2), ScoredFolderPaths(paths.root)
+        code = max(code, score_jobs(options, record, jobs, trained, out, str(fold), RSNA_2025))
+    if options.fold == ALL_FOLDS:
+        summarise_folds(options, split.folds, "end_to_end", RSNA_2025)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(run_stage("eval_end_to_end", EvalEndToEndOptions, main, __doc__))

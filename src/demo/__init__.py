@@ -1,0 +1,1 @@
+"""Synthetic head angiograms, written as real DICOM."""

@@ -1,0 +1,145 @@
+"""From end-to-end results and a run's files to the report page."""
+
+import csv
+from pathlib import Path
+from typing import Any
+
+from src.artifacts import FoldPaths
+from src.evaluation.end_to_end import Results, Scored, arrays
+from src.evaluation.report import Case, ReportData, select_cases, write_report
+from src.inference.detector import Detector, Rejected, prepare_series
+from src.provenance import read_manifest, versions
+from src.task import Task
+
+
+def write_end_to_end_report(
+    path: Path,
+    results: Results,
+    metrics: dict[str, Any],
+    detector: Detector,
+    paths: FoldPaths,
+    stage1: dict[str, Any],
+    fold: str,
+) -> None:
+    """Write report.html; the pixels of the few series it shows are read once more.
+
+    Args:
+        path: of the page.
+        results: what was scored; at least one series.
+        metrics: of the same results.
+        detector: for its reading options.
+        paths: the run's files: stage metrics and logs, where they exist.
+        stage1: manifest of stage 1.
+        fold: what was scored, in words for the page.
+    """
+    task = detector.task
+    targets, probabilities = arrays(results)
+    overall = task.overall_index
+    chosen = select_cases(
+        None if targets is None else targets[:, overall], probabilities[:, overall]
+    )
+    stage_1, stage_2 = _stage_tables(paths, "stage1"), _stage_tables(paths, "stage2")
+    data = ReportData(
+        title="Intracranial aneurysm detection",
+        run=paths.run,
+        fold=fold,
+        task=task,
+        targets=targets,
+        probabilities=probabilities,
+        modalities=[found.modality for found in results.scored],
+        summary=_summary(results, metrics, fold),
+        warnings=_warnings(metrics, stage1),
+        metrics=metrics if metrics["per_label"] else None,
+        per_modality=metrics.get("per_modality", {}),
+        stage1_held_out=stage_1,
+        stage1_training=(stage_1 or {}).get("training"),
+        stage2_held_out=stage_2,
+        stage2_training=(stage_2 or {}).get("training"),
+        stage1_log=_log_rows(paths.log_csv("stage1")),
+        stage2_log=_log_rows(paths.log_csv("stage2")),
+        cases=[
+            case
+            for row, why in chosen
+            if (case := _case(results.scored[row], why, detector, task)) is not None
+        ],
+        versions=versions(),
+        split_hash=stage1["split"]["hash"],
+        weights=stage1["model"]["backbone"],
+        weights_licence=stage1["weights_licence"],
+    )
+    write_report(path, data)
+
+
+def _case(found: Scored, why: str, detector: Detector, task: Task) -> Case | None:
+    series = prepare_series(found.job.folder, detector.read, detector.cache)
+    if isinstance(series, Rejected):  # it was readable a moment ago
+        return None
+    locations = [task.labels.index(name) for name in task.locations]
+    top = int(found.probabilities[locations].argmax())
+    index, x, y, _ = found.points[top]
+    labels = found.job.labels
+    truth = None
+    if labels is not None:
+        truth = tuple(
+            label
+            for label, value in zip(task.labels, labels, strict=True)
+            if value and label in task.locations
+        )
+    return Case(
+        uid=found.uid,
+        why=why,
+        modality=found.modality,
+        plane=found.plane,
+        geometry_known=found.geometry_known,
+        truth=truth,
+        probability=float(found.probabilities[task.overall_index]),
+        top_location=task.locations[top],
+        top_probability=float(found.probabilities[locations[top]]),
+        slice_index=int(index),
+        image=series.volume[int(index)].astype("float32"),
+        stage2_curve=found.stage2_curve,
+        stage1_curve=found.stage1_curve,
+        spots=found.job.spots,
+        point=(float(x), float(y)),
+        pixel_spacing=found.pixel_spacing,
+    )
+
+
+def _stage_tables(paths: FoldPaths, stage: str) -> dict[str, Any] | None:
+    """Scores of one stage, or None where its evaluation was not run."""
+    path = paths.metrics(stage)
+    return read_manifest(path, f"{stage}_metrics") if path.exists() else None
+
+
+def _log_rows(path: Path) -> list[dict[str, str]]:
+    if not path.exists():
+        return []
+    with open(path, encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def _summary(results: Results, metrics: dict[str, Any], fold: str) -> list[str]:
+    count = len(results.scored)
+    what = f"fold {fold}" if fold.isdigit() else fold
+    lines = [f"{count} series of {what} were read from DICOM and scored by both stages."]
+    value = metrics["weighted_auc"]["value"]
+    if value is not None:
+        lines.append(f"Weighted AUC end to end: {value:.3f} on {count} series.")
+        maximum = metrics["stage1_maximum"]["weighted_auc"]["value"]
+        if maximum is not None:
+            lines.append(f"The maximum of stage 1 over the slices alone reaches {maximum:.3f}.")
+    if results.rejected:
+        lines.append(f"{len(results.rejected)} series were rejected and are not in the figures.")
+    return lines
+
+
+def _warnings(metrics: dict[str, Any], stage1: dict[str, Any]) -> list[str]:
+    found = []
+    if metrics["selected_on"] == "this fold":
+        found.append("selected on this fold: the figures are not independent")
+    seen = metrics["seen_in_training"]
+    if seen:
+        found.append(f"{len(seen)} scored series were in training or belong to a patient that was")
+    if stage1.get("partial"):
+        found.append(f"partial: {stage1['partial']}")
+    return found

@@ -1,0 +1,126 @@
+"""One end-to-end scoring run: what it needs, whether it is done, what it writes."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from src.artifacts import FoldPaths, ScoredFolderPaths, read_json, write_csv
+from src.errors import EXIT_DONE, EXIT_REJECTED, InputError
+from src.evaluation.assemble import write_end_to_end_report
+from src.evaluation.end_to_end import (
+    Job,
+    arrays,
+    attach_localizers,
+    mean_seconds,
+    metrics_of,
+    run_jobs,
+)
+from src.imaging.sources import Fingerprints, look_at
+from src.inference.detector import Detector
+from src.inference.scores import prediction_rows
+from src.options.end_to_end import EvalEndToEndOptions
+from src.provenance import MADE_BY, Plan, Request, digest, file_digest, plan, write_manifest
+from src.runlog import Record, log
+from src.task import SERIES_COLUMN, Task
+
+
+@dataclass(frozen=True)
+class Trained:
+    """Both stages of one fold: paths and manifests."""
+
+    paths: FoldPaths
+    stage1: dict[str, Any]
+    stage2: dict[str, Any]
+
+
+def score_jobs(
+    options: EvalEndToEndOptions,
+    record: Record,
+    jobs: list[Job],
+    trained: Trained,
+    out: ScoredFolderPaths,
+    name: str,
+    task: Task,
+) -> int:
+    """Score series unless the same files were scored with the same weights already.
+
+    Args:
+        options: of the stage.
+        record: of the run.
+        jobs: series to score.
+        trained: both stages.
+        out: where results go.
+        name: of the fold or folder, for log and report.
+        task: labels and locations.
+
+    Returns:
+        Exit code 0, or 4 when series were rejected.
+
+    Raises:
+        InputError: no series could be read.
+    """
+    jobs = jobs[: options.limit]
+    fingerprints = Fingerprints(out.fingerprints)
+    request = _request(options, jobs, trained, fingerprints)
+    if plan(out.metrics, request, options.overwrite) is Plan.DONE:
+        log.info("%s: nothing to do, these series are scored", out.root)
+        return _exit_code(read_json(out.metrics, MADE_BY[request.kind]), options)
+    detector = Detector(
+        trained.paths,
+        trained.stage1,
+        trained.stage2,
+        task,
+        options.device,
+        options.precision,
+        options.max_series_gib,
+    )
+    log.info("%s: %d series, %s", name, len(jobs), detector.compute.reason)
+    with record.timed(f"detect {name}"):
+        results = run_jobs(detector, jobs, options.num_workers)
+    record.count(f"series of {name}", len(results.scored))
+    record.count(f"mean seconds per series of {name}", mean_seconds(results))
+    if not results.scored:
+        raise InputError(
+            f"none of {len(jobs)} series could be read; the first: {results.rejected[0].message}"
+        )
+    if options.localizers is not None:
+        attach_localizers(results, options.localizers, detector.cache.size, task)
+    metrics = metrics_of(results, task, trained.stage1)
+    keys = [{SERIES_COLUMN: found.uid} for found in results.scored]
+    columns, rows = prediction_rows(task, keys, *arrays(results))
+    write_csv(out.predictions, columns, rows)
+    if options.report:
+        with record.timed(f"report {name}"):
+            write_end_to_end_report(
+                out.report, results, metrics, detector, trained.paths, trained.stage1, name
+            )
+        log.info("wrote %s", out.report)
+    fingerprints.save()
+    write_manifest(out.metrics, request, complete=True, content=metrics)
+    log.info("wrote %s", out.metrics)
+    return _exit_code(metrics, options)
+
+
+def _request(
+    options: EvalEndToEndOptions, jobs: list[Job], trained: Trained, fingerprints: Fingerprints
+) -> Request:
+    folders = {job.uid: job.folder for job in jobs}
+    sources = {uid: look_at(folder) for uid, folder in folders.items()}
+    inputs = {
+        "stage1": trained.stage1["identity"],
+        "stage2": trained.stage2["identity"],
+        "series": digest(fingerprints.contents(folders, sources)),
+    }
+    if options.labels is not None:
+        inputs["labels"] = file_digest(options.labels, "Give --labels a table.")
+    if options.localizers is not None:
+        inputs["localizers"] = file_digest(options.localizers, "Give --localizers a table.")
+    partial = f"--limit {options.limit}" if options.limit else trained.stage2["partial"]
+    return Request("end_to_end_metrics", options.identity(), inputs, partial)
+
+
+def _exit_code(metrics: dict[str, Any], options: EvalEndToEndOptions) -> int:
+    rejected = len(metrics["rejected"])
+    if not rejected or options.allow_rejected:
+        return EXIT_DONE
+    log.warning("%d series were rejected: see the metrics file", rejected)
+    return EXIT_REJECTED

@@ -1,0 +1,1 @@
+"""A folder on disk becomes a Series: reading, geometry, intensity, cache."""

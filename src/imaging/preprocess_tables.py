@@ -1,0 +1,82 @@
+"""train_meta.csv, slices.csv and rejected.csv, put together from the sidecars of the series."""
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from src.artifacts import DataPaths, write_csv
+from src.imaging.linkage import Linkage, assign_groups, large_groups
+from src.imaging.worker import META_COLUMNS, READ
+from src.task import SERIES_COLUMN, SOP_COLUMN
+
+MADE_COLUMNS = ("group", *META_COLUMNS)
+"""Columns that train_meta.csv adds to those of train.csv."""
+
+SLICE_COLUMNS = (SERIES_COLUMN, "index", SOP_COLUMN, "frame", "x", "y", "z", "notes")
+REJECTED_COLUMNS = (SERIES_COLUMN, "reason", "words")
+
+
+def rejected_row(uid: str, reason: str, words: str) -> dict[str, str]:
+    """One row of rejected.csv."""
+    return {SERIES_COLUMN: uid, "reason": reason, "words": words}
+
+
+def write_tables(
+    data: DataPaths,
+    columns: Sequence[str],
+    rows: Sequence[dict[str, str]],
+    rejected: Sequence[dict[str, str]],
+) -> dict[str, Any]:
+    """Write the three tables in the order of train.csv.
+
+    Args:
+        data: the data folder.
+        columns: columns of train.csv.
+        rows: rows of train.csv that the run covers.
+        rejected: rows of rejected.csv; all other series have a finished sidecar.
+
+    Returns:
+        Counts: series read, with notes, slices, groups; and the suspiciously large groups.
+    """
+    out = {row[SERIES_COLUMN] for row in rejected}
+    kept = [row for row in rows if row[SERIES_COLUMN] not in out]
+    metas: list[dict[str, Any]] = []
+    linkages: list[Linkage] = []
+    for row in kept:
+        sidecar = _sidecar(data, row[SERIES_COLUMN])
+        metas.append(sidecar["meta"])
+        linkages.append(Linkage(**sidecar["linkage"]))
+    groups = assign_groups(linkages, [row[SERIES_COLUMN] for row in kept])
+    write_csv(
+        data.train_meta_csv,
+        [*(name for name in columns if name not in MADE_COLUMNS), *MADE_COLUMNS],
+        (
+            {**row, "group": group, **meta}
+            for row, group, meta in zip(kept, groups, metas, strict=True)
+        ),
+    )
+    write_csv(data.slices_csv, SLICE_COLUMNS, _slices(data, kept))
+    write_csv(data.rejected_csv, REJECTED_COLUMNS, rejected)
+    return {
+        "read": len(kept),
+        "read with notes": sum(bool(meta["notes"]) for meta in metas),
+        "rejected": len(rejected),
+        "slices": sum(meta["n"] for meta in metas),
+        "groups": len(set(groups)),
+        "large groups": large_groups(groups),
+    }
+
+
+def _slices(data: DataPaths, rows: Sequence[dict[str, str]]) -> Iterator[dict[str, Any]]:
+    for row in rows:
+        uid = row[SERIES_COLUMN]
+        for line in _sidecar(data, uid)["slices"]:
+            yield {SERIES_COLUMN: uid, **line}
+
+
+def _sidecar(data: DataPaths, uid: str) -> dict[str, Any]:
+    path = data.sequence_sidecar(uid)
+    sidecar: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    if sidecar["status"] != READ:
+        raise RuntimeError(f"{path} changed while the tables were written")
+    return sidecar

@@ -1,0 +1,254 @@
+"""`read_series`: a folder of DICOM files -> one volume in canonical order, with its geometry."""
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from src.imaging import stack as stacks
+from src.imaging.dicom import PIXEL_KEYWORDS, DicomFile, discover
+from src.imaging.geometry import Geometry, reorientation, slice_normal, to_canonical
+from src.imaging.headers import SliceHeader, text
+from src.imaging.linkage import Linkage, make_linkage
+from src.imaging.pixels import (
+    PixelError,
+    decode_frames,
+    fill_padding,
+    modality_table,
+    modality_values,
+    pixel_format,
+    stored_values,
+)
+from src.imaging.selection import (
+    GIB,
+    SeriesError,
+    check_folder,
+    counted,
+    read_headers,
+    select_files,
+)
+
+
+@dataclass(frozen=True)
+class ReadOptions:
+    """How a series folder is read."""
+
+    orient: Literal["canonical", "stored"] = "canonical"
+    """canonical: one orientation per plane by transposes and flips; stored: as the files have it,
+    with slices along the stored normal."""
+
+    max_gib: float = 8.0
+    """Largest series in GiB of decoded float32 pixels; larger ones are rejected unread."""
+
+    expected_uid: str | None = None
+    """SeriesInstanceUID to read from a folder of several; None takes the folder's name."""
+
+
+@dataclass(frozen=True, eq=False)
+class Series:
+    """One volume.
+
+    Attributes:
+        uid: SeriesInstanceUID of the header.
+        modality: DICOM Modality, "CT" or "MR".
+        pixels: float32 (n, rows, cols) in canonical order: HU for CT, rescaled values for MR.
+        sop_uids: SOPInstanceUID of every slice, length n; frames of one file share it.
+        frames: int64 (n,), 0-based index of the stored frame, 0 for single-frame files.
+        positions: float64 (n, 3) mm, ImagePositionPatient of every slice as stored; NaN where the
+            file has none.
+        geometry: orientation, spacing and affine.
+        notes: stable codes of what was noticed, "code" or "code:detail".
+        slice_notes: the same per slice, length n.
+        linkage: hashed keys that join series of one patient.
+        source: SHA-256 of the folder's files, hexadecimal.
+    """
+
+    uid: str
+    modality: Literal["CT", "MR"]
+    pixels: np.ndarray
+    sop_uids: tuple[str, ...]
+    frames: np.ndarray
+    positions: np.ndarray
+    geometry: Geometry
+    notes: tuple[str, ...]
+    slice_notes: tuple[tuple[str, ...], ...]
+    linkage: Linkage
+    source: str
+
+
+def read_series(path: Path, options: ReadOptions | None = None) -> Series:
+    """Read one series folder.
+
+    Args:
+        path: folder with the files of the series, at any depth and with any names.
+        options: orientation and limits.
+
+    Raises:
+        SeriesError: nothing usable is in the folder. Codes: `missing_folder`, `no_files`,
+            `not_dicom`, `header_broken`, `no_pixels`, `unsupported_modality`, `colour_only`,
+            `too_large`, `unsupported_transfer_syntax`, `undecodable_pixels`, `bad_shape`.
+    """
+    options = options or ReadOptions()
+    check_folder(path, options.max_gib)
+    found = discover(path)
+    notes = Counter(found.notes)
+    files, remarks = select_files(found, path, options.expected_uid or path.name, notes)
+    chosen = stacks.choose_stack(read_headers(files, path, notes))
+    _check_size(chosen.headers, path, options.max_gib)
+    by_name = {file.file: file for file in files}
+    kept, images, dropped = _decode(chosen.headers, by_name, path, notes)
+    geometry, order, geometry_notes = _place(kept, chosen.known, options.orient)
+    kept = [kept[i] for i in order]
+    pixels = to_canonical(np.stack([images[i] for i in order]), geometry)
+    first = by_name[kept[0].file].dataset
+    nowhere = (np.nan, np.nan, np.nan)
+    return Series(
+        uid=text(first, "SeriesInstanceUID"),
+        modality="CT" if text(first, "Modality") == "CT" else "MR",
+        pixels=pixels,
+        sop_uids=tuple(header.sop_uid for header in kept),
+        frames=np.array([header.frame for header in kept], dtype=np.int64),
+        positions=np.array([h.position or nowhere for h in kept], dtype=np.float64),
+        geometry=geometry,
+        notes=(
+            *counted(notes),
+            *remarks,
+            *chosen.notes,
+            *dropped,
+            *geometry_notes,
+        ),
+        slice_notes=tuple(
+            (*header.notes, *(("blank",) if image.min() == image.max() else ()))
+            for header, image in zip(kept, pixels, strict=True)
+        ),
+        linkage=make_linkage(
+            text(first, "PatientID"),
+            text(first, "IssuerOfPatientID"),
+            text(first, "StudyInstanceUID"),
+            pixels,
+        ),
+        source=found.digest,
+    )
+
+
+def _check_size(headers: Sequence[SliceHeader], path: Path, max_gib: float) -> None:
+    rows, columns = headers[0].shape
+    gib = len(headers) * rows * columns * 4 / GIB
+    if gib > max_gib:
+        raise SeriesError(
+            "too_large",
+            f"{path}: {len(headers)} slices of {rows} x {columns} need {gib:.2f} GiB, more than "
+            f"the limit of {max_gib:g} GiB; raise --max_series_gib if the series is sound",
+        )
+
+
+def _decode(
+    headers: Sequence[SliceHeader],
+    files: dict[str, DicomFile],
+    path: Path,
+    notes: Counter[str],
+) -> tuple[list[SliceHeader], list[np.ndarray], list[str]]:
+    """Values float32 (rows, cols) of every slice that decodes, in the order of the headers."""
+    wanted: dict[str, list[SliceHeader]] = defaultdict(list)
+    for header in headers:
+        wanted[header.file].append(header)
+    values: dict[int, np.ndarray] = {}
+    errors: list[PixelError] = []
+    unfilled: list[int] = []
+    for name, of_file in wanted.items():
+        file = files[name]
+        form, table = pixel_format(file), modality_table(file.dataset)
+        frames = {header.frame: header for header in of_file}
+        for frame, words in decode_frames(file, list(frames)):
+            header = frames[frame]
+            if not isinstance(words, PixelError) and words.shape != header.shape:
+                words = PixelError("undecodable_pixels", f"pixels are {words.shape}")
+            if isinstance(words, PixelError):
+                errors.append(words)
+                continue
+            stored, padded = stored_values(words, form)
+            image = modality_values(stored, header, table)
+            if not np.isfinite(image).all():
+                image = np.nan_to_num(image, nan=0.0, posinf=0.0, neginf=0.0)
+                notes["not_finite_pixels"] += 1
+            if not fill_padding(image, padded):
+                unfilled.append(id(header))
+            values[id(header)] = image
+        for keyword in PIXEL_KEYWORDS:  # free the bytes: a series may be a gigabyte
+            file.dataset.pop(keyword, None)
+    if not values:
+        raise SeriesError(
+            errors[0].code, f"{path}: none of {len(errors)} slices could be decoded: {errors[0]}"
+        )
+    filled = [image.min() for key, image in values.items() if key not in unfilled]
+    for key in unfilled:
+        values[key][...] = min(filled, default=np.float32(0))
+    dropped = Counter(error.code for error in errors)
+    kept = [header for header in headers if id(header) in values]
+    return kept, [values[id(header)] for header in kept], counted(dropped)
+
+
+def _place(
+    headers: Sequence[SliceHeader], known: bool, orient: str
+) -> tuple[Geometry, list[int], list[str]]:
+    """Geometry, the canonical order of slices that are sorted along the normal, and notes."""
+    first = headers[0]
+    count = len(headers)
+    notes: list[str] = []
+    spacing = first.pixel_spacing
+    if spacing is None:
+        notes.append("pixel_spacing_missing")
+    row_mm, column_mm = spacing or (1.0, 1.0)
+    if not known or first.orientation is None:
+        step = first.nominal_step or 1.0
+        notes.append("geometry_unknown")
+        unknown = Geometry(
+            plane="unknown",
+            shape=first.shape,
+            spacing=(step, row_mm, column_mm),
+            iop=first.orientation,
+            origin=(0.0, 0.0, 0.0),
+            slice_step=_nominal_step(first.orientation, step),
+            geometry_known=False,
+        )
+        return unknown, list(range(count)), notes
+    how = reorientation(first.orientation, orient)
+    order = list(range(count))[:: -1 if how.flip_slices else 1]
+    positions = np.array([headers[i].position for i in order], dtype=np.float64)
+    normal = slice_normal(first.orientation)
+    if count > 1:
+        step, found = stacks.spacing_along(positions, normal)
+        notes += found
+        path = (positions[-1] - positions[0]) / (count - 1)
+    else:
+        step = first.nominal_step or 1.0
+        notes.append("single_slice")
+        path = normal * step * (-1 if how.flip_slices else 1)
+    if how.plane == "oblique":
+        notes.append("oblique_plane")
+    in_plane = (column_mm, row_mm) if how.transpose else (row_mm, column_mm)
+    geometry = Geometry(
+        plane=how.plane,
+        shape=first.shape,
+        spacing=(step, *in_plane),
+        iop=first.orientation,
+        origin=(float(positions[0][0]), float(positions[0][1]), float(positions[0][2])),
+        slice_step=(float(path[0]), float(path[1]), float(path[2])),
+        transpose=how.transpose,
+        flip_rows=how.flip_rows,
+        flip_cols=how.flip_cols,
+        flip_slices=how.flip_slices,
+        geometry_known=spacing is not None,
+    )
+    return geometry, order, notes
+
+
+def _nominal_step(iop: tuple[float, ...] | None, step: float) -> tuple[float, float, float]:
+    """Nominal vector between slices: along the normal if there is one, else along z."""
+    if iop is None:
+        return (0.0, 0.0, step)
+    normal = slice_normal(iop) * step
+    return (float(normal[0]), float(normal[1]), float(normal[2]))

@@ -1,0 +1,51 @@
+"""Options of eval_end_to_end.py."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from src.errors import UsageError
+from src.options.common import ModelOptions
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvalEndToEndOptions(ModelOptions):
+    """Run DICOM folders through both stages and score the result."""
+
+    series_dir: Path | None = None
+    """Score the series in this folder (one folder each) in place of the held-out fold."""
+
+    out_dir: Path | None = None
+    """Where results of --series_dir go."""
+
+    labels: Path | None = None
+    """Labels of --series_dir, a table like train.csv."""
+
+    localizers: Path | None = None
+    """Aneurysm centres of --series_dir, a table like train_localizers.csv."""
+
+    precision: str = "auto"
+    """Precision of stage 1: auto, bf16, fp16 or fp32."""
+
+    max_series_gib: float = 8.0
+    """Largest series in GiB of decoded pixels; larger ones are rejected unread."""
+
+    report: bool = True
+    """Write report.html."""
+
+    allow_rejected: bool = False
+    """End with exit code 0 although series were rejected."""
+
+    limit: int | None = None
+    """Score only the first N series (a trial; the figures are marked as partial)."""
+
+    def __post_init__(self) -> None:
+        """Check flags against each other."""
+        super().__post_init__()
+        if (self.series_dir is None) != (self.out_dir is None):
+            raise UsageError("--series_dir and --out_dir go together")
+        if self.series_dir is None and (self.labels or self.localizers):
+            raise UsageError("--labels and --localizers go with --series_dir")
+        if self.localizers and not self.labels:
+            raise UsageError("--localizers needs --labels")
+        if self.series_dir is not None and self.fold == "all":
+            raise UsageError("--series_dir needs one --fold (or --fold final)")

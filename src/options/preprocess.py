@@ -1,0 +1,69 @@
+"""Options of preprocess_data.py."""
+
+import math
+import os
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from src.errors import UsageError
+from src.options.common import DataOptions
+
+SMALLEST_SIZE = 16
+LARGEST_SIZE = 4096
+
+
+def usable_cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreprocessOptions(DataOptions):
+    """Read DICOM series and write the caches and tables that all later stages use."""
+
+    size: int = 512
+    """Rows and columns of a cached slice in pixels; both image axes are stretched to it."""
+
+    slices: bool = True
+    """Write each slice as a file of its own too (npy_slice, no later stage needs it). The sequence
+    and the slice copies take 0.5 MiB each per slice of 512 x 512; --no_slices halves the disk."""
+
+    mr_window: Literal["robust", "fixed"] = "robust"
+    """Intensity window of MR: robust over the foreground of each series, or the original
+    solution's fixed one (-1200..4000), for its published weights. CT is always 0..600 HU."""
+
+    orient: Literal["canonical", "stored"] = "canonical"
+    """canonical: one orientation for all axial, one for all coronal and one for all sagittal
+    series; stored: rows and columns as in the files, for published weights."""
+
+    num_workers: int = field(default_factory=usable_cores)
+    """Processes that read series (default: one per core); 0 reads in the main process."""
+
+    limit: int | None = None
+    """Read only the first N series of train.csv; a later run without it goes on."""
+
+    allow_rejected: bool = False
+    """Return 0 instead of 4 when series were rejected."""
+
+    verify: bool = False
+    """Compare the content of finished caches with their recorded SHA-256."""
+
+    max_series_gib: float = 8.0
+    """Largest series in GiB of decoded pixels (4 bytes each); larger ones are rejected."""
+
+    def __post_init__(self) -> None:
+        """Check what can be checked without the data."""
+        if not SMALLEST_SIZE <= self.size <= LARGEST_SIZE:
+            raise UsageError(f"--size {self.size}: give {SMALLEST_SIZE} to {LARGEST_SIZE}")
+        if self.num_workers < 0:
+            raise UsageError(f"--num_workers {self.num_workers}: give 0 or more")
+        if self.limit is not None and self.limit < 1:
+            raise UsageError(f"--limit {self.limit}: give 1 or more")
+        if not (math.isfinite(self.max_series_gib) and self.max_series_gib > 0):
+            raise UsageError(f"--max_series_gib {self.max_series_gib}: give more than 0")
+
+    def identity(self) -> dict[str, Any]:
+        """What decides the bytes of a cached series; slice copies and limits do not."""
+        return {"size": self.size, "mr_window": self.mr_window, "orient": self.orient}
