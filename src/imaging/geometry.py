@@ -67,7 +67,7 @@ class Geometry:
             usable positions and orientation.
         shape: rows and columns of an image as stored.
         spacing: mm between canonical slices, rows and columns; nominal where `geometry_known`
-            is False (1.0 for what the file does not say).
+            is False (1 mm between slices and a usual field of view, if the file says nothing).
         iop: ImageOrientationPatient as stored, unit vectors; None when the file has none.
         origin: mm, ImagePositionPatient of canonical slice 0.
         slice_step: mm vector from a canonical slice to the next, on average; it leaves the slice

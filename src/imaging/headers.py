@@ -155,7 +155,7 @@ def _value(dataset: Dataset | None, keyword: str) -> Any:  # noqa: ANN401
     try:
         with pydicom.config.disable_value_validation():
             return dataset.get(keyword)
-    except (ValueError, TypeError, ArithmeticError, NotImplementedError, AttributeError):
+    except Exception:  # pydicom raises whatever its converters meet
         return None  # the element's bytes do not fit its VR: as good as absent
 
 

@@ -150,7 +150,11 @@ def decode_frames(
                 prepared, index=frame if many else None, raw=True, decoding_plugin=plugin
             )
             yield frame, array
-        except Exception as error:  # decoders raise whatever their C library reports
+        except BaseException as error:
+            # Decoders raise whatever their C or Rust library reports; a panic of pylibjpeg-rle on
+            # damaged data is not even an Exception.
+            if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+                raise
             yield frame, PixelError("undecodable_pixels", f"{syntax.name}: {_one_line(error)}")
 
 
@@ -192,7 +196,7 @@ def _unsupported(syntax: uid.UID, why: str) -> PixelError:
     )
 
 
-def _one_line(error: Exception) -> str:
+def _one_line(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 

@@ -31,6 +31,9 @@ from src.imaging.selection import (
     select_files,
 )
 
+NOMINAL_FIELD_MM = 220.0
+"""Assumed field of view where PixelSpacing is missing: a head and a little air."""
+
 
 @dataclass(frozen=True)
 class ReadOptions:
@@ -201,7 +204,8 @@ def _place(
     spacing = first.pixel_spacing
     if spacing is None:
         notes.append("pixel_spacing_missing")
-    row_mm, column_mm = spacing or (1.0, 1.0)
+    nominal = NOMINAL_FIELD_MM / max(first.shape)
+    row_mm, column_mm = spacing or (nominal, nominal)
     if not known or first.orientation is None:
         step = first.nominal_step or 1.0
         notes.append("geometry_unknown")

@@ -171,6 +171,17 @@ def test_a_damaged_compressed_frame_costs_that_slice_only(tmp_path):
     assert "undecodable_pixels:1" in series.notes
 
 
+def test_a_panic_of_the_rle_decoder_costs_that_slice_only(tmp_path):
+    """pylibjpeg-rle's panic is no Exception and would end the worker."""
+    uids = write_single_frames(tmp_path / "s", store(head()), compress=RLELossless)
+    path = tmp_path / "s" / f"{uids[3]}.dcm"
+    dataset = pydicom.dcmread(path)
+    segments = (2).to_bytes(4, "little") + (64).to_bytes(4, "little") + (66).to_bytes(4, "little")
+    dataset.PixelData = encapsulate([segments.ljust(64, b"\0") + b"\x81\1" + b"\x81\1" * 40])
+    dataset.save_as(path)
+    assert len(read_series(tmp_path / "s").pixels) == 7
+
+
 def test_an_unknown_transfer_syntax_is_named_in_the_rejection(tmp_path):
     write_single_frames(tmp_path / "s", store(head(2)), compress=RLELossless)
     for path in (tmp_path / "s").iterdir():

@@ -220,3 +220,12 @@ def test_a_classic_multi_frame_file_keeps_frame_order_with_unknown_geometry(tmp_
     series = read_series(tmp_path / "s")
     np.testing.assert_array_equal(series.pixels, head())
     assert not series.geometry.geometry_known
+
+
+def test_without_pixel_spacing_the_plane_is_known_but_millimetres_are_nominal(tmp_path):
+    write_single_frames(tmp_path / "s", store(head()), tags={"PixelSpacing": None})
+    series = read_series(tmp_path / "s")
+    assert "pixel_spacing_missing" in series.notes
+    assert series.geometry.plane == "axial"
+    assert not series.geometry.geometry_known
+    np.testing.assert_allclose(series.geometry.spacing, (2.0, 5.5, 5.5))
