@@ -7,7 +7,8 @@ from typing import Any
 from src.artifacts import FoldPaths
 from src.evaluation.end_to_end import Results, Scored, arrays
 from src.evaluation.report import Case, ReportData, select_cases, write_report
-from src.inference.detector import Detector, Rejected, prepare_series
+from src.imaging.prepare import Rejected, prepare_series
+from src.inference.detector import Detector
 from src.provenance import read_manifest, versions
 from src.task import Task
 

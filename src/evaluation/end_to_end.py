@@ -12,8 +12,9 @@ from src.artifacts import DataPaths
 from src.errors import InputError, MissingArtifact
 from src.evaluation.cases import TrueSpot
 from src.imaging.geometry import Geometry, stored_to_cache
+from src.imaging.prepare import Rejected
 from src.imaging.train_table import read_train_csv
-from src.inference.detector import Detection, Detector, Rejected
+from src.inference.detector import Detection, Detector
 from src.metrics import format_table, score_by, score_table
 from src.provenance import digest
 from src.runlog import log, progress

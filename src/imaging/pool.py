@@ -40,7 +40,7 @@ def run_jobs(jobs: Sequence[Job], workers: int) -> Iterator[Outcome]:
 def _until_break(pending: deque[Job], workers: int, suspects: list[Job]) -> Iterator[Outcome]:
     """Run jobs off `pending`; if the pool breaks, what was in flight goes to `suspects`."""
     flying: dict[Future[Outcome], Job] = {}
-    pool = _pool(workers)
+    pool = worker_pool(workers)
     try:
         while pending or flying:
             while pending and len(flying) <= workers:  # one waits, so that no worker does
@@ -57,7 +57,8 @@ def _until_break(pending: deque[Job], workers: int, suspects: list[Job]) -> Iter
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _pool(workers: int) -> ProcessPoolExecutor:
+def worker_pool(workers: int) -> ProcessPoolExecutor:
+    """Processes that read series; they leave when this process is killed."""
     # Never fork: OpenCV and the decoders may hold locks.
     methods = multiprocessing.get_all_start_methods()
     context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
