@@ -66,7 +66,12 @@ def main(options: EvalStage1Options, record: Record) -> int:
             scored[part] = (requests, *found)
         requests, targets, probabilities = scored["held out"]
         metrics = stage_metrics(
-            RSNA_2025, "stage 1 at spots", (targets, probabilities), scored["training"][1:], stage1
+            RSNA_2025,
+            "stage 1 at spots",
+            (targets, probabilities),
+            scored["training"][1:],
+            stage1,
+            "spots",
         )
         keys = [{SERIES_COLUMN: r.uid, "index": r.index} for r in requests[:: len(encoder.steps)]]
         columns, rows = prediction_rows(RSNA_2025, keys, targets, probabilities)

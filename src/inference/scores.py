@@ -14,7 +14,12 @@ Scored = tuple[np.ndarray, np.ndarray]
 
 
 def stage_metrics(
-    task: Task, stage: str, held_out: Scored, training: Scored, manifest: dict[str, Any]
+    task: Task,
+    stage: str,
+    held_out: Scored,
+    training: Scored,
+    manifest: dict[str, Any],
+    unit: str = "series",
 ) -> dict[str, Any]:
     """Metrics of one stage, printed and JSON-ready.
 
@@ -24,6 +29,7 @@ def stage_metrics(
         held_out: of the held-out fold; its table is the top level of the result.
         training: of the training folds, for the gap.
         manifest: of the weights; says on what they were selected.
+        unit: what a row is: series or spots.
 
     Raises:
         InputError: nothing to score in the held-out fold.
@@ -32,7 +38,7 @@ def stage_metrics(
         raise InputError(f"{stage}: the held-out fold has nothing to score")
     table = score_table(task, *held_out)
     seen = score_table(task, *training) if len(training[0]) else None
-    log.info("%s, held out:\n%s", stage, format_table(task, table))
+    log.info("%s, held out:\n%s", stage, format_table(task, table, unit))
     value, trained = table["weighted_auc"]["value"], (seen or {}).get("weighted_auc", {})
     gap = None
     if seen and value is not None and trained["value"] is not None:

@@ -22,7 +22,7 @@ from torch import nn
 from src.artifacts import FoldPaths, write_csv
 from src.compute import Compute
 from src.errors import NumericalError, Preempted, UsageError
-from src.runlog import log
+from src.runlog import log, progress
 from src.training.checkpoint import load_state, save_state
 
 CLIP_HISTORY = 256
@@ -200,7 +200,12 @@ class Fit:
     def _run_epoch(self, data: TrainingData, scheduler: Any, asked: list[bool]) -> None:  # noqa: ANN401
         self.model.train()
         pending: list[LossParts] = []
-        for batch in data.batches(self.epoch, self.batch):
+        batches = progress(
+            data.batches(self.epoch, self.batch),
+            data.batches_per_epoch - self.batch,
+            f"epoch {self.epoch + 1} of {self.spec.epochs}",
+        )
+        for batch in batches:
             update = self.epoch * data.batches_per_epoch + self.batch
             scheduler.step(update)
             torch.manual_seed(key(self.spec.seed, self.stage, self.epoch, self.batch))
