@@ -45,11 +45,10 @@ def main(options: ExtractFeaturesOptions, record: Record) -> int:
         if todo is Plan.FRESH:
             paths.features_manifest.unlink(missing_ok=True)
             shutil.rmtree(paths.features, ignore_errors=True)
-        write_manifest(paths.features_manifest, request, complete=False)
         remove_temporaries(paths.features)
         uids = sorted(split.series.index)[: options.limit]
         with record.timed(f"fold {fold}"):
-            extract_fold(options, split, fold, uids, stage1, request.identity)
+            extract_fold(options, split, fold, uids, stage1, request)
         content = {"series": uids, "steps": stage1["steps"], "task": stage1["task"]}
         write_manifest(paths.features_manifest, request, complete=True, content=content)
         record.count(f"series of fold {fold}", len(uids))
@@ -64,7 +63,7 @@ def extract_fold(
     fold: int | str,
     uids: list[str],
     stage1: dict[str, Any],
-    identity: str,
+    request: Request,
 ) -> None:
     """Encode the series that are not done yet."""
     from src.compute import choose_compute
@@ -78,17 +77,17 @@ def extract_fold(
     compute = choose_compute(options.device, options.precision)
     log.info("%s: %s", paths.root, compute.reason)
     encoder = Encoder(paths, stage1, compute)
+    write_manifest(paths.features_manifest, request, complete=False)
     names = AugmentSpec.__dataclass_fields__
     augmentation = AugmentSpec(**{name: stage1["config"][name] for name in names})
     held_out = set() if fold == FINAL_FOLD else set(split.held_out(int(fold)))
     for uid, info in progress(
         series_infos(split, uids, RSNA_2025).items(), len(uids), "extracting"
     ):
-        if features_identity(paths.feature(uid)) != identity:
+        if features_identity(paths.feature(uid)) != request.identity:
             views = 0 if uid in held_out else options.views
-            extract_series(
-                encoder, options.data, paths, info, views, augmentation, options.seed, identity
-            )
+            where = (options.data, paths, info)
+            extract_series(encoder, *where, views, augmentation, options.seed, request.identity)
 
 
 def mine(options: ExtractFeaturesOptions, split: "Split", fold: int | str) -> None:

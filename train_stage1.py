@@ -49,9 +49,8 @@ def main(options: TrainStage1Options, record: Record) -> int:
         if todo is Plan.FRESH:
             paths.checkpoint("stage1").unlink(missing_ok=True)
             paths.log_csv("stage1").unlink(missing_ok=True)
-        write_manifest(paths.manifest("stage1"), request, complete=False)
         with record.timed(f"fold {fold}"):
-            content = fit_stage1(options, split, fold, uids, hard, request.identity, RSNA_2025)
+            content = fit_stage1(options, split, fold, uids, hard, request, RSNA_2025)
         write_manifest(paths.manifest("stage1"), request, complete=True, content=content)
         paths.checkpoint("stage1").unlink(missing_ok=True)
         log.info("wrote %s", paths.weights("stage1"))

@@ -43,9 +43,8 @@ def main(options: TrainStage2Options, record: Record) -> int:
         if todo is Plan.FRESH:
             paths.checkpoint("stage2").unlink(missing_ok=True)
             paths.log_csv("stage2").unlink(missing_ok=True)
-        write_manifest(paths.manifest("stage2"), request, complete=False)
         with record.timed(f"fold {fold}"):
-            content = fit_stage2(options, split, fold, uids, request.identity, RSNA_2025)
+            content = fit_stage2(options, split, fold, uids, request, RSNA_2025)
         write_manifest(paths.manifest("stage2"), request, complete=True, content=content)
         paths.checkpoint("stage2").unlink(missing_ok=True)
         log.info("wrote %s", paths.weights("stage2"))

@@ -1,6 +1,5 @@
 """Device, precision and memory format, chosen in one place with a reason that is printed once."""
 
-import os
 import socket
 import urllib.request
 from contextlib import AbstractContextManager, nullcontext
@@ -97,13 +96,14 @@ def _cpu_compute(precision: str) -> Compute:
 def spare_hub_retries() -> None:
     """Tell huggingface_hub to use its cache only when its host cannot be reached.
 
-    Without this, a machine without a network waits through minutes of retries. Must run before
-    huggingface_hub is imported. A proxy may resolve names for us, so then nothing is assumed.
+    Without this, a machine without a network waits through minutes of retries. A proxy may
+    resolve names for us, so then nothing is assumed.
     """
+    from huggingface_hub import constants
+
     if urllib.request.getproxies():
         return
-    host = urlparse(os.environ.get("HF_ENDPOINT", "https://huggingface.co")).hostname
     try:
-        socket.getaddrinfo(host, 443)
+        socket.getaddrinfo(urlparse(constants.ENDPOINT).hostname, 443)
     except OSError:
-        os.environ["HF_HUB_OFFLINE"] = "1"
+        constants.HF_HUB_OFFLINE = True

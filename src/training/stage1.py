@@ -15,7 +15,7 @@ from src.imaging.linkage import Linkage
 from src.models.backbones import weights_licence
 from src.models.slice_classifier import HEATMAP_STRIDE, SliceClassifier, SliceClassifierConfig
 from src.options.stage1 import TrainStage1Options
-from src.provenance import MADE_BY, digest, read_manifest
+from src.provenance import MADE_BY, Request, digest, read_manifest, write_manifest
 from src.runlog import log
 from src.sampling.augment import AugmentSpec
 from src.sampling.folds import Split
@@ -206,7 +206,7 @@ def fit_stage1(
     fold: int | str,
     uids: list[str],
     hard: dict[str, np.ndarray],
-    identity: str,
+    request: Request,
     task: Task,
 ) -> dict[str, object]:
     """Train one fold and save its weights.
@@ -217,7 +217,7 @@ def fit_stage1(
         fold: held-out fold, or `FINAL_FOLD`.
         uids: training series.
         hard: hard negatives by series.
-        identity: of the request; only its own checkpoint is resumed.
+        request: names the artifact; only its own checkpoint is resumed.
         task: labels and locations.
 
     Returns:
@@ -252,7 +252,11 @@ def fit_stage1(
             ema, dataset, requests, options.batch_size, options.num_workers, compute, task
         )
 
-    fit = Fit(model, stage1_loss(options), fit_spec(options), compute, paths, "stage1", identity)
+    fit = Fit(
+        model, stage1_loss(options), fit_spec(options), compute, paths, "stage1", request.identity
+    )
+    # only now: until here nothing was made that a later run could go on from
+    write_manifest(paths.manifest("stage1"), request, complete=False)
     selected = fit.run(data, evaluate if requests else None)
     save_weights(paths.weights("stage1"), selected)
     preprocessing = read_manifest(options.data.preprocess_manifest, "preprocess")["config"]

@@ -15,6 +15,7 @@ from src.errors import UsageError
 from src.metrics import score_table
 from src.models.sequence_classifier import SequenceClassifier, SequenceClassifierConfig
 from src.options.stage2 import TrainStage2Options
+from src.provenance import Request, write_manifest
 from src.runlog import log
 from src.sampling.features import load_features
 from src.sampling.folds import Split
@@ -121,7 +122,7 @@ def fit_stage2(
     split: Split,
     fold: int | str,
     uids: list[str],
-    identity: str,
+    request: Request,
     task: Task,
 ) -> dict[str, Any]:
     """Train one fold and save its weights.
@@ -131,7 +132,7 @@ def fit_stage2(
         split: the division into folds.
         fold: held-out fold, or `FINAL_FOLD`.
         uids: training series.
-        identity: of the request; only its own checkpoint is resumed.
+        request: names the artifact; only its own checkpoint is resumed.
         task: labels and locations.
 
     Returns:
@@ -184,8 +185,10 @@ def fit_stage2(
         compute,
         paths,
         "stage2",
-        identity,
+        request.identity,
     )
+    # only now: until here nothing was made that a later run could go on from
+    write_manifest(paths.manifest("stage2"), request, complete=False)
     selected = fit.run(data, evaluate if infos else None)
     save_weights(paths.weights("stage2"), selected)
     return {
