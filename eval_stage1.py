@@ -39,7 +39,8 @@ def main(options: EvalStage1Options, record: Record) -> int:
         stage1 = open_stage(paths, "stage1", current, RSNA_2025)
         inputs = {**current, "stage1": stage1["identity"]}
         request = Request("stage1_metrics", options.fold_identity(fold), inputs, stage1["partial"])
-        if plan(paths.metrics("stage1"), request, options.overwrite) is Plan.DONE:
+        outputs = [paths.predictions("stage1")]
+        if plan(paths.metrics("stage1"), request, options.overwrite, outputs) is Plan.DONE:
             log.info("%s: nothing to do, stage 1 is scored", paths.root)
             continue
         compute = choose_compute(options.device, options.precision)

@@ -42,7 +42,8 @@ def main(options: EvalStage2Options, record: Record) -> int:
         stage2 = open_stage(paths, "stage2", current, RSNA_2025)
         inputs = {**current, "stage2": stage2["identity"]}
         request = Request("stage2_metrics", options.fold_identity(fold), inputs, stage2["partial"])
-        if plan(paths.metrics("stage2"), request, options.overwrite) is Plan.DONE:
+        outputs = [paths.predictions("stage2")]
+        if plan(paths.metrics("stage2"), request, options.overwrite, outputs) is Plan.DONE:
             log.info("%s: nothing to do, stage 2 is scored", paths.root)
             continue
         detector = SequenceDetector(paths, stage2, options.device)

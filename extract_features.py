@@ -37,7 +37,9 @@ def main(options: ExtractFeaturesOptions, record: Record) -> int:
         inputs = {**current, "stage1": stage1["identity"]}
         partial = f"--limit {options.limit}" if options.limit else stage1["partial"]
         request = Request("features", options.fold_identity(fold), inputs, partial)
-        todo = plan(paths.features_manifest, request, options.overwrite)
+        uids = sorted(split.series.index)[: options.limit]
+        outputs = (paths.feature(uid) for uid in uids)
+        todo = plan(paths.features_manifest, request, options.overwrite, outputs)
         if todo is Plan.DONE:
             log.info("%s: nothing to do, the features are complete", paths.root)
             mine(options, split, fold)
@@ -46,7 +48,6 @@ def main(options: ExtractFeaturesOptions, record: Record) -> int:
             paths.features_manifest.unlink(missing_ok=True)
             shutil.rmtree(paths.features, ignore_errors=True)
         remove_temporaries(paths.features)
-        uids = sorted(split.series.index)[: options.limit]
         with record.timed(f"fold {fold}"):
             extract_fold(options, split, fold, uids, stage1, request)
         content = {"series": uids, "steps": stage1["steps"], "task": stage1["task"]}

@@ -42,7 +42,13 @@ def main(options: TrainStage1Options, record: Record) -> int:
             inputs["weights"] = file_digest(Path(options.weights), "Give --weights a file.")
         partial = f"--limit {options.limit}" if options.limit else split.partial
         request = Request("stage1", options.fold_identity(fold), inputs, partial)
-        todo = plan(paths.manifest("stage1"), request, options.overwrite)
+        todo = plan(
+            paths.manifest("stage1"),
+            request,
+            options.overwrite,
+            outputs=[paths.weights("stage1")],
+            progress=[paths.checkpoint("stage1")],
+        )
         if todo is Plan.DONE:
             log.info("%s: nothing to do, stage 1 is complete", paths.root)
             continue

@@ -36,7 +36,13 @@ def main(options: TrainStage2Options, record: Record) -> int:
         uids = [uid for uid in split.training(fold) if uid in extracted][: options.limit]
         partial = f"--limit {options.limit}" if options.limit else features["partial"]
         request = Request("stage2", options.fold_identity(fold), current, partial)
-        todo = plan(paths.manifest("stage2"), request, options.overwrite)
+        todo = plan(
+            paths.manifest("stage2"),
+            request,
+            options.overwrite,
+            outputs=[paths.weights("stage2")],
+            progress=[paths.checkpoint("stage2")],
+        )
         if todo is Plan.DONE:
             log.info("%s: nothing to do, stage 2 is complete", paths.root)
             continue

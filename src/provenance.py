@@ -9,7 +9,7 @@ Downstream stages compare manifests, never pixels.
 import hashlib
 import json
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from importlib import metadata
@@ -114,14 +114,34 @@ def differences(old: Mapping[str, Any], request: Request) -> list[str]:
     return lines or ["  format of the manifest"]
 
 
-def plan(path: Path, request: Request, overwrite: bool) -> Plan:
+def plan(
+    path: Path,
+    request: Request,
+    overwrite: bool,
+    outputs: Iterable[Path] = (),
+    progress: Iterable[Path] = (),
+) -> Plan:
     """Decide what a rerun does with the manifest at `path`.
+
+    Args:
+        path: the manifest's.
+        request: what the stage is about to make.
+        overwrite: rebuild whatever is there.
+        outputs: files that belong to the finished artifact; when one was deleted, it goes on.
+        progress: files of a run that was interrupted. A run that ended before it made any of
+            these or of the outputs (no weights, say) leaves nothing that could be stale.
 
     Raises:
         StaleArtifact: the manifest was made with other options or inputs and `overwrite` is off.
     """
     old = read_json(path, MADE_BY[request.kind]) if path.exists() else None
-    return decide(path, old, request, overwrite)
+    outputs = list(outputs)
+    if old and not old.get("complete") and not any(p.exists() for p in (*outputs, *progress)):
+        old = None
+    found = decide(path, old, request, overwrite)
+    if found is Plan.DONE and not all(output.exists() for output in outputs):
+        return Plan.RESUME
+    return found
 
 
 def decide(path: Path, old: Mapping[str, Any] | None, request: Request, overwrite: bool) -> Plan:

@@ -132,7 +132,8 @@ def run_stage(
     """
     try:
         options = parse_options(options_type, stage, description=description)
-        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
+        # microseconds, for the folds of a run that a cluster starts at the same moment
+        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%f")
         base = options.record_dir / f"{stamp}_{stage}"
         handler = _start_logging(base.with_suffix(".log"))
     except PipelineError as error:

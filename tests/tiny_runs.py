@@ -90,7 +90,7 @@ class Place:
 
     def copy(self, root: Path, *left_out: str) -> "Place":
         """A copy with new modification times; `left_out` names files and folders to leave out."""
-        ignore = shutil.ignore_patterns("npy_slice", "runs", *left_out)
+        ignore = shutil.ignore_patterns("runs", *left_out)
         shutil.copytree(self.root, root, ignore=ignore, copy_function=shutil.copyfile)
         return Place(root)
 

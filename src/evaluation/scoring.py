@@ -61,7 +61,8 @@ def score_jobs(
     jobs = jobs[: options.limit]
     fingerprints = Fingerprints(out.fingerprints)
     request = _request(options, jobs, trained, fingerprints)
-    if plan(out.metrics, request, options.overwrite) is Plan.DONE:
+    outputs = [out.predictions, out.report] if options.report else [out.predictions]
+    if plan(out.metrics, request, options.overwrite, outputs) is Plan.DONE:
         log.info("%s: nothing to do, these series are scored", out.root)
         return _exit_code(read_json(out.metrics, MADE_BY[request.kind]), options)
     detector = Detector(

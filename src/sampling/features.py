@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save
 
-from src.artifacts import atomic_path
+from src.artifacts import atomic_open
 from src.errors import InputError, MissingArtifact
 from src.provenance import MADE_BY
 
@@ -43,9 +43,9 @@ def save_features(path: Path, sets: dict[tuple[int, int], FeatureSet], identity:
         if view:
             flags = np.array([found.mirrored, found.reversed_slices], dtype=np.uint8)
             tensors[f"{_name(step, view)}.flags"] = flags
-    with atomic_path(path) as temporary:
+    with atomic_open(path, "wb") as file:
         # one metadata key only: the library does not keep the order of several
-        save_file(tensors, str(temporary), metadata={"identity": identity})
+        file.write(save(tensors, metadata={"identity": identity}))
 
 
 def features_identity(path: Path) -> str | None:

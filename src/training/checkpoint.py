@@ -5,10 +5,10 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import nn
 
-from src.artifacts import atomic_path
+from src.artifacts import atomic_open
 from src.errors import InputError, MissingArtifact
 
 
@@ -18,8 +18,9 @@ def save_weights(path: Path, module: nn.Module) -> None:
         name: tensor.detach().to("cpu").contiguous().clone()
         for name, tensor in module.state_dict().items()
     }
-    with atomic_path(path) as temporary:
-        save_file(state, str(temporary))
+    # save_file would make the file private to its owner, and hide that the disk is full
+    with atomic_open(path, "wb") as file:
+        file.write(save(state))
 
 
 def load_weights(path: Path, module: nn.Module, made_by: str) -> None:
@@ -52,8 +53,11 @@ def load_weights(path: Path, module: nn.Module, made_by: str) -> None:
 
 def save_state(path: Path, state: dict[str, Any]) -> None:
     """Save resume state: tensors, numbers, strings and containers of them."""
-    with atomic_path(path) as temporary:
-        torch.save(state, temporary)
+    with atomic_open(path, "wb") as file:
+        try:
+            torch.save(state, file)
+        except RuntimeError as error:  # torch raises its own on top of a full disk
+            raise (error.__context__ if isinstance(error.__context__, OSError) else error) from None
 
 
 def load_state(path: Path, identity: str) -> dict[str, Any] | None:

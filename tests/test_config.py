@@ -1,0 +1,197 @@
+"""Options: flags over the recipe over the defaults, and recipes that are wrong."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from src.config import STAGES, load_recipe, nearest, parse_options, plain
+from src.errors import InputError, UsageError
+from tests.tiny_runs import ROOT, options_type
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Options of a stage that does not exist."""
+
+    config: Path | None = None
+    """Recipe."""
+
+    epochs: int = 20
+    """A number."""
+
+    lr: float = 1e-3
+    """A rate."""
+
+    steps: tuple[int, ...] = (1, 2)
+    """A list."""
+
+    limit: int | None = None
+    """A number or nothing."""
+
+    report: bool = True
+    """A switch that is on."""
+
+    views: bool = False
+    """A switch that is off."""
+
+    pool: str = "avg"
+    """A word."""
+
+
+@pytest.fixture
+def recipe(tmp_path: Path):
+    def write(text: str) -> list[str]:
+        path = tmp_path / "recipe.yaml"
+        path.write_text(text, encoding="utf-8")
+        return ["--config", str(path)]
+
+    return write
+
+
+def parse(*argv: str) -> Options:
+    return parse_options(Options, "train_stage1", list(argv))
+
+
+def test_a_flag_overrides_the_recipe_and_the_recipe_overrides_the_default(recipe):
+    config = recipe("train_stage1:\n  epochs: 5\n  lr: 0.5\n")
+    assert parse().epochs == 20
+    assert parse(*config).epochs == 5
+    options = parse(*config, "--epochs", "7")
+    assert (options.epochs, options.lr, options.pool) == (7, 0.5, "avg")
+    assert parse("--epochs", "7", f"--config={config[1]}").epochs == 7
+
+
+def test_every_type_of_value_is_read_from_a_recipe(recipe):
+    lines = ["lr: 3e-5", "steps: [2, 3, 4]", "limit: null", "report: false", "views: true"]
+    options = parse(*recipe("train_stage1:\n  " + "\n  ".join([*lines, "pool: ''"])))
+    assert options.lr == 3e-5  # YAML itself takes 3e-5 for a string
+    assert options.steps == (2, 3, 4)
+    assert options.limit is None
+    assert options.report is False and options.views is True
+    assert options.pool == ""
+    assert parse(*recipe("train_stage1:\n  limit: 4\n  steps: [1]\n")).steps == (1,)
+
+
+def test_the_common_section_serves_every_stage_that_has_the_option(recipe):
+    config = recipe("common:\n  epochs: 3\n  device: cpu\ntrain_stage1:\n  lr: 1\n")
+    assert parse(*config).epochs == 3  # and it has no option `device`
+    config = recipe("common:\n  epochs: 3\ntrain_stage1:\n  epochs: 4\n")
+    assert parse(*config).epochs == 4
+
+
+def test_sections_of_other_stages_are_left_to_them(recipe):
+    assert parse(*recipe("train_stage2:\n  layers: 3\n")).epochs == 20
+    assert parse(*recipe("train_stage1:\n")).epochs == 20
+
+
+def test_keys_of_a_recipe_take_a_dash_and_an_underscore_alike(tmp_path: Path):
+    path = tmp_path / "recipe.yaml"
+    path.write_text("train_stage1:\n  batch-size: 4\n")
+    assert load_recipe(path)["train_stage1"] == {"batch_size": 4}
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("train_stage1:\n  epoch: 5\n", "unknown option 'epoch'.*nearest: epochs"),
+        ("train_stage3:\n  epochs: 5\n", "unknown section 'train_stage3'.*train_stage1"),
+        ("train_stage1: 5\n", "must hold 'option: value' lines"),
+        ("train_stage1:\n  epochs: many\n", "section train_stage1"),
+        ("train_stage1:\n  epochs: 2.5\n", "section train_stage1"),
+    ],
+)
+def test_a_wrong_recipe_is_a_usage_error_that_names_the_place(recipe, text: str, words: str):
+    with pytest.raises(UsageError, match=words):
+        parse(*recipe(text))
+
+
+@pytest.mark.parametrize("text", ["- a\n- b\n", "train_stage1: [\n", "just words\n", ""])
+def test_a_file_that_is_no_recipe_is_an_input_error(recipe, text: str):
+    with pytest.raises(InputError, match=r"recipe\.yaml"):
+        parse(*recipe(text))
+
+
+def test_a_recipe_cannot_run_code(recipe, tmp_path: Path):
+    text = f"train_stage1: !!python/object/apply:os.mkdir ['{tmp_path / 'made'}']\n"
+    with pytest.raises(InputError, match="not valid YAML"):
+        parse(*recipe(text))
+    assert not (tmp_path / "made").exists()
+
+
+def test_a_missing_recipe_points_to_the_examples(tmp_path: Path):
+    with pytest.raises(InputError, match="does not exist; see configs/"):
+        parse("--config", str(tmp_path / "none.yaml"))
+
+
+def test_a_value_of_the_wrong_type_on_the_command_line_ends_with_code_2():
+    with pytest.raises(SystemExit) as ended:
+        parse("--epochs", "many")
+    assert ended.value.code == 2
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda p: p.stem)
+@pytest.mark.parametrize("stage", STAGES)
+def test_every_recipe_in_configs_is_valid_for_every_stage(path: Path, stage: str):
+    options = parse_options(options_type(stage), stage, ["--config", str(path)])
+    assert options.config == path
+
+
+def test_the_run_is_named_after_flag_recipe_or_model_in_this_order():
+    kind, config = options_type("train_stage1"), ["--config", "configs/tiny.yaml"]
+    assert parse_options(kind, "train_stage1", [*config, "--run", "mine"]).run_name == "mine"
+    assert parse_options(kind, "train_stage1", config).run_name == "tiny"
+    assert parse_options(kind, "train_stage1", ["--model", "resnet18"]).run_name == "resnet18"
+    with pytest.raises(UsageError, match="which run"):
+        parse_options(options_type("eval_stage1"), "eval_stage1", [])
+
+
+@pytest.mark.parametrize("run", ["..", ".hidden", "a/b", "a\\b", ""])
+def test_a_run_is_a_plain_folder_name(run: str):
+    with pytest.raises(UsageError, match="plain folder name"):
+        parse_options(options_type("eval_stage1"), "eval_stage1", ["--run", run])
+
+
+@pytest.mark.parametrize(
+    ("stage", "flags"),
+    [
+        ("train_stage1", ["--crop", "0"]),
+        ("train_stage1", ["--crop", "1.5"]),
+        ("train_stage1", ["--input_size", "8"]),
+        ("train_stage1", ["--steps", "0"]),
+        ("train_stage1", ["--epochs", "0"]),
+        ("train_stage1", ["--select", "best"]),
+        ("train_stage1", ["--num_workers", "-1"]),
+        ("train_stage2", ["--parts", "pixels"]),
+        ("train_stage2", ["--heads", "7"]),
+        ("train_stage2", ["--limit_slices", "0"]),
+        ("extract_features", ["--views", "-1"]),
+        ("preprocess_data", ["--size", "8"]),
+        ("preprocess_data", ["--limit", "0"]),
+        ("preprocess_data", ["--max_series_gib", "nan"]),
+    ],
+)
+def test_a_value_out_of_range_is_a_usage_error_that_quotes_the_flag(stage: str, flags: list[str]):
+    run = ["--run", "a"] if stage not in ("preprocess_data", "create_folds") else []
+    with pytest.raises(UsageError, match=flags[0]):
+        parse_options(options_type(stage), stage, [*run, *flags])
+
+
+def test_device_workers_and_places_are_no_part_of_identity():
+    kind = options_type("train_stage1")
+    one = parse_options(kind, "train_stage1", ["--config", "configs/tiny.yaml"])
+    moved = ["--data_dir", "x", "--model_dir", "y", "--num_workers", "5", "--device", "cpu"]
+    other = parse_options(kind, "train_stage1", ["--config", "configs/tiny.yaml", *moved])
+    assert one.identity() == other.identity()
+    longer = parse_options(kind, "train_stage1", ["--config", "configs/tiny.yaml", "--epochs", "9"])
+    assert one.identity() != longer.identity()
+
+
+def test_nearest_names_are_offered_only_when_something_is_close():
+    assert nearest("epoch", ["epochs", "lr"]) == " (nearest: epochs)"
+    assert nearest("zzz", ["epochs", "lr"]) == ""
+
+
+def test_plain_values_are_ready_for_json():
+    assert plain(Options(config=Path("a") / "b"))["config"] == "a/b"
+    assert plain({"a": (1, [Path("x")])}) == {"a": [1, ["x"]]}
