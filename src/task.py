@@ -6,6 +6,8 @@ Intracranial Aneurysm Detection challenge (data page and evaluation page).
 
 from dataclasses import dataclass
 
+import numpy as np
+
 LOCATIONS = (
     "Left Infraclinoid Internal Carotid Artery",
     "Right Infraclinoid Internal Carotid Artery",
@@ -52,6 +54,10 @@ class Task:
     def overall_index(self) -> int:
         """Position of the overall label in `labels`."""
         return self.labels.index(self.overall)
+
+    def label_of_location(self) -> np.ndarray:
+        """Position in `labels` of each location: int64 (P,)."""
+        return np.array([self.labels.index(name) for name in self.locations], dtype=np.int64)
 
     def mirrored(self) -> tuple[int, ...]:
         """Index permutation of `labels` under a left-right flip: new[i] = old[mirrored[i]]."""

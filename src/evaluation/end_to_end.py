@@ -151,8 +151,8 @@ def run_jobs(detector: Detector, jobs: list[Job], num_workers: int) -> Results:
 
 def _summary(job: Job, found: Detection, task: Task) -> Scored:
     series = found.series
-    best = found.slice_probabilities.argmax(axis=0)  # (P,)
-    location = np.arange(len(task.locations))
+    location = task.label_of_location()
+    best = found.slice_probabilities[:, location].argmax(axis=0)  # (P,)
     points = np.column_stack(
         [best, found.peaks[best, location, :2], found.slice_probabilities[best, location]]
     )
@@ -169,7 +169,7 @@ def _summary(job: Job, found: Detection, task: Task) -> Scored:
         probabilities=found.probabilities,
         stage1_maximum=found.stage1_probabilities.max(axis=0),
         stage1_curve=found.stage1_probabilities[:, task.overall_index],
-        stage2_curve=found.slice_probabilities.max(axis=1),
+        stage2_curve=found.slice_probabilities[:, task.overall_index],
         points=points,
         geometry=series.geometry,
         sop_uids=series.sop_uids,

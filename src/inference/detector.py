@@ -24,8 +24,8 @@ from src.task import Task
 class Detection:
     """Result for one series.
 
-    `probabilities` float64 (L,); `slice_probabilities` float64 (n, P) from stage 2;
-    `stage1_probabilities` float64 (n, L) and `peaks` float64 (n, P, 3), x and y in cache pixels
+    `probabilities` float64 (L,); `slice_probabilities` float64 (n, L) from stage 2;
+    `stage1_probabilities` float64 (n, L) and `peaks` float64 (n, L, 3), x and y in cache pixels
     and heat-map probability, averaged over the steps; `seconds` per part of the work.
     """
 

@@ -26,8 +26,8 @@ ENCODE_BATCH = 16
 class SeriesFeatures:
     """Stage-1 output of one series at one step.
 
-    `features` float16 (n, C); `logits` float32 (n, L); `peaks` float32 (n, P, 3): for each
-    location x and y of the heat map's maximum in cache pixels, and its probability.
+    `features` float16 (n, C); `logits` float32 (n, L); `peaks` float32 (n, L, 3): for each
+    label x and y of the heat map's maximum in cache pixels, and its probability.
     """
 
     features: np.ndarray
@@ -103,10 +103,10 @@ def heatmap_peaks(logits: torch.Tensor) -> torch.Tensor:
     axis, in logits, where the Gaussian of the targets is a parabola.
 
     Args:
-        logits: float32 (B, P, h, w).
+        logits: float32 (B, L, h, w).
 
     Returns:
-        float32 (B, P, 3): x and y in cells, probability at the maximum.
+        float32 (B, L, 3): x and y in cells, probability at the maximum.
     """
     batch, channels, rows, columns = logits.shape
     value, flat = logits.flatten(2).max(dim=2)

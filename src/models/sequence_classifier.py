@@ -19,14 +19,13 @@ POSITION_PERIODS_MM = (2.0, 400.0)
 class SequenceClassifierConfig:
     """All that is needed to build the network again from its sidecar.
 
-    `inputs` numbers per slice; `labels` outputs; `locations` outputs of the per-slice head;
+    `inputs` numbers per slice; `labels` outputs of the series head and of the per-slice head;
     `width`, `feed_forward`, `layers`, `heads` of the transformer; `pool` see `MaskedPool`;
     `dropout` inside the transformer, `head_dropout` before the output layers.
     """
 
     inputs: int
     labels: int
-    locations: int
     width: int
     feed_forward: int
     layers: int
@@ -38,7 +37,7 @@ class SequenceClassifierConfig:
 
 @dataclass(frozen=True)
 class SequenceOutput:
-    """Logits of the series (B, L) and of its slices (B, n, P)."""
+    """Logits of the series (B, L) and of its slices (B, n, L)."""
 
     logits: torch.Tensor
     slice_logits: torch.Tensor
@@ -76,7 +75,7 @@ class SequenceClassifier(nn.Module):
             nn.Linear(width, config.labels),
         )
         self.slice_head = nn.Sequential(
-            nn.Dropout(config.head_dropout), nn.Linear(width, config.locations)
+            nn.Dropout(config.head_dropout), nn.Linear(width, config.labels)
         )
         nn.init.constant_(self.head[-1].bias, RARE_LOGIT)  # type: ignore[arg-type]
         nn.init.constant_(self.slice_head[-1].bias, RARE_LOGIT)  # type: ignore[arg-type]

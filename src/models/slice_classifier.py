@@ -1,8 +1,9 @@
 """Stage 1: a 2-D classifier of slice stacks with a localisation head beside it.
 
 The classifier is a timm encoder, dropout and one linear layer. The localisation head merges the
-encoder's maps at strides 8, 16 and 32 into one heat map per location at stride 8, because one cell
-at stride 32 covers about 14 mm and cannot place an aneurysm of 5 mm.
+encoder's maps at strides 8, 16 and 32 into one heat map per label at stride 8, because one cell at
+stride 32 covers about 14 mm and cannot place an aneurysm of 5 mm. The overall label has a heat map
+of its own: every aneurysm teaches it, however rare its location.
 """
 
 from dataclasses import dataclass
@@ -28,14 +29,13 @@ RARE_LOGIT = -4.0
 class SliceClassifierConfig:
     """All that is needed to build the network again from its sidecar.
 
-    `labels` outputs of the classifier, `locations` heat-map channels, `input_size` the edge of the
+    `labels` outputs of the classifier and channels of the heat map, `input_size` the edge of the
     square input in pixels, `pool` timm's global pooling ('' for the model's own), `dropout` before
     the linear layer, `heatmap_width` channels of the localisation head.
     """
 
     backbone: str
     labels: int
-    locations: int
     input_size: int
     pool: str = ""
     dropout: float = 0.0
@@ -44,7 +44,7 @@ class SliceClassifierConfig:
 
 @dataclass(frozen=True)
 class SliceOutput:
-    """Network output for B stacks: (B, C) features, (B, L) logits, (B, P, H/8, W/8) heat map."""
+    """Network output for B stacks: (B, C) features, (B, L) logits, (B, L, H/8, W/8) heat map."""
 
     features: torch.Tensor
     logits: torch.Tensor
@@ -52,10 +52,10 @@ class SliceOutput:
 
 
 class HeatmapHead(nn.Module):
-    """Maps at several strides -> one logit map per location at stride 8."""
+    """Maps at several strides -> one logit map per label at stride 8."""
 
     def __init__(
-        self, maps: list[tuple[int, int, int, int]], width: int, locations: int, cells: int
+        self, maps: list[tuple[int, int, int, int]], width: int, labels: int, cells: int
     ) -> None:
         """Choose one map per stride; `cells` is the edge of the heat map."""
         super().__init__()
@@ -78,12 +78,12 @@ class HeatmapHead(nn.Module):
             nn.Conv2d(width, width, 3, padding=1),
             nn.GroupNorm(8 if width % 8 == 0 else 1, width),
             nn.GELU(),
-            nn.Conv2d(width, locations, 1),
+            nn.Conv2d(width, labels, 1),
         )
         nn.init.constant_(self.merge[-1].bias, RARE_LOGIT)  # type: ignore[arg-type]
 
     def forward(self, maps: list[torch.Tensor]) -> torch.Tensor:
-        """Maps as chosen by `indices`, each (B, C_i, h_i, w_i) -> (B, P, cells, cells)."""
+        """Maps as chosen by `indices`, each (B, C_i, h_i, w_i) -> (B, L, cells, cells)."""
         merged = None
         for lateral, feature in zip(self.laterals, maps, strict=True):
             part = lateral(feature)
@@ -107,7 +107,7 @@ class SliceClassifier(nn.Module):
         )
         self.width, maps = dry_run_shapes(self.encoder, config.input_size)
         cells = -(-config.input_size // HEATMAP_STRIDE)
-        self.heatmap = HeatmapHead(maps, config.heatmap_width, config.locations, cells)
+        self.heatmap = HeatmapHead(maps, config.heatmap_width, config.labels, cells)
         self.dropout = nn.Dropout(config.dropout)
         self.classifier = nn.Linear(self.width, config.labels)
         nn.init.normal_(self.classifier.weight, std=0.01)

@@ -1,7 +1,7 @@
 """Feature files: stage-1 output of one series, as written by extract_features.py.
 
 One safetensors file per series holds, for each step (and each augmented view), `features`
-float16 (n, C), `logits` float32 (n, L) and `peaks` float32 (n, P, 3); views also hold `flags`,
+float16 (n, C), `logits` float32 (n, L) and `peaks` float32 (n, L, 3); views also hold `flags`,
 uint8 (mirrored, reversed).
 """
 

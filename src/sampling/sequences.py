@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 
 from src.sampling.features import FeatureSet, load_features
 from src.sampling.series_info import SeriesInfo
-from src.task import Task, mirror_permutation
+from src.task import Task
 
 BUCKET_BATCHES = 4
 """Series are sorted by length within this many batches, which keeps padding and bias small."""
@@ -84,7 +84,7 @@ class SequenceDataset(Dataset[dict[str, torch.Tensor]]):
     """Sequences by (uid, epoch); without augmentation the first step's plain view.
 
     An item has `tokens` float32 (k, inputs), `position` float32 (k,), `known` bool (), `targets`
-    and `weights` float32 (L,), `slice_targets` and `slice_weights` float32 (k, P).
+    and `weights` float32 (L,), `slice_targets` and `slice_weights` float32 (k, L).
     """
 
     def __init__(
@@ -109,7 +109,7 @@ class SequenceDataset(Dataset[dict[str, torch.Tensor]]):
         self.path_of, self.infos, self.task = path_of, infos, task
         self.spec, self.augmentation, self.seed = spec, augmentation, seed
         self.mirror_labels = list(task.mirrored())
-        self.mirror_locations = list(mirror_permutation(task.locations))
+        self.label_of_location = task.label_of_location()
 
     def __getitem__(self, request: tuple[str, int]) -> dict[str, torch.Tensor]:
         """One training sequence, drawn with the key of (series, epoch)."""
@@ -134,11 +134,10 @@ class SequenceDataset(Dataset[dict[str, torch.Tensor]]):
         targets, weights = info.labels, info.label_weights
         slice_targets = self._slice_targets(info, order_reversed)[kept]
         known = np.ones(len(self.task.labels), dtype=np.float32)  # series labels are all known
-        located = weights[[self.task.labels.index(name) for name in self.task.locations]]
         if mirrored:
             targets, known = targets[self.mirror_labels], known[self.mirror_labels]
-            slice_targets = slice_targets[:, self.mirror_locations]
-            located = located[self.mirror_locations]
+            slice_targets = slice_targets[:, self.mirror_labels]
+            weights = weights[self.mirror_labels]
         return {
             "tokens": torch.from_numpy(np.ascontiguousarray(tokens)),
             "position": torch.from_numpy(positions_mm(kept, info.n, info.slice_mm)),
@@ -146,7 +145,7 @@ class SequenceDataset(Dataset[dict[str, torch.Tensor]]):
             "targets": torch.from_numpy(targets.copy()),
             "weights": torch.from_numpy(known.copy()),
             "slice_targets": torch.from_numpy(np.ascontiguousarray(slice_targets)),
-            "slice_weights": torch.from_numpy(np.repeat(located[None], len(kept), axis=0)),
+            "slice_weights": torch.from_numpy(np.repeat(weights[None], len(kept), axis=0)),
         }
 
     def _noisy(self, tokens: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -160,13 +159,14 @@ class SequenceDataset(Dataset[dict[str, torch.Tensor]]):
         return tokens
 
     def _slice_targets(self, info: SeriesInfo, order_reversed: bool) -> np.ndarray:
-        targets = np.zeros((info.n, len(self.task.locations)), dtype=np.float32)
+        targets = np.zeros((info.n, len(self.task.labels)), dtype=np.float32)
         positions = np.arange(info.n)
         for index, location in zip(info.indices, info.locations, strict=True):
             centre = info.n - 1 - index if order_reversed else index
             distance = (positions - centre) * info.slice_mm / self.spec.sigma_mm
             peak = np.exp(-0.5 * distance**2).astype(np.float32)
-            targets[:, location] = np.maximum(targets[:, location], peak)
+            for label in (self.label_of_location[location], self.task.overall_index):
+                targets[:, label] = np.maximum(targets[:, label], peak)
         return targets
 
 

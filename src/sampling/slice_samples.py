@@ -128,8 +128,8 @@ class TargetSpec:
 class StackDataset(Dataset[dict[str, torch.Tensor]]):
     """Stacks by request, read from the memory-mapped caches.
 
-    An item has `stack` float32 (3, S, S), `targets` and `weights` float32 (L,), `heatmap` float32
-    (P, cells, cells) and `heatmap_weight` float32 (P,).
+    An item has `stack` float32 (3, S, S), `targets` and `weights` float32 (L,), and `heatmap`
+    float32 (L, cells, cells), whose overall channel shows every localizer.
     """
 
     def __init__(
@@ -162,6 +162,7 @@ class StackDataset(Dataset[dict[str, torch.Tensor]]):
         self.seed = seed
         self.mirror_labels = list(task.mirrored())
         self.mirror_locations = list(mirror_permutation(task.locations))
+        self.label_of_location = task.label_of_location()
 
     def __getitem__(self, request: StackRequest) -> dict[str, torch.Tensor]:
         """One stack with its targets."""
@@ -189,19 +190,18 @@ class StackDataset(Dataset[dict[str, torch.Tensor]]):
                 targets = targets[self.mirror_labels]
                 weights = weights[self.mirror_labels]
                 locations = np.array([self.mirror_locations[i] for i in locations], dtype=np.int64)
+        overall = np.full_like(locations, self.task.overall_index)
         heatmap = gaussian_peaks(
-            (points + 0.5) / self.target.stride - 0.5,
-            locations,
+            np.tile((points + 0.5) / self.target.stride - 0.5, (2, 1)),
+            np.concatenate([self.label_of_location[locations], overall]),
             sigma,
-            (len(self.task.locations), self.target.cells, self.target.cells),
+            (len(self.task.labels), self.target.cells, self.target.cells),
         )
-        positions = [self.task.labels.index(name) for name in self.task.locations]
         return {
             "stack": torch.from_numpy(np.ascontiguousarray(stack)),
             "targets": torch.from_numpy(targets.copy()),
             "weights": torch.from_numpy(weights.copy()),
             "heatmap": torch.from_numpy(heatmap),
-            "heatmap_weight": torch.from_numpy(weights[positions].copy()),
         }
 
 

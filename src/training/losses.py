@@ -26,9 +26,9 @@ def heatmap_loss(
     """Penalty-reduced focal loss of key-point maps (CornerNet, Law and Deng 2018, eq. 1).
 
     Args:
-        logits: float (B, P, h, w).
-        targets: float (B, P, h, w), Gaussians of height 1.
-        weights: float (B, P), 0 where a location is unknown.
+        logits: float (B, L, h, w).
+        targets: float (B, L, h, w), Gaussians of height 1.
+        weights: float (B, L), 0 where a label is unknown.
 
     Returns:
         Sum over cells divided by the number of peaks (at least one per batch).

@@ -18,7 +18,7 @@ from src.sampling.sequences import SequenceSpec, positions_mm, thinned, tokens_o
 
 @dataclass(frozen=True)
 class SeriesPrediction:
-    """Probabilities of one series: (L,), and per slice and location: (n, P), float64.
+    """Probabilities of one series: (L,), and per slice: (n, L), float64.
 
     Slices that thinning left out take the probabilities of the nearest kept slice.
     """

@@ -44,7 +44,6 @@ def model_config(options: TrainStage1Options, task: Task) -> SliceClassifierConf
     return SliceClassifierConfig(
         backbone=options.model,
         labels=len(task.labels),
-        locations=len(task.locations),
         input_size=options.input_size,
         pool=options.pool,
         dropout=options.dropout,
@@ -161,7 +160,7 @@ class Stage1Loss:
         """Loss parts of a batch that is on the model's device."""
         output = model(batch["stack"])
         label = focal_loss(output.logits, batch["targets"], batch["weights"], self.gamma)
-        heat = heatmap_loss(output.heatmap, batch["heatmap"], batch["heatmap_weight"])
+        heat = heatmap_loss(output.heatmap, batch["heatmap"], batch["weights"])
         return {"loss": label + self.heatmap_weight * heat, "label_loss": label, "heat_loss": heat}
 
 

@@ -47,12 +47,11 @@ def model_config(
     sizes = {
         "features": feature_width,
         "logits": len(task.labels),
-        "peaks": len(task.locations),
+        "peaks": len(task.labels),
     }
     return SequenceClassifierConfig(
         inputs=sum(sizes[part] for part in options.parts),
         labels=len(task.labels),
-        locations=len(task.locations),
         width=options.width,
         feed_forward=options.feed_forward,
         layers=options.layers,

@@ -9,9 +9,7 @@ from src.models.sequence_classifier import SequenceClassifier, SequenceClassifie
 
 def model(pool: str) -> SequenceClassifier:
     torch.manual_seed(0)
-    return SequenceClassifier(
-        SequenceClassifierConfig(10, 14, 13, 32, 32, 2, 2, pool, 0.1, 0.1)
-    ).eval()
+    return SequenceClassifier(SequenceClassifierConfig(10, 14, 32, 32, 2, 2, pool, 0.1, 0.1)).eval()
 
 
 @pytest.mark.parametrize("pool", POOLINGS)

@@ -14,17 +14,17 @@ from src.sampling.slice_samples import gaussian_peaks
     ("backbone", "pool"), [("test_resnet", ""), ("test_resnet", "catavgmax"), ("test_vit", "")]
 )
 def test_the_heat_map_has_stride_eight(backbone: str, pool: str) -> None:
-    config = SliceClassifierConfig(backbone, 14, 13, 96, pool)
+    config = SliceClassifierConfig(backbone, 14, 96, pool)
     model = SliceClassifier(config).eval()
     output = model(torch.randn(2, 3, 96, 96))
     assert output.logits.shape == (2, 14)
-    assert output.heatmap.shape == (2, 13, 12, 12)
+    assert output.heatmap.shape == (2, 14, 12, 12)
     assert output.features.shape == (2, model.width)
     assert torch.allclose(output.logits, model.classifier(output.features))
 
 
 def test_the_localisation_loss_reaches_the_encoder() -> None:
-    model = SliceClassifier(SliceClassifierConfig("test_resnet", 14, 13, 64))
+    model = SliceClassifier(SliceClassifierConfig("test_resnet", 14, 64))
     model(torch.randn(2, 3, 64, 64)).heatmap.sum().backward()
     gradients = [p.grad for p in model.encoder.parameters() if p.grad is not None]
     assert gradients and any(g.abs().sum() > 0 for g in gradients)
