@@ -6,6 +6,7 @@ leaves either the old file or the new one. A manifest that says "complete" is wr
 
 import contextlib
 import csv
+import errno
 import json
 import os
 import shutil
@@ -220,6 +221,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
     except BaseException as error:
         temporary.unlink(missing_ok=True)
         if isinstance(error, OSError) and error.filename is None:
+            if error.errno is None:  # numpy: "80 requested and 16 written"
+                raise OSError(errno.EIO, f"not written whole, {error}", str(path)) from None
             error.filename = str(path)  # a full disk does not say which file it was
         raise
 

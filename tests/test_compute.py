@@ -1,0 +1,82 @@
+"""Device and precision, chosen in one place with a reason."""
+
+import socket
+
+import pytest
+import torch
+from huggingface_hub import constants
+
+from src import compute
+from src.compute import choose_compute, spare_hub_retries
+from src.errors import UsageError
+
+no_cuda = pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
+
+
+@pytest.mark.parametrize(("fast", "name"), [(True, "bf16"), (False, "fp32")])
+def test_a_cpu_gets_bf16_only_where_it_has_instructions_for_it(monkeypatch, fast: bool, name: str):
+    monkeypatch.setattr(compute, "_cpu_has_fast_bf16", lambda: fast)
+    chosen = choose_compute("cpu", "auto")
+    assert chosen.dtype == {"bf16": torch.bfloat16, "fp32": torch.float32}[name]
+    assert name in chosen.reason and "bf16 instructions" in chosen.reason
+    assert not chosen.scaled
+
+
+def test_bf16_is_in_force_inside_autocast_and_fp32_is_not_touched():
+    layer, batch = torch.nn.Linear(4, 4), torch.ones(2, 4)
+    with choose_compute("cpu", "bf16").autocast():
+        assert layer(batch).dtype == torch.bfloat16
+    with choose_compute("cpu", "fp32").autocast():
+        assert layer(batch).dtype == torch.float32
+    assert layer(batch).dtype == torch.float32
+
+
+def test_images_are_placed_channels_last_and_values_do_not_change():
+    chosen = choose_compute("cpu", "fp32")
+    images = torch.randn(2, 3, 8, 8)
+    placed = chosen.place(images)
+    assert placed.is_contiguous(memory_format=torch.channels_last) and torch.equal(placed, images)
+    assert chosen.place(torch.ones(2, 3)).shape == (2, 3)
+
+
+@pytest.mark.parametrize(
+    ("device", "precision", "words"),
+    [
+        ("cpu", "half", "--precision half: choose from auto, bf16"),
+        ("cpu", "fp16", "--precision fp16 needs a CUDA device"),
+        ("gpu", "auto", "--device gpu: give auto, cpu"),
+        ("cuda:x", "auto", "--device cuda:x: give auto, cpu"),
+    ],
+)
+def test_what_does_not_exist_is_a_usage_error_that_quotes_the_flag(device, precision, words):
+    with pytest.raises(UsageError, match=words):
+        choose_compute(device, precision)
+
+
+@no_cuda
+def test_without_cuda_auto_is_the_cpu_and_cuda_is_refused():
+    assert choose_compute("auto", "fp32").device.type == "cpu"
+    with pytest.raises(UsageError, match="sees no CUDA device; use --device cpu"):
+        choose_compute("cuda", "auto")
+
+
+@pytest.mark.parametrize("reachable", [True, False])
+def test_the_hub_is_not_waited_for_when_its_host_has_no_address(monkeypatch, reachable: bool):
+    def look_up(*_: object) -> list[object]:
+        if not reachable:
+            raise socket.gaierror("no such host")
+        return []
+
+    monkeypatch.setattr(compute.socket, "getaddrinfo", look_up)
+    monkeypatch.setattr(compute.urllib.request, "getproxies", dict)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    spare_hub_retries()
+    assert constants.HF_HUB_OFFLINE is not reachable
+
+
+def test_behind_a_proxy_nothing_is_assumed_of_the_hub(monkeypatch):
+    monkeypatch.setattr(compute.urllib.request, "getproxies", lambda: {"https": "proxy"})
+    monkeypatch.setattr(compute.socket, "getaddrinfo", lambda *_: pytest.fail("was looked up"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    spare_hub_retries()
+    assert constants.HF_HUB_OFFLINE is False

@@ -1,0 +1,81 @@
+"""Make synthetic head angiograms as DICOM, in the layout of the RSNA 2025 challenge.
+
+Writes   <out_dir>/series/<SeriesInstanceUID>/<SOPInstanceUID>.dcm, train.csv and
+         train_localizers.csv. The same seed gives the same bytes, and a larger data set begins
+         with the series of a smaller one.
+
+    python tools/make_demo_data.py --out_dir demo/data --series 240
+"""
+
+import json
+import os
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from src.demo.dataset import make_data_set
+from src.errors import EXIT_INPUT
+from src.runlog import progress
+from src.task import ANEURYSM_PRESENT, TRAIN_COLUMNS
+
+MARK = "demo_data.json"
+"""Marks a folder that this tool made, with what it was made from."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to make."""
+
+    out_dir: Path = Path("demo/data")
+    """Folder of the data set."""
+
+    series: int = 240
+    """Number of series."""
+
+    seed: int = 0
+    """Seed of the data set."""
+
+    num_workers: int = os.cpu_count() or 1
+    """Processes; 0 works in the main process."""
+
+    overwrite: bool = False
+    """Delete what is in the folder and make it anew."""
+
+
+def main(options: Options) -> int:
+    """Make the data set unless it is there."""
+    mark = options.out_dir / MARK
+    wanted = {"series": options.series, "seed": options.seed}
+    found = json.loads(mark.read_text()) if mark.exists() else None
+    if found == {**wanted, "complete": True} and not options.overwrite:
+        print(f"{options.out_dir} holds these {options.series} series: nothing to do")
+        return 0
+    if options.out_dir.exists() and any(options.out_dir.iterdir()) and not options.overwrite:
+        if found != {**wanted, "complete": False}:
+            print(
+                f"{options.out_dir} holds something else: give another --out_dir or --overwrite",
+                file=sys.stderr,
+            )
+            return EXIT_INPUT
+    if options.overwrite and (found is not None or not options.out_dir.exists()):
+        shutil.rmtree(options.out_dir, ignore_errors=True)
+    elif options.overwrite and any(options.out_dir.iterdir()):
+        print(f"{options.out_dir} was not made by this tool: delete it yourself", file=sys.stderr)
+        return EXIT_INPUT
+    options.out_dir.mkdir(parents=True, exist_ok=True)
+    mark.write_text(json.dumps({**wanted, "complete": False}))
+    made = make_data_set(options.out_dir, options.series, options.seed, options.num_workers)
+    rows = [found.train for found in progress(made, options.series, "making series")]
+    mark.write_text(json.dumps({**wanted, "complete": True}))
+    positive = sum(int(str(row[TRAIN_COLUMNS.index(ANEURYSM_PRESENT)])) for row in rows)
+    print(f"wrote {len(rows)} series, {positive} with an aneurysm, to {options.out_dir}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(tyro.cli(Options, use_underscores=True)))
