@@ -31,7 +31,9 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Place:
     for stage in STAGES:
         place.said[stage] = place.process(stage)
         if place.said[stage].code:
-            pytest.fail(f"{stage}.py ended with {place.said[stage].code}:\n{place.said[stage].text}")
+            pytest.fail(
+                f"{stage}.py ended with {place.said[stage].code}:\n{place.said[stage].text}"
+            )
     return place
 
 

@@ -62,7 +62,10 @@ def test_a_file_has_its_name_only_when_it_is_whole(tmp_path: Path):
 @pytest.mark.parametrize("writer", WRITERS)
 def test_a_full_disk_is_an_os_error_with_the_file_and_leaves_nothing(tmp_path: Path, writer: str):
     path = tmp_path / "file"
-    with full_disk(1000), pytest.raises(OSError, match="File too large|not written whole") as raised:
+    with (
+        full_disk(1000),
+        pytest.raises(OSError, match=r"File too large|not written whole") as raised,
+    ):
         WRITERS[writer](path)
     assert str(raised.value.filename) == str(path)
     assert list(tmp_path.iterdir()) == []
@@ -120,9 +123,9 @@ def test_arrays_with_objects_are_neither_written_nor_read(tmp_path: Path):
         save_array(tmp_path / "a.npy", np.array([object()]))
     assert list(tmp_path.iterdir()) == []
     np.save(tmp_path / "b.npy", np.array([{}]), allow_pickle=True)
-    with pytest.raises(InputError, match="run some.py"):
+    with pytest.raises(InputError, match=r"run some\.py"):
         load_array(tmp_path / "b.npy", "some.py", mmap=False)
-    with pytest.raises(MissingArtifact, match="run some.py first"):
+    with pytest.raises(MissingArtifact, match=r"run some\.py first"):
         load_array(tmp_path / "none.npy", "some.py")
 
 

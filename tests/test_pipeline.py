@@ -21,8 +21,8 @@ from tests.tiny_data import (
     SAGITTAL,
     SECRET_ID,
     SECRETS,
-    TinySeries,
     UNLOCALIZED,
+    TinySeries,
     make_tiny_data,
     uid_of,
     write_tables,
@@ -299,9 +299,7 @@ def test_the_final_model_is_trained_on_every_series_and_scores_a_folder(
     assert len(rows(out.predictions)) == 4 and out.report.exists()
 
 
-def test_a_limited_stage_is_marked_as_partial_and_later_stages_say_so(
-    tiny: Place, tmp_path: Path
-):
+def test_a_limited_stage_is_marked_as_partial_and_later_stages_say_so(tiny: Place, tmp_path: Path):
     place = tiny.copy(tmp_path / "copy", "model")
     assert place.call("train_stage1", "--limit", "12").code == 0
     manifest = read(place.fold().manifest("stage1"))

@@ -58,9 +58,7 @@ def test_differences_show_every_option_and_input_with_its_old_and_new_value():
 
 
 def test_a_manifest_that_differs_in_nothing_shown_differs_in_its_format():
-    assert differences(manifest_of(REQUEST, complete=True), REQUEST) == [
-        "  format of the manifest"
-    ]
+    assert differences(manifest_of(REQUEST, complete=True), REQUEST) == ["  format of the manifest"]
 
 
 def test_a_rerun_begins_goes_on_or_has_nothing_to_do(tmp_path: Path):
@@ -105,7 +103,7 @@ def test_a_manifest_is_read_only_when_it_is_finished_and_of_its_kind(tmp_path: P
     with pytest.raises(MissingArtifact, match=r"stage1\.json is missing: run train_stage1\.py"):
         read_manifest(path, "stage1")
     write_manifest(path, REQUEST, complete=False)
-    with pytest.raises(InputError, match="run train_stage1.py again, it goes on"):
+    with pytest.raises(InputError, match=r"run train_stage1\.py again, it goes on"):
         read_manifest(path, "stage1")
     write_manifest(path, REQUEST, complete=True, content={"task": "x"})
     assert read_manifest(path, "stage1")["task"] == "x"

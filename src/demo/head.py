@@ -133,7 +133,7 @@ def tissue_fractions(anatomy: Anatomy, points: Field, soft_mm: float) -> Field:
     stem = cap((0, 26, 0), (0, 34, -95), 14, False)
     cavity = _union(cerebrum, temporal, fossa, stem)
     outside = _union(vault, temporal - 1, fossa)  # what the skull wraps
-    face = _union(ell((0, -38, -52), (62, 50, 62), False), ell((0, 22, -105), (60, 62, 70), False))
+    face = _union(ell((0, -36, -46), (62, 54, 64), False), ell((0, 22, -105), (60, 62, 70), False))
     scalp = np.float32(anatomy.skull_mm + anatomy.scalp_mm)
     skin = _union(outside - scalp, face)
     fat = _union(outside - scalp + 2, face + 3)
@@ -168,7 +168,7 @@ def tissue_fractions(anatomy: Anatomy, points: Field, soft_mm: float) -> Field:
     marrow = np.maximum(bone + 2.0, -(outside - 1.5))
 
     size = np.float32(anatomy.sinus)
-    ripple = np.sin(0.45 * x + 1) + np.sin(0.5 * y) + np.sin(0.55 * z + 2)
+    ripple = 1.6 * _waves(points * np.float32(2.2), anatomy.waves)
     sinuses = _union(
         ell((0, -12, -22), (13 * size, 12 * size, 9 * size), False),
         ell((7, -45, -18), (6.5 * size, 20, 13), True) + 1.2 * ripple,
@@ -177,11 +177,14 @@ def tissue_fractions(anatomy: Anatomy, points: Field, soft_mm: float) -> Field:
         np.maximum(ell((4, -50, -52), (4, 30, 18), True), 0.8 * ripple - 0.8),
         ell((0, 2, -92), (9, 7, 30), False),
         np.maximum(ell((55, 38, -32), (10, 12, 14), True), 1.5 * ripple - 0.5),
-        cap((52, 14, -28), (80, 12, -28), 3.0, True),
+        cap((52, 14, -28), (71, 12, -28), 2.6, True),
     )
-    lining = sinuses - 2.2
-    orbit = ell((30, -62, -14), (18.5, 23, 17), True)
-    globe = ell((30, -70, -14), (12, 12, 12), True)
+    under_skin = skin + 2.5
+    sinuses = np.maximum(sinuses, under_skin + 1.5)
+    lining = np.maximum(sinuses - 2.2, under_skin)
+    orbit = np.maximum(ell((30, -62, -14), (18.5, 23, 17), True), under_skin)
+    globe = np.maximum(ell((30, -65, -14), (12, 12, 12), True), under_skin - 2)
+    bone = np.maximum(bone, under_skin)
     nerve = cap((27, -58, -13), (9, -10, -1), 2.0, True)
     recti = _union(
         cap((42, -66, -14), (15, -34, -12), 2.0, True),
@@ -190,19 +193,15 @@ def tissue_fractions(anatomy: Anatomy, points: Field, soft_mm: float) -> Field:
 
     fold = _waves(points, anatomy.waves)
     wide = np.float32(anatomy.atrophy)
-    depth = -cavity
     brain = _union(cerebrum, temporal, fossa) + 3.0 * wide
     brain = np.maximum(brain, 1.6 * wide - np.where(z > 8, side, 99))  # the fissure between halves
-    brain = np.maximum(
-        brain,
-        1.3 * wide
-        - np.abs(z - 6 - 0.12 * (side - 30))
-        - 2.2 * (side < 22)
-        - 99 * (side > 60) * 1.0,
-    )
-    tent = np.abs(z - 6 + 0.45 * (y - 45)) - 1.2 * wide
-    brain = np.maximum(brain, np.where((y > 35) & (side < 55), -tent, -99))
-    sulcus = np.maximum(np.abs(fold) * 6.0 - 1.3 * wide, brain - 0.0)
+    # the Sylvian fissure, and the gap under the tentorium
+    sylvian = np.abs(z - 6 - 0.25 * (y + 4)) - 1.5 * wide
+    inside = (side > 24) & (side < 62) & (y > -22) & (y < 20)
+    brain = np.maximum(brain, np.where(inside, -sylvian, np.float32(-99)))
+    tent = np.abs(z - 12 + 0.32 * (side - 5) + 0.12 * (y - 60)) - 0.7
+    brain = np.maximum(brain, np.where((y > 38) & (side < 56), -tent, np.float32(-99)))
+    sulcus = np.maximum(np.abs(fold) * 6.0 - 1.3 * wide, brain)
     sulcus = np.maximum(sulcus, -(brain + 17))
     pons = _union(
         ell((0, 33, -22), (15, 11, 15), False),
@@ -255,7 +254,6 @@ def tissue_fractions(anatomy: Anatomy, points: Field, soft_mm: float) -> Field:
         ("white", nerve),
         ("muscle", recti),
     ]
-    del depth
     fractions = np.zeros((len(TISSUES), *x.shape), dtype=np.float32)
     fractions[0] = 1
     for name, distance in layers:

@@ -124,7 +124,7 @@ def _slice_heights(grid: Grid) -> Volume:
 
 
 def _head_points(patient: Patient, grid: Grid, step: int) -> NDArray[np.float32]:
-    """Head coordinates in mm of every `step`-th pixel: float32 (n, r, c, 3), last pixel included."""
+    """Head coordinates in mm of every `step`-th pixel, the last one included: (n, r, c, 3)."""
     n, rows, columns = grid.shape
     row = np.linspace(0, rows - 1, -(-rows // step))
     column = np.linspace(0, columns - 1, -(-columns // step))

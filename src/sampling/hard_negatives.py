@@ -67,7 +67,10 @@ def read_original_pickle(path: Path) -> dict[str, np.ndarray]:
     hard = {}
     for uid, indices in content.items():
         items = list(indices) if isinstance(indices, set) else indices
-        array = np.asarray(items)
+        try:
+            array = np.asarray(items)
+        except ValueError:  # lists of unequal length inside of the list
+            array = np.zeros((0, 0))
         if (
             not isinstance(uid, str)
             or array.ndim != 1

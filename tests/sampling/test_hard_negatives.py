@@ -11,7 +11,8 @@ import pytest
 
 from src.artifacts import FoldPaths, write_csv
 from src.errors import InputError, MissingArtifact, StaleArtifact
-from src.sampling.folds import Split, load_split
+from src.provenance import Request
+from src.sampling.folds import Split, cache_inputs, load_split
 from src.sampling.hard_negatives import COLUMNS, hard_negatives, read_original_pickle
 from src.sampling.making import make_split, save_split
 from src.task import SERIES_COLUMN
@@ -24,9 +25,6 @@ def split(tmp_path: Path) -> Split:
 
 
 def split_of(data: TinyData) -> Split:
-    from src.provenance import Request
-    from src.sampling.folds import cache_inputs
-
     made = make_split(data.paths, 3, 0, 2.0)
     request = Request("folds", {"folds": 3}, cache_inputs(data.paths))
     save_split(data.paths, 3, 0, made, request)
@@ -38,7 +36,7 @@ def pickled(path: Path, content: object, protocol: int = 4) -> Path:
     return path
 
 
-@pytest.mark.parametrize("protocol", [0, 2, 4, 5])
+@pytest.mark.parametrize("protocol", [3, 4])
 @pytest.mark.parametrize(
     "content",
     [
@@ -87,7 +85,8 @@ def test_nothing_in_a_hostile_file_is_run(tmp_path: Path):
         ({"1.2": np.array([[1]])}, "'1.2' is no list of integers"),
         ({"1.2": np.array([{}], dtype=object)}, "'1.2' is no list|is refused"),
         ({"1.2": datetime.date(2025, 1, 1)}, r"refers to datetime\.date"),
-        ({"1.2": [[1], [2, 3]]}, "'1.2' is no list|is refused"),
+        ({"1.2": [[1], [2, 3]]}, "'1.2' is no list of integers"),
+        ({"1.2": 5}, "'1.2' is no list of integers"),
     ],
 )
 def test_anything_but_integers_by_series_is_refused(tmp_path: Path, content: object, words: str):
