@@ -44,12 +44,8 @@ def main(options: ExtractFeaturesOptions, record: Record) -> int:
             log.info("%s: nothing to do, the features are complete", paths.root)
             mine(options, split, fold)
             continue
-        if todo is Plan.FRESH:
-            paths.features_manifest.unlink(missing_ok=True)
-            shutil.rmtree(paths.features, ignore_errors=True)
-        remove_temporaries(paths.features)
         with record.timed(f"fold {fold}"):
-            extract_fold(options, split, fold, uids, stage1, request)
+            extract_fold(options, split, fold, uids, stage1, request, todo is Plan.FRESH)
         content = {"series": uids, "steps": stage1["steps"], "task": stage1["task"]}
         write_manifest(paths.features_manifest, request, complete=True, content=content)
         record.count(f"series of fold {fold}", len(uids))
@@ -65,8 +61,9 @@ def extract_fold(
     uids: list[str],
     stage1: dict[str, Any],
     request: Request,
+    fresh: bool,
 ) -> None:
-    """Encode the series that are not done yet."""
+    """Encode the series that are not done yet; `fresh` deletes what is there first."""
     from src.compute import choose_compute
     from src.inference.encoder import Encoder
     from src.inference.extraction import extract_series
@@ -78,6 +75,11 @@ def extract_fold(
     compute = choose_compute(options.device, options.precision)
     log.info("%s: %s", paths.root, compute.reason)
     encoder = Encoder(paths, stage1, compute)
+    if fresh:  # only now that stage 1 has loaded
+        for old in (paths.features_manifest, paths.hard_negatives):
+            old.unlink(missing_ok=True)
+        shutil.rmtree(paths.features, ignore_errors=True)
+    remove_temporaries(paths.features)
     write_manifest(paths.features_manifest, request, complete=False)
     names = AugmentSpec.__dataclass_fields__
     augmentation = AugmentSpec(**{name: stage1["config"][name] for name in names})

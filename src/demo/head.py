@@ -6,12 +6,14 @@ matter come from a few plane waves, so that the same head can be sampled in any 
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 FloatArray = NDArray[np.float64]
-Field = NDArray[np.float32]
+Field = NDArray[Any]
+"""float32 arrays; NumPy types the result of mixed arithmetic loosely."""
 
 TISSUES = (
     "air",
@@ -167,7 +169,7 @@ def tissue_fractions(anatomy: Anatomy, points: Field, soft_mm: float) -> Field:
     )
     marrow = np.maximum(bone + 2.0, -(outside - 1.5))
 
-    size = np.float32(anatomy.sinus)
+    size = anatomy.sinus
     ripple = 1.6 * _waves(points * np.float32(2.2), anatomy.waves)
     sinuses = _union(
         ell((0, -12, -22), (13 * size, 12 * size, 9 * size), False),
@@ -192,7 +194,7 @@ def tissue_fractions(anatomy: Anatomy, points: Field, soft_mm: float) -> Field:
     )
 
     fold = _waves(points, anatomy.waves)
-    wide = np.float32(anatomy.atrophy)
+    wide = anatomy.atrophy
     brain = _union(cerebrum, temporal, fossa) + 3.0 * wide
     brain = np.maximum(brain, 1.6 * wide - np.where(z > 8, side, 99))  # the fissure between halves
     # the Sylvian fissure, and the gap under the tentorium

@@ -14,8 +14,8 @@ LOCATION_COUNTS = (78, 98, 277, 331, 219, 294, 363, 46, 56, 86, 101, 110, 113)
 """How often the challenge's tables name each location, in the order of task.LOCATIONS."""
 
 DIAMETER_MEDIAN_MM = 5.3
-DIAMETER_SPREAD = 0.38
-"""Standard deviation of the log diameter; 5th and 95th percentile are 2.8 and 9.9 mm."""
+DIAMETER_SPREAD = 0.45
+"""Standard deviation of the log diameter; 5th percentile 2.5 mm, and 8 % are cut to 10 mm."""
 DIAMETER_RANGE_MM = (2.0, 10.0)
 
 COUNT_SHARES = (0.55, 0.37, 0.06, 0.02)

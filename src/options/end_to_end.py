@@ -38,6 +38,11 @@ class EvalEndToEndOptions(ModelOptions):
     limit: int | None = None
     """Score only the first N series (a trial; the figures are marked as partial)."""
 
+    @property
+    def record_dir(self) -> Path:
+        """Folder for the run record and the log file: a model folder may be read-only."""
+        return self.out_dir / "runs" if self.out_dir is not None else super().record_dir
+
     def __post_init__(self) -> None:
         """Check flags against each other."""
         super().__post_init__()
