@@ -21,15 +21,15 @@ class Ranges:
 
 
 RANGES = {
-    "CTA": Ranges((36, 56), (1.6, 2.6), (224, 256, 288), (195, 240)),
-    "MRA": Ranges((36, 56), (1.4, 2.2), (224, 256, 288), (190, 225)),
-    "MRI T2": Ranges((26, 40), (2.4, 3.6), (224, 256, 320), (205, 240)),
+    "CTA": Ranges((30, 46), (1.8, 2.8), (224, 256, 288), (195, 240)),
+    "MRA": Ranges((30, 46), (1.6, 2.4), (224, 256, 288), (190, 225)),
+    "MRI T2": Ranges((26, 38), (2.4, 3.4), (224, 256, 320), (205, 240)),
     "MRI T1post": Ranges((26, 44), (2.2, 3.4), (224, 256), (210, 240)),
 }
 """Demo sizes: a tenth of a clinical CTA's slices, so that all stages run in minutes."""
 
 PLANE_SHARES: dict[Plane, float] = {"axial": 0.92, "coronal": 0.045, "sagittal": 0.035}
-OTHER_PLANES_FIELD_MM = 105.0
+OTHER_PLANES_FIELD_MM = 95.0
 """Thickness of coronal and sagittal slabs: they cover the circle of Willis and its branches."""
 
 
