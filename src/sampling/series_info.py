@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from src.imaging.geometry import Geometry, mirror_axis
+from src.imaging.geometry import Geometry, mirror_axis, reorientation
 from src.sampling.folds import Split
 from src.sampling.spots import POSITIVE
 from src.task import SERIES_COLUMN, Task
@@ -59,6 +59,19 @@ def slice_mm(geometry: Geometry) -> float:
     return geometry.spacing[0] if geometry.geometry_known else NOMINAL_SLICE_MM
 
 
+def flip_axis(geometry: Geometry) -> str | None:
+    """What a left-right flip of the cached array reverses; None where left cannot be told.
+
+    Caches in stored orientation may have rows and columns exchanged, and then no axis of the array
+    is the one that the canonical rule means.
+    """
+    if not geometry.geometry_known or geometry.iop is None:
+        return None
+    if reorientation(geometry.iop).transpose != geometry.transpose:
+        return None
+    return mirror_axis(geometry.plane)
+
+
 def series_infos(split: Split, uids: list[str], task: Task) -> dict[str, SeriesInfo]:
     """`SeriesInfo` of each series, in the order of `uids`."""
     positives = split.spots[split.spots["kind"] == POSITIVE]
@@ -84,7 +97,7 @@ def series_infos(split: Split, uids: list[str], task: Task) -> dict[str, SeriesI
             pixel_mm=pixel_mm(geometry, int(row["size"])),
             slice_mm=slice_mm(geometry),
             spacing_known=geometry.geometry_known,
-            axis=mirror_axis(geometry.plane) if geometry.geometry_known else None,
+            axis=flip_axis(geometry),
             plane=geometry.plane,
             localized=localized,
             indices=spots["index"].to_numpy(dtype=np.int64),
