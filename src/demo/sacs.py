@@ -14,7 +14,7 @@ LOCATION_COUNTS = (78, 98, 277, 331, 219, 294, 363, 46, 56, 86, 101, 110, 113)
 """How often the challenge's tables name each location, in the order of task.LOCATIONS."""
 
 DIAMETER_MEDIAN_MM = 6.5
-"""Above the 5.3 mm of a published series (ds003949), so that a few hundred heads teach something."""
+"""Above the 5.3 mm of a published series (ds003949): a few hundred heads must teach something."""
 DIAMETER_SPREAD = 0.35
 """Standard deviation of the log diameter; 5th percentile 3.7 mm, and a tenth is cut to 10 mm."""
 DIAMETER_RANGE_MM = (2.0, 10.0)
