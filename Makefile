@@ -9,9 +9,9 @@ CORES ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu)
 DEMO := demo
 DEMO_DATA := --config configs/demo.yaml --data_dir $(DEMO)/data
 DEMO_MODEL := $(DEMO_DATA) --model_dir $(DEMO)/model
-DEMO_SERIES ?= 240
+DEMO_SERIES ?= 400
 
-.PHONY: install demo demo-clean test test-full lint types imports figures benchmark-demo
+.PHONY: install demo demo-clean test test-full lint types imports figures quality
 
 install: $(VENV)/installed
 
@@ -42,6 +42,9 @@ demo-clean:
 
 figures: install
 	$(PY) tools/draw_figures.py $(DEMO_MODEL) --out_dir content
+
+quality: install
+	$(PY) benchmarks/demo_quality.py --out_dir $(DEMO)/quality
 
 lint: install
 	$(VENV)/bin/ruff check .

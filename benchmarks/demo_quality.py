@@ -36,7 +36,7 @@ class Options:
     seeds: tuple[int, ...] = (0, 1, 2)
     """Seeds of data, split and training together."""
 
-    series: int = 240
+    series: int = 400
     """Series to train and validate on."""
 
     test_series: int = 200

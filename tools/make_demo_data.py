@@ -4,7 +4,7 @@ Writes   <out_dir>/series/<SeriesInstanceUID>/<SOPInstanceUID>.dcm, train.csv an
          train_localizers.csv. The same seed gives the same bytes, and a larger data set begins
          with the series of a smaller one.
 
-    python tools/make_demo_data.py --out_dir demo/data --series 240
+    python tools/make_demo_data.py --out_dir demo/data --series 400
 """
 
 import json
@@ -34,7 +34,7 @@ class Options:
     out_dir: Path = Path("demo/data")
     """Folder of the data set."""
 
-    series: int = 240
+    series: int = 400
     """Number of series."""
 
     seed: int = 0

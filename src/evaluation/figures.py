@@ -5,6 +5,7 @@ cached pixels in canonical orientation (0..5), so that the patient's right is on
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -66,7 +67,8 @@ class Example:
 def sampling_figure(example: Example) -> Figure:
     """Which slices are spots, and what one training sample looks like."""
     figure = Figure(figsize=(WIDTH_INCHES, 5.6), facecolor="white", layout="constrained")
-    top, bottom = np.ravel(figure.subfigures(2, 1, height_ratios=(1.0, 1.75)))
+    halves: Any = figure.subfigures(2, 1, height_ratios=(1.0, 1.75))
+    top, bottom = halves
     axes = top.subplots()
     n = len(example.volume)
     axes.axvspan(

@@ -21,7 +21,8 @@ class SequenceClassifierConfig:
 
     `inputs` numbers per slice; `labels` outputs of the series head and of the per-slice head;
     `width`, `feed_forward`, `layers`, `heads` of the transformer; `pool` see `MaskedPool`;
-    `dropout` inside the transformer, `head_dropout` before the output layers.
+    `dropout` inside the transformer, `head_dropout` before the output layers. `skip` is the first
+    of `labels` inputs that are logits of stage 1, or -1 where there are none among the inputs.
     """
 
     inputs: int
@@ -33,6 +34,7 @@ class SequenceClassifierConfig:
     pool: str
     dropout: float
     head_dropout: float
+    skip: int = -1
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,12 @@ class SequenceOutput:
 
 
 class SequenceClassifier(nn.Module):
-    """Projection, position in mm, transformer encoder, CLS token joined to pooled slices, heads."""
+    """Projection, position in mm, transformer encoder, CLS token joined to pooled slices, heads.
+
+    Where stage 1's logits are among the inputs, the heads correct them: their maximum over the
+    slices is added to the series' logits, and each slice's own to that slice's. Training then
+    begins at the maximum of stage 1, which few series alone would not teach.
+    """
 
     def __init__(self, config: SequenceClassifierConfig) -> None:
         """Build the network."""
@@ -77,8 +84,10 @@ class SequenceClassifier(nn.Module):
         self.slice_head = nn.Sequential(
             nn.Dropout(config.head_dropout), nn.Linear(width, config.labels)
         )
-        nn.init.constant_(self.head[-1].bias, RARE_LOGIT)  # type: ignore[arg-type]
-        nn.init.constant_(self.slice_head[-1].bias, RARE_LOGIT)  # type: ignore[arg-type]
+        for last in (self.head[-1], self.slice_head[-1]):
+            nn.init.normal_(last.weight, std=0.01)  # type: ignore[arg-type]
+            nn.init.constant_(last.bias, RARE_LOGIT if config.skip < 0 else 0.0)  # type: ignore[arg-type]
+        self.skip_scale = nn.Parameter(torch.ones(2, config.labels))
         low, high = POSITION_PERIODS_MM
         periods = torch.exp(torch.linspace(math.log(low), math.log(high), width // 2))
         self.frequencies: torch.Tensor
@@ -109,4 +118,10 @@ class SequenceClassifier(nn.Module):
         summary, slices = x[:, 0], x[:, 1:]
         pooled = self.pool(slices, mask)
         logits = self.head(torch.cat([summary, pooled], dim=-1))
-        return SequenceOutput(logits, self.slice_head(slices))
+        slice_logits = self.slice_head(slices)
+        if self.config.skip >= 0:
+            first = tokens[..., self.config.skip : self.config.skip + self.config.labels]
+            highest = first.masked_fill(~mask.unsqueeze(-1), float("-inf")).amax(dim=1)
+            logits = logits + self.skip_scale[0] * highest
+            slice_logits = slice_logits + self.skip_scale[1] * first
+        return SequenceOutput(logits, slice_logits)

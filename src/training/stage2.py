@@ -49,7 +49,11 @@ def model_config(
         "logits": len(task.labels),
         "peaks": len(task.labels),
     }
+    # peaks see small lesions better than the classifier's logits
+    known = next((part for part in ("peaks", "logits") if part in options.parts), None)
+    before = options.parts[: options.parts.index(known)] if known else ()
     return SequenceClassifierConfig(
+        skip=sum(sizes[part] for part in before) if known else -1,
         inputs=sum(sizes[part] for part in options.parts),
         labels=len(task.labels),
         width=options.width,

@@ -41,3 +41,16 @@ def test_gem_lies_between_mean_and_maximum() -> None:
     gem = MaskedPool("gem", 4)(tokens, mask)
     positive = torch.nn.functional.softplus(tokens)
     assert (gem >= positive.mean(1) - 1e-5).all() and (gem <= positive.amax(1) + 1e-5).all()
+
+
+def test_training_begins_at_the_maximum_of_stage_1() -> None:
+    torch.manual_seed(0)
+    net = SequenceClassifier(
+        SequenceClassifierConfig(30, 14, 32, 32, 1, 2, "gem", 0.0, 0.0, skip=16)
+    ).eval()
+    tokens, mask = torch.randn(2, 9, 30), torch.arange(9)[None] < torch.tensor([[9], [5]])
+    position = torch.arange(9.0).expand(2, 9)
+    output = net(tokens, position, mask, torch.tensor([True, True]))
+    highest = torch.stack([tokens[0, :9, 16:].amax(0), tokens[1, :5, 16:].amax(0)])
+    assert torch.allclose(output.logits, highest, atol=0.5)
+    assert torch.allclose(output.slice_logits, tokens[..., 16:], atol=0.5)
