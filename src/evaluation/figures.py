@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
-from src.evaluation.overlays import grey_window
+from src.evaluation.overlays import OUTLINE, grey_window
 from src.evaluation.plots import BLUE, GREEN, GREY, ORANGE, SKY, VERMILLION
 from src.task import Task
 
@@ -66,8 +66,8 @@ class Example:
 
 def sampling_figure(example: Example) -> Figure:
     """Which slices are spots, and what one training sample looks like."""
-    figure = Figure(figsize=(WIDTH_INCHES, 5.6), facecolor="white", layout="constrained")
-    halves: Any = figure.subfigures(2, 1, height_ratios=(1.0, 1.75))
+    figure = Figure(figsize=(WIDTH_INCHES, 4.7), facecolor="white", layout="constrained")
+    halves: Any = figure.subfigures(2, 1, height_ratios=(1.0, 1.5))
     top, bottom = halves
     axes = top.subplots()
     n = len(example.volume)
@@ -89,7 +89,7 @@ def sampling_figure(example: Example) -> Figure:
         [example.positive], [0], "*", color=VERMILLION, markersize=17, label="labelled aneurysm"
     )
     axes.set_xlim(-1, n)
-    axes.set_ylim(-1, 1)
+    axes.set_ylim(-1, 2.2)
     axes.set_yticks([])
     axes.set_xlabel("slice", fontsize=FONT)
     axes.set_title("One series: the slices of which stage 1 learns", fontsize=FONT + 1)
@@ -161,13 +161,16 @@ def stage2_figure(example: Example, task: Task) -> Figure:
     _arrow(canvas, (0.615, 0.62), (0.615, 0.475))
     canvas.text(0.685, 0.90, "CLS + pooled slices", fontsize=FONT - 1, color=GREY, ha="center")
     canvas.text(0.625, 0.55, "per-slice head", fontsize=FONT - 1, color=GREY)
-    bars = figure.add_axes((0.855, 0.50, 0.135, 0.44))
+    bars = figure.add_axes((0.855, 0.50, 0.12, 0.43))
     _bars(bars, example.series, task, (example.location, task.overall))
     curve = figure.add_axes((0.06, 0.1, 0.9, 0.3))
     curve.plot(example.stage1_curve, color=GREY, linewidth=1.2, label="stage 1, classifier")
     curve.plot(example.stage2_curve, color=BLUE, linewidth=2, label="stage 2, per slice")
-    curve.axvline(example.positive, color=VERMILLION, linestyle="--", label="labelled aneurysm")
-    curve.set_ylim(0, 1)
+    curve.plot(
+        [example.positive] * 2, [0, 1], color=VERMILLION, linestyle="--", label="labelled aneurysm"
+    )
+    curve.set_ylim(0, 1.35)
+    curve.set_yticks([0, 0.5, 1])
     curve.set_xlabel("slice", fontsize=FONT)
     curve.set_ylabel("probability", fontsize=FONT)
     curve.legend(fontsize=FONT - 1, frameon=False, loc="upper left", ncols=3)
@@ -186,6 +189,11 @@ def _picture(axes: Axes, image: np.ndarray, title: str) -> None:
     axes.imshow(image, cmap="gray", vmin=low, vmax=high, interpolation="bilinear")
     axes.set_title(title, fontsize=FONT - 0.5)
     axes.set_axis_off()
+    for place, side in ((0.03, "R"), (0.91, "L")):  # canonical columns run to the patient's left
+        axes.text(
+            place, 0.47, side, transform=axes.transAxes, color="white", fontsize=FONT - 1,
+            path_effects=OUTLINE,
+        )  # fmt: skip
     axes.autoscale(False)
 
 
