@@ -4,12 +4,11 @@ from dataclasses import dataclass
 
 from src.errors import UsageError
 from src.options.common import ModelOptions
-
-SELECTIONS = ("last", "inner", "heldout")
+from src.options.training import TrainingOptions
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainStage1Options(ModelOptions):
+class TrainStage1Options(TrainingOptions):
     """Train the slice classifier on the spots of every fold but one."""
 
     model: str = "convnext_base.dinov3_lvd1689m"
@@ -36,26 +35,11 @@ class TrainStage1Options(ModelOptions):
     epochs: int = 20
     """Passes over the positive spots."""
 
-    batch_size: int = 32
-    """Stacks per step."""
-
     optimizer: str = "mars"
     """timm optimizer."""
 
     lr: float = 3e-5
     """Learning rate after warm-up."""
-
-    weight_decay: float = 0.01
-    """Weight decay, on every parameter."""
-
-    schedule: str = "constant"
-    """Learning rate after warm-up: constant or cosine."""
-
-    warmup_epochs: float = 1.0
-    """Epochs of linear warm-up."""
-
-    ema_decay: float = 0.999
-    """Decay of the weight average that is saved, after its own warm-up."""
 
     ema_every: int = 3
     """Steps between updates of the weight average."""
@@ -111,21 +95,6 @@ class TrainStage1Options(ModelOptions):
     patch_dropout: float = 0.05
     """Share of 32-pixel patches that are blanked."""
 
-    precision: str = "auto"
-    """auto, bf16, fp16 or fp32; auto takes bf16 where the device is fast at it."""
-
-    select: str = "last"
-    """Weights to keep: last epoch, best on an `inner` tenth, or best on the `heldout` fold."""
-
-    train_on_all: bool = False
-    """Train one final model on every series (same as --fold final)."""
-
-    seed: int = 0
-    """Keys every random number."""
-
-    limit: int | None = None
-    """Use only the first N training series (a trial; the artifact is marked as partial)."""
-
     def __post_init__(self) -> None:
         """Check flags against each other."""
         super().__post_init__()
@@ -135,10 +104,6 @@ class TrainStage1Options(ModelOptions):
             raise UsageError(f"--input_size {self.input_size}: give 32 pixels or more")
         if not self.steps or min(self.steps) < 1:
             raise UsageError(f"--steps {self.steps}: give distances of 1 slice or more")
-        if self.epochs < 1 or self.batch_size < 1:
-            raise UsageError("--epochs and --batch_size must be 1 or more")
-        if self.select not in SELECTIONS:
-            raise UsageError(f"--select {self.select}: choose from {', '.join(SELECTIONS)}")
 
     def default_run(self) -> str:
         """The model's name."""

@@ -4,13 +4,13 @@ from dataclasses import dataclass
 
 from src.errors import UsageError
 from src.options.common import ModelOptions
-from src.options.stage1 import SELECTIONS
+from src.options.training import TrainingOptions
 
 PARTS = ("features", "logits", "peaks")
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainStage2Options(ModelOptions):
+class TrainStage2Options(TrainingOptions):
     """Train the sequence classifier on the features of every fold but one."""
 
     parts: tuple[str, ...] = ("features", "logits", "peaks")
@@ -43,29 +43,8 @@ class TrainStage2Options(ModelOptions):
     epochs: int = 12
     """Passes over the training series."""
 
-    batch_size: int = 32
-    """Series per step."""
-
-    optimizer: str = "adamw"
-    """timm optimizer."""
-
     lr: float = 1e-5
     """Learning rate after warm-up."""
-
-    weight_decay: float = 0.01
-    """Weight decay, on every parameter."""
-
-    schedule: str = "constant"
-    """Learning rate after warm-up: constant or cosine."""
-
-    warmup_epochs: float = 1.0
-    """Epochs of linear warm-up."""
-
-    ema_decay: float = 0.999
-    """Decay of the weight average that is saved, after its own warm-up."""
-
-    ema_every: int = 1
-    """Steps between updates of the weight average."""
 
     focal_gamma: float = 0.0
     """Focusing exponent of the loss; 0 is cross-entropy."""
@@ -91,21 +70,6 @@ class TrainStage2Options(ModelOptions):
     views: bool = True
     """Train on the augmented views too, where extract_features.py made some."""
 
-    precision: str = "auto"
-    """auto, bf16, fp16 or fp32."""
-
-    select: str = "last"
-    """Weights to keep: last epoch, best on an `inner` tenth, or best on the `heldout` fold."""
-
-    train_on_all: bool = False
-    """Train one final model on every series (same as --fold final)."""
-
-    seed: int = 0
-    """Keys every random number."""
-
-    limit: int | None = None
-    """Use only the first N training series (a trial; the artifact is marked as partial)."""
-
     def __post_init__(self) -> None:
         """Check flags against each other."""
         super().__post_init__()
@@ -116,10 +80,8 @@ class TrainStage2Options(ModelOptions):
             raise UsageError(
                 f"--width {self.width} must be a multiple of twice --heads {self.heads}"
             )
-        if self.limit_slices < 1 or self.epochs < 1 or self.batch_size < 1:
-            raise UsageError("--limit_slices, --epochs and --batch_size must be 1 or more")
-        if self.select not in SELECTIONS:
-            raise UsageError(f"--select {self.select}: choose from {', '.join(SELECTIONS)}")
+        if self.limit_slices < 1:
+            raise UsageError(f"--limit_slices {self.limit_slices}: give 1 or more")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,6 +15,7 @@ from src.imaging.linkage import Linkage
 from src.models.backbones import weights_licence
 from src.models.slice_classifier import HEATMAP_STRIDE, SliceClassifier, SliceClassifierConfig
 from src.options.stage1 import TrainStage1Options
+from src.options.training import TrainingOptions
 from src.provenance import MADE_BY, Request, digest, read_manifest, write_manifest
 from src.runlog import log
 from src.sampling.augment import AugmentSpec
@@ -60,6 +61,26 @@ def fit_spec(options: TrainStage1Options) -> FitSpec:
     """Length and speed of the training."""
     names = FitSpec.__dataclass_fields__
     return FitSpec(**{name: getattr(options, name) for name in names})
+
+
+def selection_series(
+    options: TrainingOptions, split: Split, fold: int | str, uids: list[str]
+) -> tuple[list[str], list[str]]:
+    """Series to train on, and those that the log's scores are of.
+
+    The held-out fold is only watched, unless `--select heldout` lets it choose the weights;
+    `inner` takes a group-wise tenth out of the training series for that.
+
+    Raises:
+        UsageError: `heldout` without a held-out fold.
+        InputError: too few groups for `inner`.
+    """
+    if options.select == "inner":
+        return inner_split(split, uids, options.seed)
+    watched: list[str] = [] if fold == FINAL_FOLD else split.held_out(int(fold))
+    if options.select == "heldout" and not watched:
+        raise UsageError("--select heldout needs a held-out fold; use --select last")
+    return uids, watched
 
 
 def inner_split(split: Split, uids: list[str], seed: int) -> tuple[list[str], list[str]]:
@@ -229,11 +250,7 @@ def fit_stage1(
     model = SliceClassifier(model_config(options, task), options.weights)
     licence = weights_licence(model.encoder, options.weights)
     log.info("%s, %s", options.model, licence)
-    monitored: list[str] = [] if fold == FINAL_FOLD else split.held_out(int(fold))
-    if options.select == "inner":
-        uids, monitored = inner_split(split, uids, options.seed)
-    if options.select == "heldout" and not monitored:
-        raise UsageError("--select heldout needs a held-out fold; use --select last")
+    uids, watched = selection_series(options, split, fold, uids)
     data = training_data(options, options.data, series_infos(split, uids, task), task, hard)
     log.info(
         "%d training series, %d batches of %d stacks per epoch",
@@ -241,9 +258,9 @@ def fit_stage1(
         data.batches_per_epoch,
         options.batch_size,
     )
-    requests = spot_requests(split, monitored, options.steps[:1])
+    requests = spot_requests(split, watched, options.steps[:1])
     dataset = stack_dataset(
-        options.data, series_infos(split, monitored, task), task, input_spec(options)
+        options.data, series_infos(split, watched, task), task, input_spec(options)
     )
 
     def evaluate(ema: nn.Module) -> dict[str, float | None]:

@@ -9,9 +9,8 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
-from src.artifacts import FINAL_FOLD, FoldPaths
+from src.artifacts import FoldPaths
 from src.compute import choose_compute
-from src.errors import UsageError
 from src.metrics import score_table
 from src.models.sequence_classifier import SequenceClassifier, SequenceClassifierConfig
 from src.options.stage2 import TrainStage2Options
@@ -32,7 +31,7 @@ from src.training.checkpoint import save_weights
 from src.training.loop import Batch, Fit, FitSpec, LossParts, TrainingData, key
 from src.training.losses import focal_loss
 from src.training.sequence_scores import predict_series
-from src.training.stage1 import inner_split
+from src.training.stage1 import selection_series
 
 
 def sequence_spec(options: TrainStage2Options) -> SequenceSpec:
@@ -144,12 +143,8 @@ def fit_stage2(
     paths = options.fold_paths(fold)
     compute = choose_compute(options.device, options.precision)
     log.info("fold %s: %s", fold, compute.reason)
-    monitored: list[str] = [] if fold == FINAL_FOLD else split.held_out(int(fold))
-    monitored = [uid for uid in monitored if paths.feature(uid).exists()]
-    if options.select == "inner":
-        uids, monitored = inner_split(split, uids, options.seed)
-    if options.select == "heldout" and not monitored:
-        raise UsageError("--select heldout needs a held-out fold; use --select last")
+    uids, watched = selection_series(options, split, fold, uids)
+    watched = [uid for uid in watched if paths.feature(uid).exists()]  # few after --limit
     first = load_features(paths.feature(uids[0]))
     width = next(iter(first.values())).features.shape[1]
     config = model_config(options, width, task)
@@ -157,7 +152,7 @@ def fit_stage2(
     model = SequenceClassifier(config)
     data = training_data(options, paths, series_infos(split, uids, task), task)
     log.info("%d training series, %d batches per epoch", len(uids), data.batches_per_epoch)
-    infos = series_infos(split, monitored, task)
+    infos = series_infos(split, watched, task)
     spec = sequence_spec(options)
 
     def evaluate(ema: nn.Module) -> dict[str, float | None]:
