@@ -13,8 +13,14 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import tyro
+
+if TYPE_CHECKING:
+    from src.artifacts import DataPaths, FoldPaths
+    from src.options.stage1 import TrainStage1Options
+    from src.sampling.folds import Split
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -44,6 +50,9 @@ class Options:
 
     num_workers: int = 2
     """Processes that generate and read data."""
+
+    baseline: bool = True
+    """Train the whole-volume net too; it takes longer than all the rest."""
 
 
 def stage(script: str, *arguments: object) -> None:
@@ -81,7 +90,12 @@ def measure(options: Options, seed: int) -> dict[str, float]:
     stage("eval_end_to_end.py", *run, *where, *labels)
     stage("preprocess_data.py", *recipe, "--data_dir", test, "--no_slices", *workers)
     stage("create_folds.py", "--data_dir", test, "--folds", 2, "--seed", seed)
-    return {**scores_end_to_end(folder), **scores_beside(options, folder, seed)}
+    return {**scores_end_to_end(folder), **score_at_spots(options, folder, seed)}
+
+
+def score_baseline(options: Options, seed: int) -> dict[str, float]:
+    """The simpler method trained on the same series."""
+    return score_whole_volume(options, options.out_dir / f"seed-{seed}", seed)
 
 
 def scores_end_to_end(folder: Path) -> dict[str, float]:
@@ -91,61 +105,95 @@ def scores_end_to_end(folder: Path) -> dict[str, float]:
     return {name: table["weighted_auc"]["value"] for name, table in both.items()}
 
 
-def scores_beside(options: Options, folder: Path, seed: int) -> dict[str, float]:
-    """Stage 1 at the spots of the test series, and the whole-volume baseline."""
-    from benchmarks.whole_volume import train_and_score
+@dataclass(frozen=True)
+class Trained:
+    """What one seed left: recipe, stage 1, and the series it was trained and is scored on."""
+
+    recipe: "TrainStage1Options"
+    paths: "FoldPaths"
+    stage1: dict[str, Any]
+    data: "DataPaths"
+    test: "DataPaths"
+    test_split: "Split"
+
+
+def trained(options: Options, folder: Path, seed: int) -> Trained:
+    """Open what the stage scripts wrote."""
     from src.artifacts import DataPaths, FoldPaths
-    from src.compute import choose_compute
     from src.config import parse_options
-    from src.inference.encoder import Encoder
-    from src.metrics import score_table
     from src.options.stage1 import TrainStage1Options
     from src.provenance import read_manifest
     from src.sampling.folds import load_split
+
+    arguments = ["--config", str(options.config), "--seed", str(seed)]
+    recipe = parse_options(TrainStage1Options, "train_stage1", arguments)
+    paths = FoldPaths(folder / "model", recipe.run_name, 0)
+    stage1 = read_manifest(paths.manifest("stage1"), "stage1")
+    test = DataPaths(folder / "test")
+    return Trained(recipe, paths, stage1, DataPaths(folder / "data"), test, load_split(test, 2))
+
+
+def score_at_spots(options: Options, folder: Path, seed: int) -> dict[str, float]:
+    """Stage 1 at the spots of the test series."""
+    from src.compute import choose_compute
+    from src.inference.encoder import Encoder
+    from src.metrics import score_table
     from src.sampling.series_info import series_infos
     from src.task import RSNA_2025 as TASK
     from src.training.spot_scores import predict_stacks, spot_requests
     from src.training.stage1 import stack_dataset
 
-    arguments = ["--config", str(options.config), "--seed", str(seed)]
-    recipe = parse_options(TrainStage1Options, "train_stage1", arguments)
-    compute = choose_compute()
-    paths = FoldPaths(folder / "model", recipe.run_name, 0)
-    stage1 = read_manifest(paths.manifest("stage1"), "stage1")
-    encoder = Encoder(paths, stage1, compute)
-    test, split = DataPaths(folder / "test"), load_split(DataPaths(folder / "test"), 2)
-    infos = series_infos(split, sorted(split.series.index), TASK)
+    made, compute = trained(options, folder, seed), choose_compute()
+    encoder = Encoder(made.paths, made.stage1, compute)
+    infos = series_infos(made.test_split, sorted(made.test_split.series.index), TASK)
     found = predict_stacks(
         encoder.model,
-        stack_dataset(test, infos, TASK, encoder.inputs),
-        spot_requests(split, list(infos), encoder.steps),
-        recipe.batch_size,
+        stack_dataset(made.test, infos, TASK, encoder.inputs),
+        spot_requests(made.test_split, list(infos), encoder.steps),
+        made.recipe.batch_size,
         options.num_workers,
         compute,
     )
-    at_spots = score_table(TASK, *found)["weighted_auc"]["value"]
-    data = DataPaths(folder / "data")
-    training = series_infos(load_split(data, None), stage1["training_series"], TASK)
-    rows = paths.log_csv("stage1").read_text().splitlines()
+    return {"stage 1 at spots": score_table(TASK, *found)["weighted_auc"]["value"]}
+
+
+def score_whole_volume(options: Options, folder: Path, seed: int) -> dict[str, float]:
+    """The whole-volume baseline, with as many passes as stage 1 had stacks."""
+    from benchmarks.whole_volume import train_and_score
+    from src.compute import choose_compute
+    from src.sampling.folds import load_split
+    from src.sampling.series_info import series_infos
+    from src.task import RSNA_2025 as TASK
+
+    made = trained(options, folder, seed)
+    infos = series_infos(made.test_split, sorted(made.test_split.series.index), TASK)
+    split = load_split(made.data, None)
+    training = series_infos(split, made.stage1["training_series"], TASK)
+    rows = made.paths.log_csv("stage1").read_text().splitlines()
     batches = sum(int(row.split(",")[1]) for row in rows[1:])
-    baseline = train_and_score(
-        recipe, batches * recipe.batch_size, (data, training), (test, infos), TASK, compute
+    table = train_and_score(
+        made.recipe,
+        batches * made.recipe.batch_size,
+        (made.data, training),
+        (made.test, infos),
+        TASK,
+        choose_compute(),
     )
-    return {
-        "stage 1 at spots": at_spots,
-        "whole volume, 32 slices as channels": baseline["weighted_auc"]["value"],
-    }
+    return {"whole volume, 32 slices as channels": table["weighted_auc"]["value"]}
 
 
 def main(options: Options) -> None:
     """Measure every seed and print a Markdown table."""
-    results = {}
-    for seed in options.seeds:
-        path = options.out_dir / f"seed-{seed}" / "scores.json"
-        if not path.exists():
-            scores = measure(options, seed)
-            path.write_text(json.dumps(scores, indent=1))
-        results[seed] = json.loads(path.read_text())
+    results: dict[int, dict[str, float]] = {}
+    for name, how in (("scores", measure), ("baseline", score_baseline)):
+        for seed in options.seeds:
+            path = options.out_dir / f"seed-{seed}" / f"{name}.json"
+            if not path.exists():
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(json.dumps(how(options, seed), indent=1))
+            results.setdefault(seed, {}).update(json.loads(path.read_text()))
+        if not options.baseline:
+            break
     print(f"\nWeighted AUC on {options.test_series} unseen series per seed,")
     print(f"{options.series} series to train and validate on, {platform.processor()}\n")
     print("| | " + " | ".join(f"seed {seed}" for seed in results) + " | mean |")
