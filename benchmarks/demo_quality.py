@@ -77,7 +77,7 @@ def measure(options: Options, seed: int) -> dict[str, float]:
         count = options.test_series
         stage(make, "--out_dir", test, "--series", count, "--seed", test_seed, *workers)
     here = (*recipe, "--data_dir", data)
-    run = (*here, "--model_dir", model, "--num_workers", options.num_workers)
+    run = (*here, "--model_dir", model)  # the recipe knows best how to load for training
     stage("preprocess_data.py", *here, "--no_slices", *workers)
     stage("create_folds.py", *here, "--seed", seed)
     stage("train_stage1.py", *run, "--seed", seed)
