@@ -47,14 +47,21 @@ class VolumeDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         self.data, self.infos, self.inputs = data, infos, inputs
         self.augmentation, self.seed = augmentation, seed
         self.mirror = list(task.mirrored())
+        self.prepared: dict[str, np.ndarray] = {}
+
+    def prepare(self, uid: str) -> np.ndarray:
+        """Read one series once; every pass after the first finds it in memory."""
+        if uid not in self.prepared:
+            volume = load_array(self.data.sequence(uid), MADE_BY["preprocess"])
+            chosen = np.linspace(0, self.infos[uid].n - 1, CHANNELS).round().astype(int)
+            self.prepared[uid] = prepare_slices(volume[chosen], self.inputs)
+        return self.prepared[uid]
 
     def __getitem__(self, request: tuple[str, int]) -> tuple[torch.Tensor, torch.Tensor]:
         """One series, augmented with the key of (series, pass)."""
         uid, number = request
         info = self.infos[uid]
-        volume = load_array(self.data.sequence(uid), MADE_BY["preprocess"])
-        chosen = np.linspace(0, info.n - 1, CHANNELS).round().astype(int)
-        stack, labels = prepare_slices(volume[chosen], self.inputs), info.labels
+        stack, labels = self.prepare(uid).copy(), info.labels
         if self.augmentation is not None:
             rng = np.random.default_rng([self.seed, 9, number, zlib.crc32(uid.encode())])
             changed = augment(stack, np.zeros((0, 2)), info.axis, self.augmentation, rng)
