@@ -49,6 +49,14 @@ class ReadOptions:
     expected_uid: str | None = None
     """SeriesInstanceUID to read from a folder of several; None takes the folder's name."""
 
+    rescale: Literal["auto", "always", "never"] = "auto"
+    """Rescale of CT: auto finds files that hold HU already or wrapped 12-bit values; always applies
+    slope and intercept as stated; never takes stored values as HU."""
+
+    reader: Literal["scan", "pydicom"] = "scan"
+    """scan: a fast header scan for files that it can prove plain, pydicom for all others; pydicom:
+    pydicom for every file. Both give the same values."""
+
 
 @dataclass(frozen=True, eq=False)
 class Series:
