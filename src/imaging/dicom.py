@@ -9,7 +9,6 @@ import io
 import os
 import re
 import stat
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +18,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from src.imaging.headers import READ_KEYWORDS, text
+from src.imaging.outcome import Findings
 
 DICOMDIR_CLASS = "1.2.840.10008.1.3.10"
 NOT_AN_IMAGE = frozenset(
@@ -56,8 +56,8 @@ class Discovery:
     """What a series folder holds."""
 
     files: list[DicomFile] = field(default_factory=list)
-    notes: Counter[str] = field(default_factory=Counter)
-    """Stable code -> number of files."""
+    findings: Findings = field(default_factory=Findings)
+    """What was left aside, by file."""
 
     digest: str = ""
     """SHA-256 over the path, size and content of every file, hexadecimal."""
@@ -126,7 +126,7 @@ def discover(folder: Path) -> Discovery:
         folder: the series folder, searched recursively.
 
     Returns:
-        The image objects in natural order of their paths, and counts of what was left aside:
+        The image objects in natural order of their paths, and what was left aside:
         `empty_file`, `unreadable_file`, `not_dicom`, `header_broken`, `dicomdir`,
         `non_image:MODALITY`, `no_pixels`.
     """
@@ -145,15 +145,15 @@ def _take_in(path: Path, name: str, found: Discovery) -> str:
         with open(path, "rb") as file:
             head = file.read(SNIFFED)
             if not looks_like_dicom(head):
-                found.notes["not_dicom" if head else "empty_file"] += 1
+                found.findings.leave_out("not_dicom" if head else "empty_file", name)
                 return _hash_file(path)
             data = head + file.read()
     except PermissionError:
-        found.notes["unreadable_file"] += 1
+        found.findings.leave_out("unreadable_file", name)
         return "unreadable"
     parsed, note = parse(data, name)
     if parsed is None:
-        found.notes[note] += 1
+        found.findings.leave_out(note, name)
     else:
         found.files.append(parsed)
     return hashlib.sha256(data).hexdigest()
@@ -184,7 +184,7 @@ def parse(data: bytes, name: str) -> tuple[DicomFile | None, str]:
         return None, "dicomdir"
     modality = text(dataset, "Modality")
     if modality in NOT_AN_IMAGE or sop_class in SEGMENTATION_CLASSES:
-        return None, f"non_image:{modality or sop_class}"
+        return None, f"non_image:{modality if modality in NOT_AN_IMAGE else sop_class}"
     if not any(keyword in dataset for keyword in PIXEL_KEYWORDS):
         return None, "no_pixels" if modality else "header_broken"
     return DicomFile(name, dataset, _transfer_syntax(dataset, meta)), ""

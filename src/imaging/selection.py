@@ -1,12 +1,14 @@
 """Which files of a folder are the series that is asked for, and what was left aside."""
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from src.errors import InputError
 from src.imaging.dicom import DicomFile, Discovery, natural_key, walk
 from src.imaging.headers import SliceHeader, frame_count, integer, slice_headers, text
+from src.imaging.outcome import Findings, safe_detail
 from src.imaging.pixels import LOSSY, is_grey
 
 MODALITIES = ("CT", "MR")
@@ -17,6 +19,12 @@ MOST_FRAMES = 65535
 """NumberOfFrames beyond this is a damaged header."""
 
 GIB = 2**30
+
+NOT_READABLE = frozenset(
+    {"empty_file", "unreadable_file", "unreadable_folder", "broken_link", "compressed_file"}
+    | {"not_dicom", "hidden_file", "linked_folder", "not_a_file"}
+)
+"""Codes of entries of a folder that are no readable DICOM file."""
 
 
 class SeriesError(InputError):
@@ -31,11 +39,6 @@ class SeriesError(InputError):
     def __reduce__(self) -> tuple[type["SeriesError"], tuple[str, str]]:
         """Both arguments travel between processes."""
         return (SeriesError, (self.code, self.message))
-
-
-def counted(notes: Counter[str]) -> list[str]:
-    """Counts as notes, "code:count", in order of the codes."""
-    return [f"{code}:{count}" for code, count in sorted(notes.items())]
 
 
 def check_folder(path: Path, max_gib: float) -> None:
@@ -58,34 +61,31 @@ def check_folder(path: Path, max_gib: float) -> None:
 
 
 def select_files(
-    found: Discovery, path: Path, wanted: str, notes: Counter[str]
-) -> tuple[list[DicomFile], list[str]]:
+    found: Discovery, path: Path, wanted: str, findings: Findings
+) -> list[DicomFile]:
     """The grey CT or MR images of one series.
 
     Args:
         found: everything in the folder.
         path: the folder, for messages.
         wanted: SeriesInstanceUID to prefer; without it the series of most slices is taken.
-        notes: gets a count of everything that is left aside.
-
-    Returns:
-        The files, and notes that have no count.
+        findings: gets everything that is left aside.
 
     Raises:
         SeriesError: nothing is left; codes as in `src.imaging.series.read_series`.
     """
     if not found.files:
-        raise _nothing_found(path, found.notes)
-    files = _of_modality(found.files, path, notes)
-    files, remarks = _of_one_series(files, wanted, notes)
-    return _grey_only(files, path, notes), remarks
+        raise _nothing_found(path, findings)
+    files = _of_modality(found.files, path, findings)
+    files = _of_one_series(files, wanted, findings)
+    return _grey_only(files, path, findings)
 
 
-def _nothing_found(path: Path, notes: Counter[str]) -> SeriesError:
-    what = ", ".join(counted(notes))
-    kinds = set(notes) - {"empty_file", "not_dicom", "unreadable_file"}
+def _nothing_found(path: Path, findings: Findings) -> SeriesError:
+    what, codes = ", ".join(findings.notes), set(findings.counts)
+    kinds = codes - NOT_READABLE
     if not kinds:
-        code = "unreadable_files" if set(notes) == {"unreadable_file"} else "not_dicom"
+        code = "unreadable_files" if codes == {"unreadable_file"} else "not_dicom"
         words = "cannot be opened" if code == "unreadable_files" else "holds no DICOM file"
         return SeriesError(code, f"{path} {words} ({what}); copy the series again")
     if kinds == {"header_broken"}:
@@ -97,60 +97,69 @@ def _nothing_found(path: Path, notes: Counter[str]) -> SeriesError:
     )
 
 
-def _of_modality(files: list[DicomFile], path: Path, notes: Counter[str]) -> list[DicomFile]:
-    kept = [file for file in files if text(file.dataset, "Modality") in MODALITIES]
-    others = Counter(
-        text(file.dataset, "Modality") or "missing"
-        for file in files
-        if text(file.dataset, "Modality") not in MODALITIES
-    )
+def _of_modality(files: list[DicomFile], path: Path, findings: Findings) -> list[DicomFile]:
+    kept: list[DicomFile] = []
+    others: set[str] = set()
+    for file in files:
+        modality = text(file.dataset, "Modality")
+        if modality in MODALITIES:
+            kept.append(file)
+            continue
+        others.add(safe_detail(modality) if modality else "missing")
+        code = f"other_modality:{safe_detail(modality)}" if modality else "modality_missing"
+        findings.leave_out(code, file.file)
     if not kept:
         raise SeriesError(
             "unsupported_modality",
             f"{path}: Modality is {', '.join(sorted(others))}; only CT and MR series can be used",
         )
-    for modality, count in others.items():
-        notes[f"other_modality:{modality}"] += count
     return kept
 
 
-def _of_one_series(
-    files: list[DicomFile], wanted: str, notes: Counter[str]
-) -> tuple[list[DicomFile], list[str]]:
+def _of_one_series(files: list[DicomFile], wanted: str, findings: Findings) -> list[DicomFile]:
     """The files of the wanted series, or else of the one with most slices."""
-    groups: dict[str, list[DicomFile]] = defaultdict(list)
+    groups: dict[tuple[str, str], list[DicomFile]] = defaultdict(list)
     for file in files:
-        key = text(file.dataset, "SeriesInstanceUID") + " " + text(file.dataset, "Modality")
+        key = (text(file.dataset, "SeriesInstanceUID"), text(file.dataset, "Modality"))
         groups[key].append(file)
-    named = [key for key in groups if key.split(" ")[0] == wanted]
+    named = [key for key in groups if key[0] == wanted]
 
-    def weight(key: str) -> tuple[int, tuple[tuple[int, int | str], ...]]:
-        slices = sum(frame_count(f.dataset) for f in groups[key])
-        return (-slices, natural_key(key))
+    def weight(key: tuple[str, str]) -> tuple[Any, ...]:
+        slices = sum(frame_count(file.dataset) for file in groups[key])
+        return (key[0] == "", -slices, natural_key(key[0]), key)
 
     best = min(named or groups, key=weight)
-    other = len(files) - len(groups[best])
-    if other:
-        notes["other_series"] += other
-    return groups[best], [] if named else ["uid_differs_from_folder"]
+    for key, others in groups.items():
+        if key != best:
+            code = "other_series" if key[0] else "series_uid_missing"
+            for file in others:
+                findings.leave_out(code, file.file)
+    if not named:
+        findings.remarks.append("uid_differs_from_folder")
+    return groups[best]
 
 
-def _grey_only(files: list[DicomFile], path: Path, notes: Counter[str]) -> list[DicomFile]:
-    grey = [file for file in files if is_grey(file.dataset)]
+def _grey_only(files: list[DicomFile], path: Path, findings: Findings) -> list[DicomFile]:
+    grey: list[DicomFile] = []
+    for file in files:
+        if is_grey(file.dataset):
+            grey.append(file)
+        else:
+            findings.leave_out("colour_dropped", file.file)
     if not grey:
-        kinds = sorted({text(file.dataset, "PhotometricInterpretation") for file in files})
+        kinds = sorted(
+            {safe_detail(text(file.dataset, "PhotometricInterpretation")) for file in files}
+        )
         raise SeriesError(
             "colour_only",
             f"{path}: all {len(files)} images are in colour ({', '.join(kinds)}); these are "
             "reports or maps, not a grey-scale scan",
         )
-    if len(grey) < len(files):
-        notes["colour_dropped"] += len(files) - len(grey)
     return grey
 
 
-def read_headers(files: Iterable[DicomFile], path: Path, notes: Counter[str]) -> list[SliceHeader]:
-    """Headers of every slice of the files; `notes` counts what is odd.
+def read_headers(files: Iterable[DicomFile], path: Path, findings: Findings) -> list[SliceHeader]:
+    """Headers of every slice of the files; `findings` gets what is odd.
 
     Raises:
         SeriesError: `bad_shape` when no file has a sane Rows, Columns and NumberOfFrames.
@@ -160,18 +169,18 @@ def read_headers(files: Iterable[DicomFile], path: Path, notes: Counter[str]) ->
         rows, columns = integer(file.dataset, "Rows") or 0, integer(file.dataset, "Columns") or 0
         sane = 0 < rows <= LARGEST_SIDE and 0 < columns <= LARGEST_SIDE
         if not sane or frame_count(file.dataset) > MOST_FRAMES:
-            notes["bad_shape"] += 1
+            findings.leave_out("bad_shape", file.file)
             continue
         headers += slice_headers(file.dataset, file.file)
         if file.transfer_syntax in LOSSY or text(file.dataset, "LossyImageCompression") == "01":
-            notes["lossy_compression"] += 1
+            findings.noticed["lossy_compression"] += 1
         if text(file.dataset, "PhotometricInterpretation") == "MONOCHROME1":
-            notes["monochrome1_inverted"] += 1
+            findings.noticed["monochrome1_inverted"] += 1
         if "ModalityLUTSequence" in file.dataset and "RescaleSlope" not in file.dataset:
-            notes["modality_lut"] += 1
+            findings.noticed["modality_lut"] += 1
     if not headers:
         raise SeriesError(
             "bad_shape", f"{path}: Rows, Columns or NumberOfFrames of all files are 0 or absurd"
         )
-    notes.update(note for header in headers for note in header.notes)
+    findings.noticed.update(note for header in headers for note in header.notes)
     return headers

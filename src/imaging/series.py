@@ -1,6 +1,6 @@
 """`read_series`: a folder of DICOM files -> one volume in canonical order, with its geometry."""
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +13,7 @@ from src.imaging.dicom import PIXEL_KEYWORDS, DicomFile, discover
 from src.imaging.geometry import Geometry, reorientation, slice_normal, to_canonical
 from src.imaging.headers import SliceHeader, text
 from src.imaging.linkage import Linkage, make_linkage
+from src.imaging.outcome import Findings, LeftOut, Status
 from src.imaging.pixels import (
     PixelError,
     decode_frames,
@@ -26,7 +27,6 @@ from src.imaging.selection import (
     GIB,
     SeriesError,
     check_folder,
-    counted,
     read_headers,
     select_files,
 )
@@ -71,8 +71,10 @@ class Series:
         positions: float64 (n, 3) mm, ImagePositionPatient of every slice as stored; NaN where the
             file has none.
         geometry: orientation, spacing and affine.
-        notes: stable codes of what was noticed, "code" or "code:detail".
+        notes: stable codes of what was noticed, "code", "code:count" or "code:detail", see
+            `src.imaging.outcome.CODES`.
         slice_notes: the same per slice, length n.
+        left_out: every file or frame of the folder that is not in the volume.
         linkage: hashed keys that join series of one patient.
         source: SHA-256 of the folder's files, hexadecimal.
     """
@@ -86,8 +88,14 @@ class Series:
     geometry: Geometry
     notes: tuple[str, ...]
     slice_notes: tuple[tuple[str, ...], ...]
+    left_out: tuple[LeftOut, ...]
     linkage: Linkage
     source: str
+
+    @property
+    def status(self) -> Status:
+        """partial when image data of the series itself is not in the volume."""
+        return "partial" if any(entry.lost for entry in self.left_out) else "read"
 
 
 def read_series(path: Path, options: ReadOptions | None = None) -> Series:
@@ -105,13 +113,14 @@ def read_series(path: Path, options: ReadOptions | None = None) -> Series:
     options = options or ReadOptions()
     check_folder(path, options.max_gib)
     found = discover(path)
-    notes = Counter(found.notes)
-    files, remarks = select_files(found, path, options.expected_uid or path.name, notes)
-    chosen = stacks.choose_stack(read_headers(files, path, notes))
+    findings = found.findings
+    files = select_files(found, path, options.expected_uid or path.name, findings)
+    chosen = stacks.choose_stack(read_headers(files, path, findings), findings)
     _check_size(chosen.headers, path, options.max_gib)
     by_name = {file.file: file for file in files}
-    kept, images, dropped = _decode(chosen.headers, by_name, path, notes)
+    kept, images = _decode(chosen.headers, by_name, path, findings)
     geometry, order, geometry_notes = _place(kept, chosen.known, options.orient)
+    findings.remarks += geometry_notes
     kept = [kept[i] for i in order]
     pixels = to_canonical(np.stack([images[i] for i in order]), geometry)
     first = by_name[kept[0].file].dataset
@@ -124,17 +133,12 @@ def read_series(path: Path, options: ReadOptions | None = None) -> Series:
         frames=np.array([header.frame for header in kept], dtype=np.int64),
         positions=np.array([h.position or nowhere for h in kept], dtype=np.float64),
         geometry=geometry,
-        notes=(
-            *counted(notes),
-            *remarks,
-            *chosen.notes,
-            *dropped,
-            *geometry_notes,
-        ),
+        notes=findings.notes,
         slice_notes=tuple(
             (*header.notes, *(("blank",) if image.min() == image.max() else ()))
             for header, image in zip(kept, pixels, strict=True)
         ),
+        left_out=tuple(findings.left_out),
         linkage=make_linkage(
             text(first, "PatientID"),
             text(first, "IssuerOfPatientID"),
@@ -160,8 +164,8 @@ def _decode(
     headers: Sequence[SliceHeader],
     files: dict[str, DicomFile],
     path: Path,
-    notes: Counter[str],
-) -> tuple[list[SliceHeader], list[np.ndarray], list[str]]:
+    findings: Findings,
+) -> tuple[list[SliceHeader], list[np.ndarray]]:
     """Values float32 (rows, cols) of every slice that decodes, in the order of the headers."""
     wanted: dict[str, list[SliceHeader]] = defaultdict(list)
     for header in headers:
@@ -179,12 +183,13 @@ def _decode(
                 words = PixelError("undecodable_pixels", f"pixels are {words.shape}")
             if isinstance(words, PixelError):
                 errors.append(words)
+                findings.leave_out(words.code, header.file, header.frame)
                 continue
             stored, padded = stored_values(words, form)
             image = modality_values(stored, header, table)
             if not np.isfinite(image).all():
                 image = np.nan_to_num(image, nan=0.0, posinf=0.0, neginf=0.0)
-                notes["not_finite_pixels"] += 1
+                findings.noticed["not_finite_pixels"] += 1
             if not fill_padding(image, padded):
                 unfilled.append(id(header))
             values[id(header)] = image
@@ -197,9 +202,8 @@ def _decode(
     filled = [image.min() for key, image in values.items() if key not in unfilled]
     for key in unfilled:
         values[key][...] = min(filled, default=np.float32(0))
-    dropped = Counter(error.code for error in errors)
     kept = [header for header in headers if id(header) in values]
-    return kept, [values[id(header)] for header in kept], counted(dropped)
+    return kept, [values[id(header)] for header in kept]
 
 
 def _place(

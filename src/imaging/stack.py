@@ -5,14 +5,15 @@ C.7.6.2.1.1), never by file name, InstanceNumber or one coordinate.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from src.imaging.dicom import natural_key
 from src.imaging.geometry import slice_normal
 from src.imaging.headers import PHASE_NAMES, SliceHeader
+from src.imaging.outcome import Findings
 
 SAME_ORIENTATION = 0.999
 """Cosine between image axes above which two slices are parallel (2.6 degrees); files of one
@@ -39,37 +40,35 @@ class Stack:
     known: bool
     """Whether positions gave the order; else InstanceNumber or the file name did."""
 
-    notes: list[str] = field(default_factory=list)
 
-
-def choose_stack(headers: Sequence[SliceHeader]) -> Stack:
+def choose_stack(headers: Sequence[SliceHeader], findings: Findings) -> Stack:
     """Keep the dominant stack of a series and put it in order.
 
     Args:
         headers: every grey slice of the series; not empty.
-
-    Returns:
-        The slices and notes of what was left out: `duplicate_sop`, `mixed_matrix`,
-        `mixed_orientation`, `position_missing`, `single_position`, `volumes_dropped`,
-        `duplicate_position`, `order_by_instance_number`, `order_by_file_name`.
+        findings: gets what is left out, and how the order was found.
     """
-    notes: list[str] = []
-    chosen = _without_copies(headers, notes)
-    chosen = _largest(chosen, lambda header: header.shape, "mixed_matrix", notes)
+    chosen = _without_copies(headers, findings)
+    chosen = _largest(chosen, lambda header: header.shape, "mixed_matrix", findings)
     cluster = _orientation_clusters(chosen)
-    chosen = _largest(chosen, lambda header: cluster[id(header)], "mixed_orientation", notes)
+    chosen = _largest(chosen, lambda header: cluster[id(header)], "mixed_orientation", findings)
     placed = [header for header in chosen if header.position is not None]
     if chosen[0].orientation is None or 2 * len(placed) <= len(chosen):
         what = "orientation_missing" if chosen[0].orientation is None else "position_missing"
-        return _by_number(chosen, [*notes, what])
-    if len(placed) < len(chosen):
-        notes.append(f"position_missing:{len(chosen) - len(placed)}")
+        findings.remarks.append(what)
+        return _by_number(chosen, findings)
+    _leave_out([h for h in chosen if h.position is None], "position_missing", findings)
     depth = _depths(placed)
     if len(placed) > 1 and np.ptp(depth) < SAME_POSITION_MM:
-        return _by_number(placed, [*notes, "single_position"])
+        findings.remarks.append("single_position")
+        return _by_number(placed, findings)
     order = np.argsort(depth, kind="stable")
-    kept = _one_volume([placed[i] for i in order], depth[order], notes)
-    return Stack(kept, True, notes)
+    return Stack(_one_volume([placed[i] for i in order], depth[order], findings), True)
+
+
+def _leave_out(headers: Iterable[SliceHeader], code: str, findings: Findings) -> None:
+    for header in headers:
+        findings.leave_out(code, header.file, header.frame)
 
 
 def _preference(header: SliceHeader) -> tuple[object, ...]:
@@ -78,14 +77,13 @@ def _preference(header: SliceHeader) -> tuple[object, ...]:
     return (number is None, number or 0, natural_key(header.file), header.frame)
 
 
-def _without_copies(headers: Sequence[SliceHeader], notes: list[str]) -> list[SliceHeader]:
+def _without_copies(headers: Sequence[SliceHeader], findings: Findings) -> list[SliceHeader]:
     """One header per SOPInstanceUID and frame; the first by InstanceNumber and name stays."""
     kept: dict[Hashable, SliceHeader] = {}
     for header in sorted(headers, key=_preference):
         name = header.sop_uid or f"file {header.file}"
-        kept.setdefault((name, header.frame), header)
-    if len(kept) < len(headers):
-        notes.append(f"duplicate_sop:{len(headers) - len(kept)}")
+        if kept.setdefault((name, header.frame), header) is not header:
+            _leave_out([header], "duplicate_sop", findings)
     return list(kept.values())
 
 
@@ -93,15 +91,17 @@ def _largest(
     headers: list[SliceHeader],
     key: Callable[[SliceHeader], Hashable],
     code: str,
-    notes: list[str],
+    findings: Findings,
 ) -> list[SliceHeader]:
     """The largest group of equal key; ties go to more pixels, then to the first in order."""
     groups: dict[Hashable, list[SliceHeader]] = defaultdict(list)
     for header in headers:
         groups[key(header)].append(header)
-    if len(groups) > 1:
-        notes.append(f"{code}:{len(headers) - max(map(len, groups.values()))}")
-    return max(groups.values(), key=lambda group: (len(group), group[0].shape))
+    largest = max(groups.values(), key=lambda group: (len(group), group[0].shape))
+    for group in groups.values():
+        if group is not largest:
+            _leave_out(group, code, findings)
+    return largest
 
 
 def _orientation_clusters(headers: Sequence[SliceHeader]) -> dict[int, int]:
@@ -133,25 +133,25 @@ def _depths(headers: Sequence[SliceHeader]) -> np.ndarray:
     return depths
 
 
-def _by_number(headers: list[SliceHeader], notes: list[str]) -> Stack:
+def _by_number(headers: list[SliceHeader], findings: Findings) -> Stack:
     """Order by InstanceNumber, frame and natural file name when positions cannot tell."""
     ordered = sorted(headers, key=_preference)
     keys = {(header.instance_number, header.frame) for header in ordered}
     numbered = all(header.instance_number is not None for header in ordered)
     by_number = numbered and len(keys) == len(ordered)
-    notes.append("order_by_instance_number" if by_number else "order_by_file_name")
-    return Stack(ordered, False, notes)
+    findings.remarks.append("order_by_instance_number" if by_number else "order_by_file_name")
+    return Stack(ordered, False)
 
 
 def _one_volume(
-    headers: list[SliceHeader], depth: np.ndarray, notes: list[str]
+    headers: list[SliceHeader], depth: np.ndarray, findings: Findings
 ) -> list[SliceHeader]:
     """One slice per position; of a 4-D series, one whole volume and never a mixture.
 
     Args:
         headers: slices in order of `depth`.
         depth: mm along the normal, ascending, (n,).
-        notes: gets `volumes_dropped:COUNT:by TAG` or `duplicate_position:COUNT`.
+        findings: gets `volumes_dropped:COUNT slices:by TAG` or `duplicate_position:COUNT`.
     """
     new_place = np.concatenate([[False], np.diff(depth) > SAME_POSITION_MM])
     place = np.cumsum(new_place)
@@ -162,12 +162,15 @@ def _one_volume(
     for tag, key in _phase_keys():
         volume = _first_whole_volume(headers, where, places, key)
         if volume is not None:
-            notes.append(f"volumes_dropped:{len(headers) - len(volume)} slices:by {tag}")
+            kept = {id(header) for header in volume}
+            dropped = [header for header in headers if id(header) not in kept]
+            _leave_out(dropped, "volumes_dropped", findings)
+            findings.remarks.append(f"volumes_dropped:{len(dropped)} slices:by {tag}")
             return volume
     first: dict[int, SliceHeader] = {}
     for header in sorted(headers, key=_preference):
-        first.setdefault(where[id(header)], header)
-    notes.append(f"duplicate_position:{len(headers) - places}")
+        if first.setdefault(where[id(header)], header) is not header:
+            _leave_out([header], "duplicate_position", findings)
     return [first[p] for p in range(places)]
 
 

@@ -1,0 +1,156 @@
+"""How reading a series went: what was left out, what was noticed, and whether anything was lost.
+
+A series is read, read in part (image data of the series itself is missing from the volume) or
+rejected (`src.imaging.selection.SeriesError`). `CODES` is the meaning of every code of the notes.
+"""
+
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Literal
+
+Effect = Literal["lost", "aside", "noted"]
+"""lost: image data of this series is not in the volume; aside: left out, but it never belonged
+there; noted: nothing was left out."""
+
+Status = Literal["read", "partial"]
+
+
+@dataclass(frozen=True)
+class Code:
+    """One stable code of a note or of something that was left out."""
+
+    effect: Effect
+    meaning: str
+
+
+CODES = {
+    # Files that could not be used.
+    "empty_file": Code("lost", "the file has no bytes"),
+    "unreadable_file": Code("lost", "the operating system refused to open the file"),
+    "unreadable_folder": Code("lost", "the operating system refused to list the folder"),
+    "broken_link": Code("lost", "a symbolic link leads nowhere or in a circle"),
+    "compressed_file": Code("lost", "a gzip or zip file, which is not unpacked"),
+    "header_broken": Code("lost", "the header of a DICOM file could not be read to its end"),
+    "no_pixels": Code("lost", "an image object without pixel data"),
+    "bad_shape": Code("lost", "Rows, Columns or NumberOfFrames are missing, 0 or absurd"),
+    "modality_missing": Code("lost", "an image without Modality"),
+    "series_uid_missing": Code("lost", "an image without SeriesInstanceUID among others with one"),
+    "mosaic": Code("lost", "a Siemens mosaic: many slices tiled in one image"),
+    "unsupported_transfer_syntax": Code("lost", "no installed decoder knows the compression"),
+    "undecodable_pixels": Code("lost", "the pixels end too early or their decoder refused them"),
+    # Slices that could not be placed.
+    "position_missing": Code("lost", "no usable ImagePositionPatient among slices that have one"),
+    "orientation_missing": Code("noted", "no usable ImageOrientationPatient in the stack"),
+    "mixed_multi_frame": Code("lost", "frames without positions among single images, or reverse"),
+    "duplicate_sop_conflict": Code("lost", "a second image of one SOPInstanceUID, other pixels"),
+    "duplicate_position": Code("lost", "another image at the position of a slice, unexplained"),
+    # What lies beside the images of the series.
+    "not_dicom": Code("aside", "the file is not DICOM"),
+    "hidden_file": Code("aside", "a file or folder whose name begins with a dot"),
+    "linked_folder": Code("aside", "a symbolic link to a folder, which is not followed"),
+    "not_a_file": Code("aside", "a socket, pipe or device"),
+    "dicomdir": Code("aside", "a DICOMDIR index"),
+    "non_image": Code("aside", "a report, segmentation, plan or other object of no scan"),
+    "other_modality": Code("aside", "an image of a modality that is neither CT nor MR"),
+    "other_series": Code("aside", "an image of another SeriesInstanceUID"),
+    "colour_dropped": Code("aside", "an image in colour"),
+    "duplicate_sop": Code("aside", "an exact copy of an image"),
+    "duplicate_slice": Code("aside", "an exact copy of a slice under another SOPInstanceUID"),
+    "mixed_matrix": Code("aside", "an image of another size than the stack, such as a scout"),
+    "mixed_orientation": Code("aside", "an image not parallel to the stack, such as a scout"),
+    "mixed_frame_of_reference": Code("aside", "an image of another FrameOfReferenceUID"),
+    "volumes_dropped": Code("aside", "another volume of a 4-D series: phase, echo or b-value"),
+    # What was noticed about the series.
+    "uid_differs_from_folder": Code("noted", "SeriesInstanceUID is not the folder's name"),
+    "sop_uid_repeated": Code("noted", "one SOPInstanceUID at several positions; all are kept"),
+    "sop_uid_missing": Code("noted", "an image without SOPInstanceUID"),
+    "frame_of_reference_ignored": Code("noted", "every image has its own FrameOfReferenceUID"),
+    "frames_counted": Code("noted", "NumberOfFrames is absent; counted from the pixel bytes"),
+    "excess_pixel_data": Code("noted", "pixel data of several frames, the first of which is read"),
+    "position_fitted": Code("noted", "position of a slice from the line of the other slices"),
+    "order_by_instance_number": Code("noted", "positions do not tell the order of the slices"),
+    "order_by_file_name": Code("noted", "neither positions nor InstanceNumber tell the order"),
+    "single_position": Code("noted", "slices share one ImagePositionPatient"),
+    "single_slice": Code("noted", "the volume is one slice"),
+    "two_slices": Code("noted", "the volume is two slices"),
+    "geometry_unknown": Code("noted", "positions or orientation missing: never flipped left-right"),
+    "pixel_spacing_missing": Code("noted", "millimetres in the image plane are nominal"),
+    "irregular_spacing": Code("noted", "steps between slices differ by more than a tenth"),
+    "gaps": Code("noted", "steps that are half again as long as the usual one, or longer"),
+    "gantry_tilt": Code("noted", "slices are shifted along their plane; nothing is resampled"),
+    "oblique_plane": Code("noted", "too oblique for a plane's name: never flipped left-right"),
+    "lossy_compression": Code("noted", "pixels were compressed with loss"),
+    "monochrome1_inverted": Code("noted", "MONOCHROME1: inverted, so that high is bright"),
+    "modality_lut": Code("noted", "values come from a Modality LUT Sequence"),
+    "rescale_slope_unusable": Code("noted", "RescaleSlope is 0 or no number and counts as 1"),
+    "not_finite_pixels": Code("noted", "values that are no numbers count as 0"),
+    "blank": Code("noted", "all pixels of the slice have one value"),
+}
+"""Meaning of the codes in the `notes` columns of train_meta.csv and slices.csv, and in
+`Series.left_out`. A note is "code", "code:count" or "code:detail"."""
+
+DETAIL = re.compile(r"[A-Za-z0-9_.]{1,16}")
+"""What a header may add to a code; anything else might be text about the person."""
+
+
+def safe_detail(word: str) -> str:
+    """A header's code word for use in notes and messages, "odd" when it is not one."""
+    return word if DETAIL.fullmatch(word) else "odd"
+
+
+def base_code(note: str) -> str:
+    """The code of a note, without its count or detail."""
+    return note.split(":", 1)[0]
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """One file or frame of a series folder that is not in the volume."""
+
+    file: str
+    """Path below the series folder, with forward slashes."""
+
+    frame: int | None
+    """0-based frame; None when the file as a whole was left out before its frames were read."""
+
+    code: str
+    """Key of `CODES`, with ":detail" where the kind of object is told, such as "non_image:SR"."""
+
+    @property
+    def lost(self) -> bool:
+        """Whether image data of the series is missing for it; unknown codes count as a loss."""
+        code = CODES.get(base_code(self.code))
+        return code is None or code.effect == "lost"
+
+
+@dataclass
+class Findings:
+    """What the steps of reading one series leave out and notice, in one place."""
+
+    left_out: list[LeftOut] = field(default_factory=list)
+    noticed: Counter[str] = field(default_factory=Counter)
+    """Code -> count for what leaves nothing out."""
+
+    remarks: list[str] = field(default_factory=list)
+    """Whole notes that carry their own detail; one replaces the count of its code."""
+
+    def leave_out(self, code: str, file: str, frame: int | None = None) -> None:
+        """Record a file or frame that is not in the volume."""
+        self.left_out.append(LeftOut(file, frame, code))
+
+    @property
+    def counts(self) -> Counter[str]:
+        """Code, with its detail, -> number of files or frames."""
+        return self.noticed + Counter(entry.code for entry in self.left_out)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Counts as "code:count" in order of the codes, then the remarks."""
+        told = {base_code(remark) for remark in self.remarks}
+        counted = [
+            f"{code}:{count}"
+            for code, count in sorted(self.counts.items())
+            if base_code(code) not in told
+        ]
+        return (*counted, *self.remarks)
