@@ -212,6 +212,27 @@ def write_multi_frame(
     _finish(dataset, path, f"{uid}.9", pixels, compress)
 
 
+def transcode(folder: Path, syntax: str) -> None:
+    """Compress every file of a folder with GDCM, which has encoders that pydicom lacks.
+
+    RLE, JPEG lossless (processes 14 and 14 SV1), JPEG-LS and JPEG 2000.
+    """
+    import gdcm
+
+    for path in sorted(folder.iterdir()):
+        reader, change = gdcm.ImageReader(), gdcm.ImageChangeTransferSyntax()
+        reader.SetFileName(str(path))
+        assert reader.Read(), f"GDCM cannot read {path}"
+        change.SetTransferSyntax(gdcm.TransferSyntax(gdcm.TransferSyntax.GetTSType(str(syntax))))
+        change.SetInput(reader.GetImage())
+        assert change.Change(), f"GDCM cannot encode {path} as {syntax}"
+        writer = gdcm.ImageWriter()
+        writer.SetFileName(str(path))
+        writer.SetFile(reader.GetFile())
+        writer.SetImage(change.GetOutput())
+        assert writer.Write(), f"GDCM cannot write {path}"
+
+
 __all__ = [
     "AXES",
     "ExplicitVRBigEndian",
@@ -220,6 +241,7 @@ __all__ = [
     "generate_uid",
     "head",
     "store",
+    "transcode",
     "write_multi_frame",
     "write_single_frames",
 ]
