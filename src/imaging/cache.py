@@ -12,6 +12,11 @@ import numpy as np
 from src.imaging.intensity import MrWindow, find_window
 from src.imaging.series import Series
 
+OPENCV_CONVERTS = (
+    getattr(cv2, "CV_16F", None) is not None and int(cv2.__version__.split(".")[0]) >= 5
+)
+"""OpenCV 5 converts to float16 ten times faster than numpy."""
+
 
 @dataclass(frozen=True)
 class CacheOptions:
@@ -30,22 +35,34 @@ def to_cache(series: Series, options: CacheOptions) -> np.ndarray:
     Both image axes are stretched to the same size; `geometry.cache_scale` gives the factors.
 
     Args:
-        series: pixels float32 (n, rows, cols) in canonical order.
+        series: n images in canonical order.
         options: size and window.
 
     Returns:
         float16 (n, size, size), values 0..5.
     """
-    window = find_window(series.pixels, series.modality, options.mr_window)
-    cached = np.empty((len(series.pixels), options.size, options.size), dtype=np.float16)
-    for image, target in zip(series.pixels, cached, strict=True):
-        target[...] = to_half(resize(window.apply(image), options.size))
+    window = find_window(series.images, series.modality, options.mr_window)
+    size = options.size
+    cached = np.empty((len(series.images), size, size), dtype=np.float16)
+    halves: dict[int, np.ndarray] = {}
+    for image, target in zip(series.images, cached, strict=True):
+        if image.table is not None and image.words.shape == (size, size):
+            half = halves.get(id(image.table))
+            if half is None:
+                half = halves[id(image.table)] = to_half(window.apply(image.table))
+            cv2.LUT(image.words, half.view(np.uint16), dst=target.view(np.uint16))
+        else:
+            target[...] = to_half(resize(window.apply_to(image), size))
     return cached
 
 
 def to_half(values: np.ndarray) -> np.ndarray:
-    """Float32 to float16, rounding to nearest even as `torch.Tensor.half` does."""
-    return values.astype(np.float16)
+    """Float32 to float16, any shape, rounding to nearest even as `torch.Tensor.half` does."""
+    if not OPENCV_CONVERTS:
+        return values.astype(np.float16)
+    rows = np.ascontiguousarray(values).reshape(-1, values.shape[-1])
+    half = np.asarray(cv2.add(rows, np.zeros(1), dtype=cv2.CV_16F))
+    return half.reshape(values.shape)
 
 
 def resize(image: np.ndarray, size: int) -> np.ndarray:

@@ -12,13 +12,16 @@ import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import pydicom
+import xxhash
 from pydicom.dataset import Dataset
 from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-from src.imaging.headers import READ_KEYWORDS, text
+from src.imaging.headers import READ_KEYWORDS, Elements, text
 from src.imaging.outcome import Findings
+from src.imaging.scan import scan
 
 DICOMDIR_CLASS = "1.2.840.10008.1.3.10"
 NOT_AN_IMAGE = frozenset(
@@ -32,6 +35,9 @@ SEGMENTATION_CLASSES = frozenset(
 )
 """Segmentation, parametric map and dose objects: pixels that are results, not a scan."""
 
+Reader = Literal["scan", "pydicom"]
+"""scan: `src.imaging.scan` for plain files and pydicom for all others; pydicom: for every file."""
+
 PREAMBLE = 128
 SNIFFED = 1024
 PIXEL_KEYWORDS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
@@ -44,7 +50,7 @@ class DicomFile:
     file: str
     """Path below the series folder, with forward slashes."""
 
-    dataset: Dataset
+    dataset: Elements
     """Root elements of `READ_KEYWORDS`, pixel bytes included."""
 
     transfer_syntax: UID
@@ -60,7 +66,7 @@ class Discovery:
     """What was left aside, by file."""
 
     digest: str = ""
-    """SHA-256 over the path, size and content of every file, hexadecimal."""
+    """XXH3-128 over the path, size and content of every file, hexadecimal."""
 
 
 def natural_key(name: str) -> tuple[tuple[int, int | str], ...]:
@@ -90,7 +96,7 @@ def walk(folder: Path) -> Iterator[tuple[str, os.stat_result]]:
 
 def source_digest(folder: Path) -> str:
     """Content digest of a series folder, equal to `Discovery.digest` for the same files."""
-    digest = hashlib.sha256()
+    digest = xxhash.xxh3_128()
     for name, status in walk(folder):
         digest.update(_digest_line(name, status.st_size, _hash_file(folder / name)))
     return digest.hexdigest()
@@ -98,7 +104,7 @@ def source_digest(folder: Path) -> str:
 
 def stat_digest(folder: Path) -> tuple[str, int, int]:
     """Cheap fingerprint (path, size, mtime of every file), number of files, total bytes."""
-    digest = hashlib.sha256()
+    digest = xxhash.xxh3_128()
     count = total = 0
     for name, status in walk(folder):
         digest.update(_digest_line(name, status.st_size, str(status.st_mtime_ns)))
@@ -114,16 +120,17 @@ def _digest_line(name: str, size: int, content: str) -> bytes:
 def _hash_file(path: Path) -> str:
     try:
         with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+            return hashlib.file_digest(file, xxhash.xxh3_128).hexdigest()
     except PermissionError:
         return "unreadable"
 
 
-def discover(folder: Path) -> Discovery:
+def discover(folder: Path, reader: Reader = "scan") -> Discovery:
     """Read every file of a series folder.
 
     Args:
         folder: the series folder, searched recursively.
+        reader: how headers are parsed; both find the same.
 
     Returns:
         The image objects in natural order of their paths, and what was left aside:
@@ -131,15 +138,15 @@ def discover(folder: Path) -> Discovery:
         `non_image:MODALITY`, `no_pixels`.
     """
     found = Discovery()
-    digest = hashlib.sha256()
+    digest = xxhash.xxh3_128()
     for name, status in walk(folder):
-        content = _take_in(folder / name, name, found)
+        content = _take_in(folder / name, name, found, reader)
         digest.update(_digest_line(name, status.st_size, content))
     found.digest = digest.hexdigest()
     return found
 
 
-def _take_in(path: Path, name: str, found: Discovery) -> str:
+def _take_in(path: Path, name: str, found: Discovery, reader: Reader) -> str:
     """Parse one file into `found`; returns the digest of its content."""
     try:
         with open(path, "rb") as file:
@@ -147,16 +154,17 @@ def _take_in(path: Path, name: str, found: Discovery) -> str:
             if not looks_like_dicom(head):
                 found.findings.leave_out("not_dicom" if head else "empty_file", name)
                 return _hash_file(path)
-            data = head + file.read()
+            file.seek(0)
+            data = file.read()
     except PermissionError:
         found.findings.leave_out("unreadable_file", name)
         return "unreadable"
-    parsed, note = parse(data, name)
+    parsed, note = parse(data, name, reader)
     if parsed is None:
         found.findings.leave_out(note, name)
     else:
         found.files.append(parsed)
-    return hashlib.sha256(data).hexdigest()
+    return xxhash.xxh3_128(data).hexdigest()
 
 
 def looks_like_dicom(head: bytes) -> bool:
@@ -169,25 +177,34 @@ def looks_like_dicom(head: bytes) -> bool:
     return len(head) >= 16 and (little or big)
 
 
-def parse(data: bytes, name: str) -> tuple[DicomFile | None, str]:
+def parse(data: bytes, name: str, reader: Reader = "scan") -> tuple[DicomFile | None, str]:
     """Parse one file's bytes; without an image the second value is the note's code."""
-    try:
-        with pydicom.config.disable_value_validation():
-            dataset = pydicom.dcmread(
-                io.BytesIO(data), force=True, specific_tags=list(READ_KEYWORDS)
-            )
-    except Exception:  # damaged headers provoke no one family of exceptions in pydicom
-        return None, "header_broken"
-    meta = getattr(dataset, "file_meta", None)
-    sop_class = text(dataset, "SOPClassUID")
-    if DICOMDIR_CLASS in (sop_class, text(meta, "MediaStorageSOPClassUID")):
+    elements: Elements | None = scan(data) if reader == "scan" else None
+    if elements is not None:
+        syntax = UID(text(elements, "TransferSyntaxUID"))
+        stored_class = text(elements, "MediaStorageSOPClassUID")
+    else:
+        try:
+            elements, syntax, stored_class = _with_pydicom(data)
+        except Exception:  # damaged headers provoke no one family of exceptions in pydicom
+            return None, "header_broken"
+    sop_class = text(elements, "SOPClassUID")
+    if DICOMDIR_CLASS in (sop_class, stored_class):
         return None, "dicomdir"
-    modality = text(dataset, "Modality")
+    modality = text(elements, "Modality")
     if modality in NOT_AN_IMAGE or sop_class in SEGMENTATION_CLASSES:
         return None, f"non_image:{modality if modality in NOT_AN_IMAGE else sop_class}"
-    if not any(keyword in dataset for keyword in PIXEL_KEYWORDS):
+    if not any(keyword in elements for keyword in PIXEL_KEYWORDS):
         return None, "no_pixels" if modality else "header_broken"
-    return DicomFile(name, dataset, _transfer_syntax(dataset, meta)), ""
+    return DicomFile(name, elements, syntax), ""
+
+
+def _with_pydicom(data: bytes) -> tuple[Dataset, UID, str]:
+    """Data set, transfer syntax and MediaStorageSOPClassUID of any DICOM file."""
+    with pydicom.config.disable_value_validation():
+        dataset = pydicom.dcmread(io.BytesIO(data), force=True, specific_tags=list(READ_KEYWORDS))
+    meta = getattr(dataset, "file_meta", None)
+    return dataset, _transfer_syntax(dataset, meta), text(meta, "MediaStorageSOPClassUID")
 
 
 def _transfer_syntax(dataset: Dataset, meta: Dataset | None) -> UID:

@@ -66,6 +66,9 @@ READ_KEYWORDS = (
 )
 """Root elements that are parsed; all others are skipped, whatever they hold."""
 
+Elements = Dataset | dict[str, Any]
+"""A parsed data set of pydicom, or keyword -> value from `src.imaging.scan`."""
+
 Vector = tuple[float, float, float]
 Phase = tuple[float | str, ...]
 
@@ -109,9 +112,9 @@ PHASE_NAMES = ("temporal_position", "echo", "b_value", "trigger_time", "image_ty
 """Meaning of `SliceHeader.phase`, the most telling first."""
 
 
-def text(dataset: Dataset | None, keyword: str) -> str:
+def text(dataset: Elements | None, keyword: str) -> str:
     """An element as text, '' when absent or unreadable."""
-    value = _value(dataset, keyword)
+    value = element(dataset, keyword)
     if value is None:
         return ""
     if isinstance(value, str):
@@ -121,21 +124,21 @@ def text(dataset: Dataset | None, keyword: str) -> str:
     return str(value)
 
 
-def number(dataset: Dataset | None, keyword: str) -> float | None:
+def number(dataset: Elements | None, keyword: str) -> float | None:
     """The first value of an element as a finite number, else None."""
     values = numbers(dataset, keyword)
     return values[0] if values else None
 
 
-def integer(dataset: Dataset | None, keyword: str) -> int | None:
+def integer(dataset: Elements | None, keyword: str) -> int | None:
     """The first value of an element as an integer, else None."""
     value = number(dataset, keyword)
     return None if value is None else int(value)
 
 
-def numbers(dataset: Dataset | None, keyword: str, count: int | None = None) -> list[float]:
+def numbers(dataset: Elements | None, keyword: str, count: int | None = None) -> list[float]:
     """All values of an element as finite numbers; [] if one is not, or `count` does not fit."""
-    value = _value(dataset, keyword)
+    value = element(dataset, keyword)
     if value is None or value == "":
         return []
     several = isinstance(value, Sequence) and not isinstance(value, str)
@@ -149,25 +152,26 @@ def numbers(dataset: Dataset | None, keyword: str, count: int | None = None) -> 
     return found
 
 
-def _value(dataset: Dataset | None, keyword: str) -> Any:  # noqa: ANN401
-    if dataset is None:
-        return None
+def element(dataset: Elements | None, keyword: str) -> Any:  # noqa: ANN401
+    """An element's value, None when absent or when its bytes do not fit its VR."""
+    if dataset is None or isinstance(dataset, dict):
+        return dataset.get(keyword) if dataset else None
     try:
         with pydicom.config.disable_value_validation():
             return dataset.get(keyword)
     except Exception:  # pydicom raises whatever its converters meet
-        return None  # the element's bytes do not fit its VR: as good as absent
+        return None
 
 
-def item(dataset: Dataset | None, keyword: str, index: int = 0) -> Dataset | None:
+def item(dataset: Elements | None, keyword: str, index: int = 0) -> Dataset | None:
     """One item of a sequence, None when the sequence or the item is missing."""
-    sequence = _value(dataset, keyword)
+    sequence = element(dataset, keyword)
     if isinstance(sequence, pydicom.Sequence) and index < len(sequence):
         return sequence[index]
     return None
 
 
-def frame_count(dataset: Dataset) -> int:
+def frame_count(dataset: Elements) -> int:
     """NumberOfFrames, 1 when absent (PS3.3 C.7.6.6)."""
     return max(integer(dataset, "NumberOfFrames") or 1, 1)
 
@@ -175,14 +179,14 @@ def frame_count(dataset: Dataset) -> int:
 class _Groups:
     """Look-up in the functional groups of one frame: per frame, then shared, then root."""
 
-    def __init__(self, dataset: Dataset, frame: int) -> None:
+    def __init__(self, dataset: Elements, frame: int) -> None:
         self.levels = (
             item(dataset, "PerFrameFunctionalGroupsSequence", frame),
             item(dataset, "SharedFunctionalGroupsSequence"),
         )
         self.root = dataset
 
-    def find(self, macro: str, keyword: str) -> Dataset | None:
+    def find(self, macro: str, keyword: str) -> Elements | None:
         """The data set that holds `keyword`: inside the sequence `macro`, or the root."""
         for level in self.levels:
             inner = item(level, macro) if macro else None
@@ -191,7 +195,7 @@ class _Groups:
         return self.root if keyword in self.root else None
 
 
-def slice_headers(dataset: Dataset, file: str) -> list[SliceHeader]:
+def slice_headers(dataset: Elements, file: str) -> list[SliceHeader]:
     """Headers of every frame of one image object, in file order."""
     frames = frame_count(dataset)
     enhanced = item(dataset, "PerFrameFunctionalGroupsSequence") is not None
@@ -206,7 +210,7 @@ def slice_headers(dataset: Dataset, file: str) -> list[SliceHeader]:
     return headers
 
 
-def _header(groups: _Groups, dataset: Dataset, file: str, frame: int) -> SliceHeader:
+def _header(groups: _Groups, dataset: Elements, file: str, frame: int) -> SliceHeader:
     measures = groups.find("PixelMeasuresSequence", "PixelSpacing")
     spacing = numbers(measures, "PixelSpacing", 2)
     step = None
@@ -267,7 +271,7 @@ def _rescale(groups: _Groups) -> tuple[float, float, tuple[str, ...]]:
     return slope or 1.0, intercept or 0.0, notes
 
 
-def _phase(groups: _Groups, dataset: Dataset) -> Phase:
+def _phase(groups: _Groups, dataset: Elements) -> Phase:
     """Values that tell apart volumes of one series at the same positions (`PHASE_NAMES`)."""
 
     def first(*places: tuple[str, str]) -> float | str:

@@ -3,11 +3,14 @@
 What steers is DICOM Modality (CT or MR) and nothing that is absent at inference.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import cv2
 import numpy as np
+
+from src.imaging.values import Image
 
 MrWindow = Literal["robust", "fixed"]
 
@@ -56,12 +59,19 @@ class Window:
         np.minimum(scaled, np.float32(TOP), out=scaled)
         return scaled
 
+    def apply_to(self, image: Image) -> np.ndarray:
+        """The same for one slice, float32 (rows, cols)."""
+        if image.table is None:
+            return self.apply(image.words)
+        scaled: np.ndarray = cv2.LUT(image.words, self.apply(image.table))
+        return scaled
 
-def find_window(pixels: np.ndarray, modality: str, mr_window: MrWindow = "robust") -> Window:
+
+def find_window(images: Sequence[Image], modality: str, mr_window: MrWindow = "robust") -> Window:
     """The window of one series.
 
     Args:
-        pixels: float32 (n, rows, cols), HU for CT, modality values for MR.
+        images: slices of the series, HU for CT, modality values for MR.
         modality: DICOM Modality, "CT" or "MR".
         mr_window: "robust" over the foreground, or "fixed" as the original solution.
 
@@ -72,15 +82,16 @@ def find_window(pixels: np.ndarray, modality: str, mr_window: MrWindow = "robust
         return Window(*CT_WINDOW_HU)
     if modality != "MR":
         raise ValueError(f"modality {modality!r} has no intensity window; CT and MR have")
-    return Window(*FIXED_MR_WINDOW) if mr_window == "fixed" else _robust_window(pixels)
+    return Window(*FIXED_MR_WINDOW) if mr_window == "fixed" else _robust_window(images)
 
 
-def _robust_window(pixels: np.ndarray) -> Window:
+def _robust_window(images: Sequence[Image]) -> Window:
     """From the background to just above what is bright and more than a stray pixel."""
-    lowest, highest = float(pixels.min()), float(pixels.max())
+    values, weights = _weighted_values(images)
+    lowest, highest = float(values.min()), float(values.max())
     if not highest > lowest:
         return Window(lowest, lowest + 1.0)
-    counts = _histogram(pixels, lowest, highest)
+    counts = _histogram(values, weights, lowest, highest)
     width = (highest - lowest) / HISTOGRAM_BINS
     cumulative = np.cumsum(counts)
     low = lowest + width * float(
@@ -93,19 +104,36 @@ def _robust_window(pixels: np.ndarray) -> Window:
     at = np.searchsorted(cumulative, FOREGROUND_PERCENTILE / 100 * cumulative[-1])
     percentile = lowest + width * float(at + 1)
     reach = max(percentile - low, width)
-    spot = _brightest_spot(pixels) - low
+    spot = _brightest_spot(images) - low
     return Window(low, low + float(np.clip(spot * MARGIN, reach * MARGIN, reach * LARGEST_STRETCH)))
 
 
-def _histogram(pixels: np.ndarray, lowest: float, highest: float) -> np.ndarray:
-    """Counts, int64 (HISTOGRAM_BINS,), summed slice by slice to keep memory small."""
-    counts = np.zeros(HISTOGRAM_BINS, dtype=np.int64)
+def _weighted_values(images: Sequence[Image]) -> tuple[np.ndarray, np.ndarray]:
+    """Values that occur, float32 (k,), and how often, int64 (k,); a value may occur twice."""
+    words: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+    values, weights = [], []
+    for image in images:
+        if image.table is None:
+            values.append(image.words.ravel())
+            weights.append(np.ones(image.words.size, dtype=np.int64))
+            continue
+        found = np.bincount(image.words.ravel(), minlength=len(image.table))
+        known = words.get(id(image.table))
+        words[id(image.table)] = (image.table, found if known is None else known[1] + found)
+    for table, counts in words.values():
+        values.append(table[counts > 0])
+        weights.append(counts[counts > 0])
+    return np.concatenate(values), np.concatenate(weights)
+
+
+def _histogram(
+    values: np.ndarray, weights: np.ndarray, lowest: float, highest: float
+) -> np.ndarray:
+    """Counts, int64 (HISTOGRAM_BINS,)."""
     scale = (HISTOGRAM_BINS - 1) / (highest - lowest)
-    for image in pixels:
-        bins = ((image - np.float32(lowest)) * np.float32(scale)).astype(np.int64)
-        np.clip(bins, 0, HISTOGRAM_BINS - 1, out=bins)
-        counts += np.bincount(bins.ravel(), minlength=HISTOGRAM_BINS)
-    return counts
+    bins = ((values - np.float32(lowest)) * np.float32(scale)).astype(np.int64)
+    np.clip(bins, 0, HISTOGRAM_BINS - 1, out=bins)
+    return np.bincount(bins, weights=weights, minlength=HISTOGRAM_BINS).astype(np.int64)
 
 
 def _otsu(counts: np.ndarray, cumulative: np.ndarray) -> int:
@@ -129,6 +157,11 @@ def _otsu(counts: np.ndarray, cumulative: np.ndarray) -> int:
     return int(edges[1:][usable][int(np.argmax(between))])
 
 
-def _brightest_spot(pixels: np.ndarray) -> float:
+def _brightest_spot(images: Sequence[Image]) -> float:
     """Highest value after a median filter in each slice, which removes stray pixels."""
-    return max(float(cv2.medianBlur(image, SPOT_KERNEL).max()) for image in pixels)
+    best = -np.inf
+    for image in images:
+        values = image.values()
+        if values.max() > best:  # a median is never above the maximum
+            best = max(best, float(cv2.medianBlur(values, SPOT_KERNEL).max()))
+    return best

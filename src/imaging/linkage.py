@@ -3,7 +3,7 @@
 import hashlib
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import xxhash
@@ -57,7 +57,7 @@ class Linkage:
     """StudyInstanceUID."""
 
     pixels: str | None
-    """Values and shape of the canonical pixels; None for a constant image."""
+    """XXH3-128 of shape and values of the cache; None for a constant image."""
 
     def keys(self) -> tuple[str, ...]:
         """The keys that exist, told apart by kind."""
@@ -75,18 +75,26 @@ def is_placeholder(patient_id: str) -> bool:
     return bare in PLACEHOLDERS or len(set(bare)) == 1
 
 
-def make_linkage(patient_id: str, issuer: str, study_uid: str, pixels: np.ndarray) -> Linkage:
-    """Hash what links series; `pixels` is the canonical float32 (n, rows, cols)."""
-    content = None
-    if pixels.size and pixels.min() != pixels.max():
-        digest = xxhash.xxh3_128(str(pixels.shape).encode())
-        digest.update(np.ascontiguousarray(pixels).data)
-        content = digest.hexdigest()
+def make_linkage(patient_id: str, issuer: str, study_uid: str) -> Linkage:
+    """Hash what the header links series by; `with_content` adds the pixels."""
     return Linkage(
         patient=None if is_placeholder(patient_id) else _hashed(patient_id, issuer),
         study=_hashed(study_uid) if study_uid else None,
-        pixels=content,
+        pixels=None,
     )
+
+
+def with_content(linkage: Linkage, cached: np.ndarray) -> Linkage:
+    """Add the key of equal pixels: `cached` is float16 (n, size, size), values 0..5.
+
+    The cached values are taken, so that one scan in two encodings is found too.
+    """
+    words = cached.view(np.uint16)  # not negative, so that words are in the order of the values
+    if words.size == 0 or words.min() == words.max():
+        return linkage
+    digest = xxhash.xxh3_128(str(cached.shape).encode())
+    digest.update(words.data)
+    return replace(linkage, pixels=digest.hexdigest())
 
 
 def assign_groups(linkages: Sequence[Linkage], names: Sequence[str]) -> list[str]:

@@ -1,6 +1,5 @@
 """`read_series`: a folder of DICOM files -> one volume in canonical order, with its geometry."""
 
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,20 +8,11 @@ from typing import Literal
 import numpy as np
 
 from src.imaging import stack as stacks
-from src.imaging.dicom import PIXEL_KEYWORDS, DicomFile, discover
-from src.imaging.geometry import Geometry, reorientation, slice_normal, to_canonical
+from src.imaging.dicom import Reader, discover
+from src.imaging.geometry import Geometry, reorientation, slice_normal
 from src.imaging.headers import SliceHeader, text
 from src.imaging.linkage import Linkage, make_linkage
-from src.imaging.outcome import Findings, LeftOut, Status
-from src.imaging.pixels import (
-    PixelError,
-    decode_frames,
-    fill_padding,
-    modality_table,
-    modality_values,
-    pixel_format,
-    stored_values,
-)
+from src.imaging.outcome import LeftOut, Status
 from src.imaging.selection import (
     GIB,
     SeriesError,
@@ -30,6 +20,8 @@ from src.imaging.selection import (
     read_headers,
     select_files,
 )
+from src.imaging.values import Image
+from src.imaging.volume import oriented, read_volume
 
 NOMINAL_FIELD_MM = 220.0
 """Assumed field of view where PixelSpacing is missing: a head and a little air."""
@@ -53,7 +45,7 @@ class ReadOptions:
     """Rescale of CT: auto finds files that hold HU already or wrapped 12-bit values; always applies
     slope and intercept as stated; never takes stored values as HU."""
 
-    reader: Literal["scan", "pydicom"] = "scan"
+    reader: Reader = "scan"
     """scan: a fast header scan for files that it can prove plain, pydicom for all others; pydicom:
     pydicom for every file. Both give the same values."""
 
@@ -65,7 +57,7 @@ class Series:
     Attributes:
         uid: SeriesInstanceUID of the header.
         modality: DICOM Modality, "CT" or "MR".
-        pixels: float32 (n, rows, cols) in canonical order: HU for CT, rescaled values for MR.
+        images: slices in canonical order and orientation, length n.
         sop_uids: SOPInstanceUID of every slice, length n; frames of one file share it.
         frames: int64 (n,), 0-based index of the stored frame, 0 for single-frame files.
         positions: float64 (n, 3) mm, ImagePositionPatient of every slice as stored; NaN where the
@@ -75,13 +67,13 @@ class Series:
             `src.imaging.outcome.CODES`.
         slice_notes: the same per slice, length n.
         left_out: every file or frame of the folder that is not in the volume.
-        linkage: hashed keys that join series of one patient.
-        source: SHA-256 of the folder's files, hexadecimal.
+        linkage: hashed keys that join series of one patient, without that of the pixels.
+        source: XXH3-128 of the folder's files, hexadecimal.
     """
 
     uid: str
     modality: Literal["CT", "MR"]
-    pixels: np.ndarray
+    images: tuple[Image, ...]
     sop_uids: tuple[str, ...]
     frames: np.ndarray
     positions: np.ndarray
@@ -93,8 +85,16 @@ class Series:
     source: str
 
     @property
+    def pixels(self) -> np.ndarray:
+        """Float32 (n, rows, cols) in canonical order: HU for CT, rescaled values for MR.
+
+        Made anew by every call.
+        """
+        return np.stack([image.values() for image in self.images])
+
+    @property
     def status(self) -> Status:
-        """partial when image data of the series itself is not in the volume."""
+        """`partial` when image data of the series itself is not in the volume."""
         return "partial" if any(entry.lost for entry in self.left_out) else "read"
 
 
@@ -112,38 +112,43 @@ def read_series(path: Path, options: ReadOptions | None = None) -> Series:
     """
     options = options or ReadOptions()
     check_folder(path, options.max_gib)
-    found = discover(path)
+    found = discover(path, options.reader)
     findings = found.findings
     files = select_files(found, path, options.expected_uid or path.name, findings)
     chosen = stacks.choose_stack(read_headers(files, path, findings), findings)
     _check_size(chosen.headers, path, options.max_gib)
     by_name = {file.file: file for file in files}
-    kept, images = _decode(chosen.headers, by_name, path, findings)
-    geometry, order, geometry_notes = _place(kept, chosen.known, options.orient)
+    first = by_name[chosen.headers[0].file].dataset
+    modality: Literal["CT", "MR"] = "CT" if text(first, "Modality") == "CT" else "MR"
+    volume = read_volume(chosen.headers, by_name, modality, options.rescale, findings)
+    if not volume.images:
+        raise SeriesError(
+            volume.errors[0].code,
+            f"{path}: none of {len(volume.errors)} slices could be decoded: {volume.errors[0]}",
+        )
+    geometry, order, geometry_notes = _place(volume.headers, chosen.known, options.orient)
     findings.remarks += geometry_notes
-    kept = [kept[i] for i in order]
-    pixels = to_canonical(np.stack([images[i] for i in order]), geometry)
-    first = by_name[kept[0].file].dataset
+    kept = [volume.headers[i] for i in order]
+    images = tuple(oriented(volume.images[i], geometry) for i in order)
     nowhere = (np.nan, np.nan, np.nan)
     return Series(
         uid=text(first, "SeriesInstanceUID"),
-        modality="CT" if text(first, "Modality") == "CT" else "MR",
-        pixels=pixels,
+        modality=modality,
+        images=images,
         sop_uids=tuple(header.sop_uid for header in kept),
         frames=np.array([header.frame for header in kept], dtype=np.int64),
         positions=np.array([h.position or nowhere for h in kept], dtype=np.float64),
         geometry=geometry,
         notes=findings.notes,
         slice_notes=tuple(
-            (*header.notes, *(("blank",) if image.min() == image.max() else ()))
-            for header, image in zip(kept, pixels, strict=True)
+            (*header.notes, *(("blank",) if image.is_blank() else ()))
+            for header, image in zip(kept, images, strict=True)
         ),
         left_out=tuple(findings.left_out),
         linkage=make_linkage(
             text(first, "PatientID"),
             text(first, "IssuerOfPatientID"),
             text(first, "StudyInstanceUID"),
-            pixels,
         ),
         source=found.digest,
     )
@@ -158,52 +163,6 @@ def _check_size(headers: Sequence[SliceHeader], path: Path, max_gib: float) -> N
             f"{path}: {len(headers)} slices of {rows} x {columns} need {gib:.2f} GiB, more than "
             f"the limit of {max_gib:g} GiB; raise --max_series_gib if the series is sound",
         )
-
-
-def _decode(
-    headers: Sequence[SliceHeader],
-    files: dict[str, DicomFile],
-    path: Path,
-    findings: Findings,
-) -> tuple[list[SliceHeader], list[np.ndarray]]:
-    """Values float32 (rows, cols) of every slice that decodes, in the order of the headers."""
-    wanted: dict[str, list[SliceHeader]] = defaultdict(list)
-    for header in headers:
-        wanted[header.file].append(header)
-    values: dict[int, np.ndarray] = {}
-    errors: list[PixelError] = []
-    unfilled: list[int] = []
-    for name, of_file in wanted.items():
-        file = files[name]
-        form, table = pixel_format(file), modality_table(file.dataset)
-        frames = {header.frame: header for header in of_file}
-        for frame, words in decode_frames(file, list(frames)):
-            header = frames[frame]
-            if not isinstance(words, PixelError) and words.shape != header.shape:
-                words = PixelError("undecodable_pixels", f"pixels are {words.shape}")
-            if isinstance(words, PixelError):
-                errors.append(words)
-                findings.leave_out(words.code, header.file, header.frame)
-                continue
-            stored, padded = stored_values(words, form)
-            image = modality_values(stored, header, table)
-            if not np.isfinite(image).all():
-                image = np.nan_to_num(image, nan=0.0, posinf=0.0, neginf=0.0)
-                findings.noticed["not_finite_pixels"] += 1
-            if not fill_padding(image, padded):
-                unfilled.append(id(header))
-            values[id(header)] = image
-        for keyword in PIXEL_KEYWORDS:  # free the bytes: a series may be a gigabyte
-            file.dataset.pop(keyword, None)
-    if not values:
-        raise SeriesError(
-            errors[0].code, f"{path}: none of {len(errors)} slices could be decoded: {errors[0]}"
-        )
-    filled = [image.min() for key, image in values.items() if key not in unfilled]
-    for key in unfilled:
-        values[key][...] = min(filled, default=np.float32(0))
-    kept = [header for header in headers if id(header) in values]
-    return kept, [values[id(header)] for header in kept]
 
 
 def _place(

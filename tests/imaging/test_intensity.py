@@ -3,10 +3,16 @@
 import numpy as np
 import pytest
 
+from src.imaging import intensity
 from src.imaging.cache import CacheOptions, resize, to_cache
-from src.imaging.intensity import find_window
 from src.imaging.series import read_series
+from src.imaging.values import Image
 from tests.imaging.make_series import head, store, write_single_frames
+
+
+def find_window(volume, *arguments):
+    """The window of a plain float array (n, rows, cols)."""
+    return intensity.find_window([Image(image, None) for image in volume], *arguments)
 
 
 def mr_head(sac: float, vessels: bool = False, n: int = 24) -> tuple[np.ndarray, np.ndarray]:

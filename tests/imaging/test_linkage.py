@@ -5,27 +5,40 @@ import random
 import numpy as np
 import pytest
 
-from src.imaging.linkage import Linkage, assign_groups, is_placeholder, large_groups, make_linkage
-
-PIXELS = np.arange(8, dtype=np.float32).reshape(2, 2, 2)
+from src.imaging.linkage import (
+    Linkage,
+    assign_groups,
+    is_placeholder,
+    large_groups,
+    make_linkage,
+    with_content,
+)
 
 
 @pytest.mark.parametrize("name", ["", " ", "Anonymous", "0", "000000", "unknown", "NONE", "xxx"])
 def test_blank_and_placeholder_patient_ids_link_nothing(name):
     assert is_placeholder(name)
-    assert make_linkage(name, "", "", PIXELS).patient is None
+    assert make_linkage(name, "", "").patient is None
 
 
 def test_a_real_patient_id_links_within_its_issuer():
     assert not is_placeholder("A-1047")
-    first = make_linkage("A-1047", "H1", "", PIXELS)
-    assert first.patient == make_linkage("A-1047", "H1", "", PIXELS + 1).patient
-    assert first.patient != make_linkage("A-1047", "H2", "", PIXELS).patient
+    first = make_linkage("A-1047", "H1", "")
+    assert first.patient == make_linkage("A-1047", "H1", "").patient
+    assert first.patient != make_linkage("A-1047", "H2", "").patient
     assert "1047" not in str(first)
 
 
+def test_equal_caches_link_and_others_do_not():
+    cached = np.arange(8, dtype=np.float16).reshape(2, 2, 2)
+    first, again, other = (
+        with_content(make_linkage("", "", ""), c) for c in (cached, cached.copy(), cached + 1)
+    )
+    assert first.pixels == again.pixels != other.pixels
+
+
 def test_a_constant_image_links_nothing():
-    assert make_linkage("", "", "", np.zeros((2, 2, 2), np.float32)).pixels is None
+    assert with_content(make_linkage("", "", ""), np.zeros((2, 2, 2), np.float16)).pixels is None
 
 
 def test_series_that_share_any_key_share_a_group_also_through_others():
