@@ -195,7 +195,7 @@ def parse(data: bytes, name: str, reader: Reader = "scan") -> tuple[DicomFile | 
     if modality in NOT_AN_IMAGE or sop_class in SEGMENTATION_CLASSES:
         return None, f"non_image:{modality if modality in NOT_AN_IMAGE else sop_class}"
     if not any(keyword in elements for keyword in PIXEL_KEYWORDS):
-        return None, "no_pixels" if modality else "header_broken"
+        return None, "no_pixels"
     return DicomFile(name, elements, syntax), ""
 
 

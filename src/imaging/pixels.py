@@ -19,6 +19,8 @@ from src.imaging.headers import Elements, element, frame_count, integer, text
 
 PREFERRED_PLUGIN = {
     uid.RLELossless: "pylibjpeg",
+    uid.JPEGBaseline8Bit: "gdcm",
+    uid.JPEGExtended12Bit: "gdcm",
     uid.JPEGLossless: "gdcm",
     uid.JPEGLosslessSV1: "gdcm",
     uid.JPEGLSLossless: "gdcm",
@@ -30,6 +32,10 @@ PREFERRED_PLUGIN = {
     uid.HTJ2KLosslessRPCL: "pylibjpeg",
 }
 """Fastest permissively licensed decoder; GDCM's JPEG 2000 would use every core of a worker."""
+
+DECODED_AS = {uid.JPEGExtended12Bit: uid.JPEGLossless}
+"""pydicom hands GDCM no 12-bit JPEG Extended, which GDCM decodes by the stream's own header, as it
+does under any other JPEG syntax; the result equals SimpleITK's."""
 
 LITTLE_ENDIAN = frozenset(
     {uid.ImplicitVRLittleEndian, uid.ExplicitVRLittleEndian, uid.DeflatedExplicitVRLittleEndian}
@@ -72,7 +78,7 @@ def decode_frames(
         return
     syntax = file.transfer_syntax
     try:
-        decoder = get_decoder(syntax)
+        decoder = get_decoder(DECODED_AS.get(syntax, syntax))
     except NotImplementedError:
         error = _unsupported(syntax, "no decoder knows it")
         yield from ((frame, error) for frame in frames)

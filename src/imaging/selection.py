@@ -93,7 +93,7 @@ def _nothing_found(path: Path, findings: Findings) -> SeriesError:
             "header_broken", f"{path}: no header could be read to its end ({what}); copy it again"
         )
     return SeriesError(
-        "no_pixels", f"{path} holds no image with pixel data ({what}); it is no image series"
+        "no_pixels", f"{path} holds no image with pixel data ({what}): no image series, or files cut short"
     )
 
 

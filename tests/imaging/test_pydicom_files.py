@@ -90,22 +90,6 @@ RELABELLED = {
 """The same for images of other modalities after their Modality was set to MR. The code stream of
 JPEG2000-embedded-sequence-delimiter.dcm has no header that a decoder accepts."""
 
-NO_HEADER_DAMAGE = (
-    "the header is whole, and only has no Modality and no pixels: header_broken is untrue"
-)
-TWELVE_BIT = "python-gdcm decodes 12-bit JPEG Extended, but pydicom's plugin refuses to ask it"
-WRONG = {
-    "test_files/UN_sequence.dcm": NO_HEADER_DAMAGE,
-    "test_files/empty_charset_LEI.dcm": NO_HEADER_DAMAGE,
-    "test_files/no_meta_group_length.dcm": NO_HEADER_DAMAGE,
-    "test_files/priv_SQ.dcm": NO_HEADER_DAMAGE,
-    "charset_files/chrSQEncoding*.dcm": NO_HEADER_DAMAGE,
-    "palettes/*.dcm": NO_HEADER_DAMAGE,
-    "relabelled test_files/JPEG-lossy.dcm": TWELVE_BIT,
-    "relabelled test_files/JPGExtended.dcm": TWELVE_BIT,
-}
-"""Outcomes known to be wrong, with the reason."""
-
 LOSSY_TOLERANCE = 1
 """Stored grey levels by which two decoders of a lossy code stream may differ by rounding."""
 
@@ -183,20 +167,10 @@ def outcomes(tmp_path_factory) -> dict[tuple[str, str], Outcome]:
     return found
 
 
-def wrong(name: str) -> str:
-    """Why the outcome of a file is known to be wrong, '' when it is not."""
-    return next((why for pattern, why in WRONG.items() if fnmatchcase(name, pattern)), "")
-
-
 def parameters(table: dict[str, str], prefix: str = "") -> list[object]:
     """Parameters: name and expected outcome of every file on disk that the table has."""
-    found = []
-    for name in bundled_files():
-        code, why = expected_outcome(table, name), wrong(prefix + name)
-        marks = [pytest.mark.xfail(reason=why)] if why else []
-        if code:
-            found.append(pytest.param(prefix + name, code, marks=marks, id=name))
-    return found
+    found = ((name, expected_outcome(table, name)) for name in bundled_files())
+    return [pytest.param(prefix + name, code, id=name) for name, code in found if code]
 
 
 @pytest.mark.parametrize(("name", "code"), parameters(EXPECTED))
