@@ -6,16 +6,27 @@ Reads   data/train.csv and data/series/<SeriesInstanceUID>/: single-frame files 
 Writes  data/npy_sequence/<uid>.npy: float16 (slices, 512, 512), values 0..5, and <uid>.json;
         data/npy_slice/<uid>/0000.npy and so on: copies per slice, unless --no_slices;
         data/train_meta.csv, data/slices.csv: a row per series and per slice;
-        data/rejected.csv: series that could not be used, with the reason;
+        data/rejected.csv: a row per rejected series (`file` empty) and per file that is missing
+        from a series read in part, with reason and words;
         data/preprocess.json: what all this was made from, written last;
         data/fingerprints.json: digests of the source files, only to save time.
 
 Skips   every series whose cache is finished. When options, train.csv or the files of a series have
         changed it stops with exit code 5; --overwrite rebuilds what has changed, or everything
-        when nothing has. A killed run goes on with the same command. A bad series is rejected and
-        the run goes on; the exit code is then 4, or 0 with --allow_rejected.
+        when nothing has. A killed run goes on with the same command.
+
+Every series is read (notes say what was noticed), read in part (image data of it could not be used)
+or rejected; the run goes on. `status` and `notes` in train_meta.csv say which. When series were
+rejected the exit code is 4, or 0 with --allow_rejected; series read in part are logged as warnings.
+A series whose process dies (worker_died) or takes more than --max_series_seconds (timed_out) is
+rejected and tried again by the next run.
+
+On several machines with a common file system, torchrun or srun starts one process or more on each;
+they share the series, and rank 0 writes the tables (the exit code is its). When a process is lost
+the run ends with code 75 and the same command, with any number of processes, does what is missing.
 
 Full size:  python preprocess_data.py --num_workers 16
+            srun --nodes 4 --ntasks-per-node 1 python preprocess_data.py --num_workers 16
 
 CPU-sized:  python preprocess_data.py --config configs/demo.yaml --data_dir demo/data
 """
@@ -26,14 +37,25 @@ from collections.abc import Sequence
 from src.artifacts import free_gib
 from src.errors import EXIT_DONE, EXIT_REJECTED
 from src.imaging.estimate import describe
-from src.imaging.preprocess import clear, finish, replaced_gib, run, settle, summary, survey
+from src.imaging.preprocess import clear, finish, help_out, replaced_gib, run, summary
+from src.imaging.ranks import Team, find_rank
 from src.imaging.sources import Fingerprints
+from src.imaging.survey import settle, survey
 from src.options.preprocess import PreprocessOptions
 from src.runlog import Record, log, run_stage
 
 
 def main(options: PreprocessOptions, record: Record) -> int:
-    """Cache every series that is not cached yet, then write the tables."""
+    """Cache every series that is not cached yet, then write the tables; or help rank 0 with it."""
+    rank = find_rank()
+    if rank is None:
+        return lead(options, record, None)
+    with Team(rank, options.data.ranks, options.rank_patience) as team:
+        return help_out(options, team) if rank.index else lead(options, record, team)
+
+
+def lead(options: PreprocessOptions, record: Record, team: Team | None) -> int:
+    """Do the whole stage, alone or with the other ranks of a team."""
     data = options.data
     fingerprints = Fingerprints(data.fingerprints)
     with record.timed("survey"):
@@ -47,19 +69,24 @@ def main(options: PreprocessOptions, record: Record) -> int:
     sources = [state.sources[uid] for uid in state.todo]
     free = free_gib(data.root) + replaced_gib(state, data)
     if sources:
-        for line in describe(sources, options.size, options.slices, options.num_workers, free):
+        workers = options.num_workers * (team.rank.count if team else 1)
+        for line in describe(sources, options.size, options.slices, workers, free):
             log.info("%s", line)
     clear(state, data)
     with record.timed("read"):
-        rejected = run(state, options, fingerprints)
+        rejected = run(state, options, fingerprints, team)
     with record.timed("tables"):
-        counts = finish(state, options, rejected)
+        counts = finish(state, options, rejected, fingerprints)
     for name, value in counts.items():
         record.count(name, value)
     record.count("rejected series", rejected)
     for line in summary(rejected, counts):
         log.info("%s", line)
     log.info("wrote %s, %s and %s", data.train_meta_csv, data.slices_csv, data.rejected_csv)
+    if counts["read in part"]:
+        log.warning(
+            "%d series were read in part: see %s", counts["read in part"], data.rejected_csv
+        )
     if len(state.rows) < state.total:
         log.warning("partial: %d of %d series (--limit)", len(state.rows), state.total)
     return exit_code(rejected, options)

@@ -96,6 +96,11 @@ class DataPaths:
         """Cache of file digests keyed by size and modification time; safe to delete."""
         return self.root / "fingerprints.json"
 
+    @property
+    def ranks(self) -> Path:
+        """Messages between the processes of one preprocess_data.py run; gone when it has ended."""
+        return self.root / "ranks"
+
     def folds_csv(self, folds: int) -> Path:
         """Fold of every series."""
         return self.root / f"train_{folds}_folds.csv"

@@ -102,7 +102,12 @@ def test_caches_and_tables_hold_what_the_reader_makes_of_each_series(tmp_path):
         for index in range(len(cached)):
             np.testing.assert_array_equal(np.load(data.slice(uid, index)), cached[index])
     manifest = read_manifest(data.preprocess_manifest, "preprocess")
-    assert manifest["config"] == {"size": SIZE, "mr_window": "robust", "orient": "canonical"}
+    assert manifest["config"] == {
+        "size": SIZE,
+        "mr_window": "robust",
+        "orient": "canonical",
+        "rescale": "auto",
+    }
     assert manifest["partial"] is None
 
 

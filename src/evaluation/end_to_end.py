@@ -134,11 +134,13 @@ def folder_jobs(series_dir: Path, labels: Path | None, task: Task) -> list[Job]:
     return jobs
 
 
-def run_jobs(detector: Detector, jobs: list[Job], num_workers: int) -> Results:
+def run_jobs(
+    detector: Detector, jobs: list[Job], num_workers: int, max_seconds: float
+) -> Results:
     """Detect in every job's folder; memory does not grow with the pixels of the series."""
     results = Results()
     outcomes: Iterable[Detection | Rejected] = detector.detect_folders(
-        (job.folder for job in jobs), num_workers
+        (job.folder for job in jobs), num_workers, max_seconds
     )
     for job, outcome in progress(zip(jobs, outcomes, strict=True), len(jobs), "detecting"):
         if isinstance(outcome, Rejected):

@@ -4,7 +4,6 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,10 +11,10 @@ import numpy as np
 
 from src.imaging.cache import CacheOptions, to_cache
 from src.imaging.geometry import Geometry
-from src.imaging.linkage import Linkage
-from src.imaging.pool import worker_pool
-from src.imaging.selection import SeriesError
+from src.imaging.linkage import Linkage, with_content
+from src.imaging.processes import WorkerDied, WorkerPool
 from src.imaging.series import ReadOptions, read_series
+from src.imaging.worker import read_failure
 
 READ_AHEAD = 2
 """Series read before they are needed, per reading process: bounds memory."""
@@ -50,13 +49,14 @@ class Rejected:
 def prepare_series(
     folder: Path, read: ReadOptions, cache: CacheOptions
 ) -> PreparedSeries | Rejected:
-    """Read one folder exactly as preprocess_data.py does."""
+    """Read one folder exactly as preprocess_data.py does; no damaged file raises."""
     start = time.perf_counter()
     try:
         series = read_series(folder, read)
         volume = to_cache(series, cache)
-    except SeriesError as error:
-        return Rejected(folder, error.code, str(error))
+    except Exception as error:  # whatever a damaged file provokes must not end the run
+        code, words = read_failure(error)
+        return Rejected(folder, code, words if str(folder) in words else f"{folder}: {words}")
     return PreparedSeries(
         folder=folder,
         uid=series.uid,
@@ -67,43 +67,63 @@ def prepare_series(
         frames=series.frames,
         positions=series.positions,
         notes=series.notes,
-        linkage=series.linkage,
+        linkage=with_content(series.linkage, volume),
         seconds=time.perf_counter() - start,
     )
 
 
 def read_ahead(
-    folders: Iterable[Path], read: ReadOptions, cache: CacheOptions, num_workers: int
+    folders: Iterable[Path],
+    read: ReadOptions,
+    cache: CacheOptions,
+    num_workers: int,
+    seconds: float,
 ) -> Iterator[PreparedSeries | Rejected]:
-    """Prepared series in the order of the folders, read by `num_workers` processes (0: here)."""
+    """Prepared series in the order of the folders.
+
+    Args:
+        folders: one per series.
+        read: how they are read.
+        cache: how they are prepared.
+        num_workers: processes that read; 0 reads in this process, where no time limit holds.
+        seconds: wall-clock limit of one series; a series that is ended by it is rejected as
+            `timed_out`, one whose process dies otherwise, twice, as `worker_died`.
+    """
     if num_workers == 0:
         yield from (prepare_series(folder, read, cache) for folder in folders)
         return
     waiting: deque[tuple[Path, Future[PreparedSeries | Rejected]]] = deque()
-    remaining = deque(folders)
-    pool = worker_pool(num_workers)
+    remaining = iter(folders)
+    pool = WorkerPool(num_workers, seconds)
+
+    def start() -> None:
+        for folder in remaining:
+            waiting.append((folder, pool.submit(prepare_series, folder, read, cache)))
+            if len(waiting) >= READ_AHEAD * num_workers:
+                return
+
     try:
-        while waiting or remaining:
-            while remaining and len(waiting) < READ_AHEAD * num_workers:
-                folder = remaining.popleft()
-                waiting.append((folder, pool.submit(prepare_series, folder, read, cache)))
+        start()
+        while waiting:
             folder, future = waiting.popleft()
-            try:
-                yield future.result()
-            except BrokenProcessPool:
-                # One of the series in flight ended its process: read each of them alone.
-                pool.shutdown(wait=False, cancel_futures=True)
-                for suspect in [folder, *(path for path, _ in waiting)]:
-                    yield _alone(suspect, read, cache)
-                waiting.clear()
-                pool = worker_pool(num_workers)
+            start()
+            prepared = _result(folder, future, seconds)
+            if isinstance(prepared, Rejected) and prepared.code == "worker_died":
+                with WorkerPool(1, seconds) as alone:  # others may have taken its memory
+                    future = alone.submit(prepare_series, folder, read, cache)
+                    prepared = _result(folder, future, seconds)
+            yield prepared
     finally:
-        pool.shutdown(wait=False, cancel_futures=True)
+        pool.kill()
 
 
-def _alone(folder: Path, read: ReadOptions, cache: CacheOptions) -> PreparedSeries | Rejected:
-    with worker_pool(1) as pool:
-        try:
-            return pool.submit(prepare_series, folder, read, cache).result()
-        except BrokenProcessPool:
-            return Rejected(folder, "reader_died", f"{folder}: the process that read it died")
+def _result(
+    folder: Path, future: Future[PreparedSeries | Rejected], seconds: float
+) -> PreparedSeries | Rejected:
+    try:
+        return future.result()
+    except WorkerDied as death:
+        if death.timed_out:
+            words = f"{folder}: reading took more than {seconds:g} s (--max_series_seconds)"
+            return Rejected(folder, "timed_out", words)
+        return Rejected(folder, "worker_died", f"{folder}: the process that read it died twice")

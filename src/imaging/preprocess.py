@@ -1,241 +1,27 @@
-"""All series of train.csv -> caches and tables: what is done, what is left, what is stale."""
+"""All series of train.csv -> caches and tables: the reading, the tables and the manifest."""
 
-import json
 import shutil
 import time
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
-import numpy as np
-
-from src.artifacts import TEMPORARY_SUFFIX, DataPaths, load_array, remove_temporaries
-from src.errors import InputError, StaleArtifact
+from src.artifacts import TEMPORARY_SUFFIX, DataPaths, remove_temporaries
+from src.errors import EXIT_DONE
 from src.imaging.pool import run_jobs
 from src.imaging.preprocess_tables import rejected_row, write_tables
-from src.imaging.sources import ABSENT, Fingerprints, Source, look_at
-from src.imaging.train_table import read_train_csv
-from src.imaging.worker import PASSING_REASONS, READ, SIDECAR_FORMAT, Job, Outcome
+from src.imaging.ranks import Team, share_out
+from src.imaging.sources import ABSENT, Fingerprints
+from src.imaging.survey import State, make_request
+from src.imaging.worker import PASSING_REASONS, Job, Outcome
 from src.options.preprocess import PreprocessOptions
-from src.provenance import Request, digest, file_digest, write_manifest
+from src.provenance import write_manifest
 from src.runlog import log, progress
 from src.task import SERIES_COLUMN
 
-SCRIPT = "preprocess_data.py"
 SAVE_SECONDS = 60.0
 """How often fingerprints are saved during a run."""
-
-NAMED = 5
-"""Changed series that a message names."""
-
-
-@dataclass
-class State:
-    """Where a data folder stands before a run."""
-
-    columns: list[str]
-    rows: list[dict[str, str]]
-    """Columns and rows of train.csv that this run covers."""
-
-    total: int
-    """Rows of the whole train.csv."""
-
-    sources: dict[str, Source]
-    contents: dict[str, str]
-    todo: list[str] = field(default_factory=list)
-    changed: list[str] = field(default_factory=list)
-    """Differences between what was made and what is asked for, a line each."""
-
-    stale: list[str] = field(default_factory=list)
-    """Series whose caches were made from other files or options."""
-
-    rejected: list[dict[str, str]] = field(default_factory=list)
-    """Rows of rejected.csv for series that are finished."""
-
-    tables_done: bool = False
-    """Whether the tables and the manifest belong to the caches and cover this run's series."""
-
-    @property
-    def uids(self) -> list[str]:
-        """Series of this run, in the order of train.csv."""
-        return [row[SERIES_COLUMN] for row in self.rows]
-
-    @property
-    def done(self) -> int:
-        """Series that need no work."""
-        return len(self.rows) - len(self.todo)
-
-
-def survey(options: PreprocessOptions, fingerprints: Fingerprints) -> State:
-    """Compare what is asked for with what is on disk, without changing anything.
-
-    Raises:
-        InputError: train.csv is not usable, or no series is on disk.
-    """
-    data = options.data
-    columns, rows = read_train_csv(data.train_csv)
-    manifest = _old_manifest(data.preprocess_manifest)
-    wanted = rows[: options.limit]
-    covered = _covered(manifest)
-    if covered and options.limit is not None and covered >= {r[SERIES_COLUMN] for r in wanted}:
-        # A smaller --limit than before asks for nothing new.
-        wanted = [row for row in rows if row[SERIES_COLUMN] in covered]
-    folders = {row[SERIES_COLUMN]: data.series / row[SERIES_COLUMN] for row in wanted}
-    sources = {uid: look_at(folder) for uid, folder in folders.items()}
-    if all(source.stat == ABSENT for source in sources.values()):
-        raise InputError(
-            f"none of the {len(folders)} series of {data.train_csv} is in {data.series}: put each "
-            "series' files into a folder named by its SeriesInstanceUID there"
-        )
-    contents = fingerprints.contents(folders, sources)
-    state = State(columns, wanted, len(rows), sources, contents)
-    _compare_series(state, options)
-    _compare_manifest(state, options, manifest)
-    return state
-
-
-def _old_manifest(path: Path) -> dict[str, Any] | None:
-    try:
-        loaded = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError):
-        return None  # never finished: the sidecars say what is done
-    return loaded if isinstance(loaded, dict) and loaded.get("complete") else None
-
-
-def _covered(manifest: dict[str, Any] | None) -> set[str]:
-    return set(manifest.get("sources", {})) if manifest else set()
-
-
-def read_sidecar(path: Path) -> dict[str, Any] | None:
-    """The sidecar of a finished series; None when there is none or it is damaged."""
-    try:
-        sidecar = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError):
-        return None
-    return sidecar if isinstance(sidecar, dict) and "status" in sidecar else None
-
-
-def _compare_series(state: State, options: PreprocessOptions) -> None:
-    data, config = options.data, options.identity()
-    options_changed: set[str] = set()
-    files_changed: list[str] = []
-    damaged: list[str] = []
-    for uid in state.uids:
-        sidecar = read_sidecar(data.sequence_sidecar(uid))
-        if sidecar is None:
-            state.todo.append(uid)
-            continue
-        difference = _option_differences(sidecar, config)
-        if difference or sidecar.get("source") != state.contents[uid]:
-            options_changed.update(difference)
-            if not difference:
-                files_changed.append(uid)
-            state.stale.append(uid)
-        elif sidecar["status"] != READ:
-            state.rejected.append(rejected_row(uid, sidecar["reason"], sidecar["words"]))
-        elif _is_missing(data, uid, sidecar, options.slices):
-            state.todo.append(uid)
-        elif options.verify and not _is_intact(data, uid, sidecar, options.slices):
-            damaged.append(uid)
-            state.stale.append(uid)
-    state.changed += sorted(options_changed)
-    if files_changed:
-        state.changed.append(f"  files of {_named(files_changed)}")
-    if damaged:
-        state.changed.append(
-            f"  content of the caches (against their SHA-256) of {_named(damaged)}"
-        )
-
-
-def _named(uids: Sequence[str]) -> str:
-    more = f" and {len(uids) - NAMED} more" if len(uids) > NAMED else ""
-    return f"{len(uids)} series: {', '.join(uids[:NAMED])}{more}"
-
-
-def _option_differences(sidecar: dict[str, Any], config: dict[str, Any]) -> list[str]:
-    old = dict(sidecar.get("config", {}))
-    lines = [
-        f"  option --{name}: {old.get(name, 'absent')} -> {config[name]}"
-        for name in config
-        if old.get(name) != config[name]
-    ]
-    if sidecar.get("format") != SIDECAR_FORMAT:
-        lines.append(f"  format of the caches: {sidecar.get('format')} -> {SIDECAR_FORMAT}")
-    return lines
-
-
-def _is_missing(data: DataPaths, uid: str, sidecar: dict[str, Any], slices: bool) -> bool:
-    path = data.sequence(uid)
-    if not path.is_file() or path.stat().st_size != sidecar["bytes"]:
-        return True
-    return slices and not (data.slices / uid).is_dir()
-
-
-def _is_intact(data: DataPaths, uid: str, sidecar: dict[str, Any], slices: bool) -> bool:
-    if file_digest(data.sequence(uid)) != sidecar["sha256"]:
-        return False
-    if not slices:
-        return True
-    sequence = load_array(data.sequence(uid), SCRIPT)
-    paths = [data.slice(uid, index) for index in range(len(sequence))]
-    return all(
-        path.is_file() and np.array_equal(load_array(path, SCRIPT), image)
-        for path, image in zip(paths, sequence, strict=True)
-    )
-
-
-def make_request(state: State, options: PreprocessOptions) -> Request:
-    """Identity of the tables: options, train.csv and the files of the series they cover."""
-    count = len(state.rows)
-    return Request(
-        kind="preprocess",
-        config=options.identity(),
-        inputs={
-            "train.csv": file_digest(options.data.train_csv),
-            "series": digest({uid: state.contents[uid] for uid in state.uids}),
-        },
-        partial=f"{count} of {state.total} series" if count < state.total else None,
-    )
-
-
-def _compare_manifest(
-    state: State, options: PreprocessOptions, manifest: dict[str, Any] | None
-) -> None:
-    if manifest is None:
-        return
-    data = options.data
-    before, now = manifest["inputs"].get("train.csv"), file_digest(data.train_csv)
-    if before != now:
-        state.changed.append(f"  {data.train_csv}: SHA-256 {str(before)[:16]} -> {now[:16]}")
-    tables = (data.train_meta_csv, data.slices_csv, data.rejected_csv)
-    state.tables_done = (
-        not state.changed
-        and not state.todo
-        and manifest.get("identity") == make_request(state, options).identity
-        and all(path.is_file() for path in tables)
-    )
-
-
-def settle(state: State, options: PreprocessOptions) -> None:
-    """Decide what is to be made again; nothing on disk changes yet.
-
-    Raises:
-        StaleArtifact: something has changed and --overwrite is off.
-    """
-    data = options.data
-    if state.changed and not options.overwrite:
-        raise StaleArtifact(
-            f"{data.sequences} and the tables in {data.root} were made from other options or files"
-            " (before -> now):\n"
-            + "\n".join(state.changed)
-            + f"\nGive the old ones back, or rebuild what has changed with: {SCRIPT} --overwrite"
-        )
-    if options.overwrite and state.tables_done:
-        state.stale, state.rejected, state.tables_done = list(state.uids), [], False
-    again = {*state.stale, *state.todo}
-    state.todo = [uid for uid in state.uids if uid in again]
 
 
 def replaced_gib(state: State, data: DataPaths) -> float:
@@ -253,6 +39,10 @@ def clear(state: State, data: DataPaths) -> None:
         data.preprocess_manifest.unlink(missing_ok=True)
     for uid in state.stale:
         data.sequence_sidecar(uid).unlink(missing_ok=True)
+    _remove_leftovers(data)
+
+
+def _remove_leftovers(data: DataPaths) -> None:
     remove_temporaries(data.sequences)
     remove_temporaries(data.root)
     if data.slices.is_dir():
@@ -260,24 +50,79 @@ def clear(state: State, data: DataPaths) -> None:
             shutil.rmtree(leftover, ignore_errors=True)
 
 
+def make_job(uid: str, options: PreprocessOptions) -> Job:
+    """What a worker needs to read one series."""
+    return Job(
+        uid=uid,
+        data=options.data,
+        config=options.identity(),
+        slices=options.slices,
+        max_gib=options.max_series_gib,
+        reader=options.reader,
+    )
+
+
 def run(
-    state: State, options: PreprocessOptions, fingerprints: Fingerprints
+    state: State, options: PreprocessOptions, fingerprints: Fingerprints, team: Team | None
 ) -> list[dict[str, str]]:
-    """Read what is left to read; returns the rows of rejected.csv for all series of this run."""
-    jobs = [
-        Job(uid, options.data, options.identity(), options.slices, options.max_series_gib)
-        for uid in sorted(state.todo, key=lambda uid: (-state.sources[uid].size, uid))
-    ]
+    """Read what is left to read, alone or with the other ranks of a team that this one leads.
+
+    Returns:
+        The rows of rejected.csv for all rejected series of this run.
+
+    Raises:
+        OSError: a cache could not be written.
+        InputError: another rank has stopped.
+        Preempted: another rank was lost.
+    """
+    sizes = {uid: state.sources[uid].size for uid in state.todo}
+    if team is None:
+        uids = share_out(sizes, [0])[0]
+        shutil.rmtree(options.data.ranks, ignore_errors=True)
+    else:
+        uids = team.hand_out(sizes, options.identity())
     saved = time.monotonic()
-    outcomes = progress(run_jobs(jobs, options.num_workers), len(jobs), "series")
-    for outcome in outcomes:
+    for outcome in _read_all(uids, options):
         _note(outcome, state, fingerprints)
         if time.monotonic() - saved > SAVE_SECONDS:
             fingerprints.save()
             saved = time.monotonic()
-    fingerprints.save()
+    try:
+        if team is not None:
+            team.collect(
+                take=lambda said: _note(Outcome(**said), state, fingerprints),
+                is_finished=lambda uid: options.data.sequence_sidecar(uid).is_file(),
+            )
+    finally:
+        fingerprints.save()
     order = {uid: position for position, uid in enumerate(state.uids)}
     return sorted(state.rejected, key=lambda row: order[row[SERIES_COLUMN]])
+
+
+def help_out(options: PreprocessOptions, team: Team) -> int:
+    """Read the share that rank 0 gives this one, and report it.
+
+    Rejected series are in the report; they change the exit code of rank 0 only, since a launcher
+    takes any other code than 0 as a reason to end all ranks.
+    """
+    uids = team.share(options.identity())
+    if uids is None:
+        return EXIT_DONE
+    log.info("rank %d of %d: %d series", team.rank.index, team.rank.count, len(uids))
+    outcomes: list[dict[str, Any]] = []
+    try:
+        outcomes += [asdict(outcome) for outcome in _read_all(uids, options)]
+    except Exception as error:
+        team.report([], failure=f"{type(error).__name__}: {error}")
+        raise
+    team.report(outcomes)
+    return EXIT_DONE
+
+
+def _read_all(uids: Sequence[str], options: PreprocessOptions) -> Iterator[Outcome]:
+    jobs = [make_job(uid, options) for uid in uids]
+    outcomes = run_jobs(jobs, options.num_workers, options.max_series_seconds)
+    return progress(outcomes, len(jobs), "series")
 
 
 def _note(outcome: Outcome, state: State, fingerprints: Fingerprints) -> None:
@@ -290,10 +135,17 @@ def _note(outcome: Outcome, state: State, fingerprints: Fingerprints) -> None:
 
 
 def finish(
-    state: State, options: PreprocessOptions, rejected: Sequence[dict[str, str]]
+    state: State,
+    options: PreprocessOptions,
+    rejected: Sequence[dict[str, str]],
+    fingerprints: Fingerprints,
 ) -> dict[str, Any]:
     """Write the tables, and the manifest last; returns the counts that it holds."""
     data = options.data
+    unknown = {uid: data.series / uid for uid in state.uids if uid not in state.contents}
+    state.contents |= fingerprints.contents(unknown, state.sources)
+    fingerprints.save()
+    _remove_leftovers(data)  # of workers that died
     counts = write_tables(data, state.columns, state.rows, rejected)
     for group, size in counts.pop("large groups"):
         log.warning(
@@ -311,14 +163,18 @@ def finish(
     return counts
 
 
-def summary(rejected: Sequence[dict[str, str]], counts: dict[str, Any]) -> list[str]:
-    """Lines that say how the series ended."""
+def summary(rejected: Sequence[dict[str, str]], counts: Mapping[str, Any]) -> list[str]:
+    """Lines that say how the series ended, and why some were read in part or rejected."""
     reasons = Counter(row["reason"] for row in rejected)
     lines = [
-        f"{counts['read']} series read, {counts['read with notes']} of them with notes; "
-        f"{len(rejected)} rejected"
+        f"{counts['read']} series read, {counts['read with notes']} of them with notes and "
+        f"{counts['read in part']} in part; {len(rejected)} rejected"
     ]
-    lines += [f"  {count:5d}  {reason}" for reason, count in reasons.most_common()]
+    lines += [f"  {count:5d}  rejected: {reason}" for reason, count in reasons.most_common()]
+    lines += [
+        f"  {count:5d}  files left out: {reason}"
+        for reason, count in Counter(counts["lost files"]).most_common()
+    ]
     if set(reasons) & PASSING_REASONS:
         lines.append(
             "  (the same command tries again those that the machine or its limits stopped)"

@@ -1,8 +1,8 @@
 """Whether the DICOM files of a series are still what a cache was made from.
 
-A series is identified by the content of its files. Hashing terabytes on every run would take
-hours, so `data/fingerprints.json` remembers content digests by path, size and modification time;
-it only saves time: when a time has changed, the content is hashed again.
+A series is identified by the content of its files (XXH3-128). Reading terabytes on every run would
+take hours, so `data/fingerprints.json` remembers content digests by path, size and modification
+time; it only saves time: when a time has changed, the content is hashed again.
 """
 
 import json
@@ -84,5 +84,5 @@ class Fingerprints:
 
 
 def _hash_all(folders: Iterable[Path]) -> list[str]:
-    with ThreadPoolExecutor(4) as pool:  # hashing releases the interpreter lock
+    with ThreadPoolExecutor(4) as pool:  # reading files releases the interpreter lock
         return list(pool.map(source_digest, folders))

@@ -4,39 +4,65 @@ The sidecar `npy_sequence/<uid>.json` is written last: it is the mark of a finis
 its rows of the tables, and says what it was made from.
 """
 
-import hashlib
 import io
-import multiprocessing
 import os
 import shutil
-import threading
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
+import xxhash
 
 from src.artifacts import TEMPORARY_SUFFIX, DataPaths, atomic_open, write_json
 from src.imaging.cache import CacheOptions, to_cache
-from src.imaging.dicom import source_digest
+from src.imaging.dicom import Reader, source_digest
 from src.imaging.geometry import GEOMETRY_COLUMNS, cache_scale
+from src.imaging.linkage import with_content
+from src.imaging.outcome import CODES, LeftOut, base_code
 from src.imaging.series import ReadOptions, Series, SeriesError, read_series
 from src.imaging.sources import ABSENT, look_at
 from src.task import SOP_COLUMN
 
-SIDECAR_FORMAT = 1
+SIDECAR_FORMAT = 2
 """Raise it when the same files and options give other bytes than before."""
 
-READ = "read"
-REJECTED = "rejected"
+CONTENT_HASH = "xxh3_128"
+"""Hash of a cached sequence, and its key in the sidecar."""
 
-PASSING_REASONS = frozenset({"worker_died", "too_large", "out_of_memory", "unreadable", "internal"})
+CHANGED = "files changed while they were read; rerun the same command when nothing writes to them"
+
+PARTIAL = "partial"
+REJECTED = "rejected"
+"""Values of a sidecar's `status`, beside "read"."""
+
+PASSING_REASONS = frozenset(
+    {
+        "worker_died",
+        "timed_out",
+        "too_large",
+        "out_of_memory",
+        "unreadable",
+        "changed_while_read",
+        "internal",
+    }
+)
 """Reasons that lie in the machine or its limits: no sidecar, the next run tries again."""
 
+NAMED_FRAMES = 5
+"""Frames of one file that rejected.csv names."""
+
+RESCALED = {
+    "modality_lut": "modality_lut",
+    "rescale_already_hu": "already_hu",
+    "rescale_unwrapped": "unwrapped",
+    "rescale_never": "never",
+}
+"""Code of a note -> the `rescale` column; "applied" without any of them."""
 
 META_COLUMNS = (
+    "status",
     "dicom_modality",
     "n",
     "size",
@@ -56,10 +82,11 @@ class Job:
     uid: str
     data: DataPaths
     config: dict[str, Any]
-    """Identity of the preprocessing options: size, mr_window, orient."""
+    """Identity of the preprocessing options: size, mr_window, orient, rescale."""
 
     slices: bool
     max_gib: float
+    reader: Reader
 
 
 @dataclass(frozen=True)
@@ -79,20 +106,6 @@ class Outcome:
     message: str = ""
 
 
-def prepare_worker() -> None:
-    """One thread per worker, and no worker outlives a killed run."""
-    cv2.setNumThreads(1)
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        watch = threading.Thread(target=_leave_with, args=(parent.sentinel,), daemon=True)
-        watch.start()
-
-
-def _leave_with(sentinel: int) -> None:
-    wait([sentinel])
-    os._exit(1)
-
-
 def cache_series(job: Job) -> Outcome:
     """Read one series and write its caches and its sidecar.
 
@@ -102,32 +115,46 @@ def cache_series(job: Job) -> Outcome:
     stat = look_at(folder).stat
     try:
         series, cached = _read(job, folder)
-    except SeriesError as error:
-        return _reject(job, folder, stat, error.code, error.message)
-    except MemoryError:
-        return _reject(job, folder, stat, "out_of_memory", "not enough memory for this series")
-    except OSError as error:
-        return _reject(job, folder, stat, "unreadable", f"{error}; check the disk and rerun")
     except Exception as error:  # whatever a damaged file provokes must not end the run
-        return _reject(job, folder, stat, "internal", f"{type(error).__name__}: {error}")
+        return _reject(job, folder, stat, *read_failure(error))
+    if look_at(folder).stat != stat:
+        return _reject(job, folder, stat, "changed_while_read", CHANGED)
     digest, size = _write_sequence(job.data.sequence(job.uid), cached)
     if job.slices:
         _write_slices(job.data.slices / job.uid, cached)
     sidecar = {
         **_head(job, series.source),
-        "status": READ,
+        "status": series.status,
         "meta": _meta_row(series, job.config["size"]),
         "slices": _slice_rows(series),
-        "linkage": asdict(series.linkage),
-        "sha256": digest,
+        "lost": _lost_rows(series.left_out),
+        "linkage": asdict(with_content(series.linkage, cached)),
+        CONTENT_HASH: digest,
         "bytes": size,
     }
     write_json(job.data.sequence_sidecar(job.uid), sidecar)
     return Outcome(job.uid, stat, series.source)
 
 
+def read_failure(error: Exception) -> tuple[str, str]:
+    """Reason code and words for what reading a series has raised."""
+    if isinstance(error, SeriesError):
+        return error.code, error.message
+    if isinstance(error, MemoryError):
+        return "out_of_memory", "not enough memory for this series"
+    if isinstance(error, OSError):
+        return "unreadable", f"{error}; check the disk and rerun"
+    return "internal", f"{type(error).__name__}: {error}"
+
+
 def _read(job: Job, folder: Path) -> tuple[Series, np.ndarray]:
-    options = ReadOptions(orient=job.config["orient"], max_gib=job.max_gib, expected_uid=job.uid)
+    options = ReadOptions(
+        orient=job.config["orient"],
+        max_gib=job.max_gib,
+        expected_uid=job.uid,
+        rescale=job.config["rescale"],
+        reader=job.reader,
+    )
     series = read_series(folder, options)
     return series, to_cache(series, CacheOptions(job.config["size"], job.config["mr_window"]))
 
@@ -160,10 +187,10 @@ def _remove_caches(job: Job) -> None:
 
 
 def _write_sequence(path: Path, cached: np.ndarray) -> tuple[str, int]:
-    """Write the sequence; returns SHA-256 and length of the file."""
+    """Write the sequence; returns digest and length of the file."""
     header = io.BytesIO()
     np.lib.format.write_array_header_1_0(header, np.lib.format.header_data_from_array_1_0(cached))
-    digest = hashlib.sha256(header.getvalue())
+    digest = xxhash.xxh3_128(header.getvalue())
     digest.update(cached.data)
     with atomic_open(path, "wb") as file:
         file.write(header.getvalue())
@@ -189,19 +216,45 @@ def _meta_row(series: Series, size: int) -> dict[str, Any]:
     """Cells of train_meta.csv that come from the files."""
     scale_x, scale_y = cache_scale(series.geometry, size)
     return {
+        "status": series.status,
         "dicom_modality": series.modality,
-        "n": len(series.pixels),
+        "n": len(series.images),
         "size": size,
         **series.geometry.to_row(),
         "scale_x": scale_x,
         "scale_y": scale_y,
-        "rescale": "modality_lut" if _has_code(series.notes, "modality_lut") else "applied",
+        "rescale": _rescale(series.notes),
         "notes": ";".join(series.notes),
     }
 
 
-def _has_code(notes: tuple[str, ...], code: str) -> bool:
-    return any(note.split(":")[0] == code for note in notes)
+def _rescale(notes: tuple[str, ...]) -> str:
+    """How stored values became Hounsfield units or MR values."""
+    codes = {base_code(note) for note in notes}
+    return next((how for code, how in RESCALED.items() if code in codes), "applied")
+
+
+def _lost_rows(left_out: Sequence[LeftOut]) -> list[dict[str, str]]:
+    """Rows of rejected.csv for lost image data, one per file and code, without the series' UID."""
+    lost: dict[tuple[str, str], list[int]] = {}
+    for entry in left_out:
+        if entry.lost:
+            frames = lost.setdefault((entry.file, entry.code), [])
+            frames += [] if entry.frame is None else [entry.frame]
+    return [
+        {"file": file, "reason": code, "words": _words(code, sorted(frames))}
+        for (file, code), frames in lost.items()
+    ]
+
+
+def _words(code: str, frames: list[int]) -> str:
+    known = CODES.get(base_code(code))
+    words = known.meaning if known else "left out"
+    if not any(frames):  # a single image is frame 0
+        return words
+    named = " ".join(map(str, frames[:NAMED_FRAMES]))
+    more = f" and {len(frames) - NAMED_FRAMES} more" if len(frames) > NAMED_FRAMES else ""
+    return f"{words}; frames from 0: {named}{more}"
 
 
 def _slice_rows(series: Series) -> list[dict[str, Any]]:

@@ -63,7 +63,11 @@ class Detector:
         """
         preprocessing = stage1["preprocessing"]
         self.task = task
-        self.read = ReadOptions(orient=preprocessing["orient"], max_gib=max_gib)
+        self.read = ReadOptions(
+            orient=preprocessing["orient"],
+            max_gib=max_gib,
+            rescale=preprocessing.get("rescale", "auto"),  # models of before have none
+        )
         self.cache = CacheOptions(size=preprocessing["size"], mr_window=preprocessing["mr_window"])
         self.compute = choose_compute(device, precision)
         self.encoder = Encoder(paths, stage1, self.compute)
@@ -92,12 +96,12 @@ class Detector:
         )
 
     def detect_folders(
-        self, folders: Iterable[Path], num_workers: int
+        self, folders: Iterable[Path], num_workers: int, max_seconds: float
     ) -> Iterator[Detection | Rejected]:
         """Results in the order of the folders; reading overlaps with computing.
 
-        A folder that cannot be read, or that ends the process reading it, gives a `Rejected`; the
-        others go on.
+        A folder that cannot be read, that ends the process reading it, or that takes it more than
+        `max_seconds`, gives a `Rejected`; the others go on.
         """
-        for item in read_ahead(folders, self.read, self.cache, num_workers):
+        for item in read_ahead(folders, self.read, self.cache, num_workers, max_seconds):
             yield item if isinstance(item, Rejected) else self.detect(item)

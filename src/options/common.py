@@ -29,6 +29,7 @@ NOT_IDENTITY = frozenset(
         "labels",
         "localizers",
         "report",
+        "max_series_seconds",
     }
 )
 """Options that change where or how fast a stage runs, never what it makes. The split and the fold

@@ -1,5 +1,6 @@
 """Options of eval_end_to_end.py."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +30,10 @@ class EvalEndToEndOptions(ModelOptions):
     max_series_gib: float = 8.0
     """Largest series in GiB of decoded pixels; larger ones are rejected unread."""
 
+    max_series_seconds: float = 600.0
+    """Seconds that reading one series may take; then it is rejected. With --num_workers 0 no limit
+    holds. --overwrite scores again after a change."""
+
     report: bool = True
     """Write report.html."""
 
@@ -54,3 +59,5 @@ class EvalEndToEndOptions(ModelOptions):
             raise UsageError("--localizers needs --labels")
         if self.series_dir is not None and self.fold == "all":
             raise UsageError("--series_dir needs one --fold (or --fold final)")
+        if not (math.isfinite(self.max_series_seconds) and self.max_series_seconds > 0):
+            raise UsageError(f"--max_series_seconds {self.max_series_seconds}: give more than 0")

@@ -13,10 +13,13 @@ LARGEST_SIZE = 4096
 
 
 def usable_cores() -> int:
-    """Cores that this process may use."""
+    """Cores that this process may use, an equal part of them if torchrun started several."""
     if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+        cores = len(os.sched_getaffinity(0))
+    else:
+        cores = os.cpu_count() or 1
+    beside = os.environ.get("LOCAL_WORLD_SIZE", "1")
+    return max(cores // int(beside), 1) if beside.isdigit() and int(beside) else cores
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,8 +41,17 @@ class PreprocessOptions(DataOptions):
     """canonical: one orientation for all axial, one for all coronal and one for all sagittal
     series; stored: rows and columns as in the files, for published weights."""
 
+    rescale: Literal["auto", "always", "never"] = "auto"
+    """Rescale of CT. auto: applies slope and intercept, but finds files that hold HU already or
+    wrapped 12-bit values; always: as stated; never: stored values are HU. See the notes column."""
+
+    reader: Literal["scan", "pydicom"] = "scan"
+    """scan: a fast header scan for files that it can prove plain, pydicom for all others; pydicom:
+    pydicom for every file. Both give the same bytes."""
+
     num_workers: int = field(default_factory=usable_cores)
-    """Processes that read series (default: one per core); 0 reads in the main process."""
+    """Processes that read series (default: one per core, shared by the ranks of a machine); 0 reads
+    in the main process, where no time limit holds and a crash ends the run."""
 
     limit: int | None = None
     """Read only the first N series of train.csv; a later run without it goes on."""
@@ -48,10 +60,16 @@ class PreprocessOptions(DataOptions):
     """Return 0 instead of 4 when series were rejected."""
 
     verify: bool = False
-    """Compare the content of finished caches with their recorded SHA-256."""
+    """Compare the content of finished caches with their recorded hash (XXH3-128)."""
 
     max_series_gib: float = 8.0
     """Largest series in GiB of decoded pixels (4 bytes each); larger ones are rejected."""
+
+    max_series_seconds: float = 600.0
+    """Seconds that one series may take; then its process is ended and the series is rejected."""
+
+    rank_patience: float = 300.0
+    """With torchrun or srun: seconds without a sign of life until a process counts as lost."""
 
     def __post_init__(self) -> None:
         """Check what can be checked without the data."""
@@ -61,9 +79,16 @@ class PreprocessOptions(DataOptions):
             raise UsageError(f"--num_workers {self.num_workers}: give 0 or more")
         if self.limit is not None and self.limit < 1:
             raise UsageError(f"--limit {self.limit}: give 1 or more")
-        if not (math.isfinite(self.max_series_gib) and self.max_series_gib > 0):
-            raise UsageError(f"--max_series_gib {self.max_series_gib}: give more than 0")
+        for name in ("max_series_gib", "max_series_seconds", "rank_patience"):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value > 0):
+                raise UsageError(f"--{name} {value}: give more than 0")
 
     def identity(self) -> dict[str, Any]:
         """What decides the bytes of a cached series; slice copies and limits do not."""
-        return {"size": self.size, "mr_window": self.mr_window, "orient": self.orient}
+        return {
+            "size": self.size,
+            "mr_window": self.mr_window,
+            "orient": self.orient,
+            "rescale": self.rescale,
+        }

@@ -172,8 +172,9 @@ def _check_rows(table: pd.DataFrame, data: DataPaths) -> None:
 def _rejected(data: DataPaths) -> frozenset[str]:
     if not data.rejected_csv.exists():
         return frozenset()
-    rejected = read_text_table(data.rejected_csv, (SERIES_COLUMN,), PREPROCESS)
-    return frozenset(rejected[SERIES_COLUMN])
+    rejected = read_text_table(data.rejected_csv, (SERIES_COLUMN, "file"), PREPROCESS)
+    whole = rejected["file"].eq("")  # other rows are files of series that were read in part
+    return frozenset(rejected[SERIES_COLUMN][whole])
 
 
 def positive_spots(series: pd.DataFrame, localizers: Sequence[Localizer]) -> list[dict[str, Any]]:

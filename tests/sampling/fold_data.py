@@ -122,7 +122,7 @@ class TinyData:
         write_csv(paths.slices_csv, list(self.slices[0]), self.slices)
         write_csv(paths.localizers_csv, LOCALIZER_COLUMNS, self.localizers)
         rejected = [{SERIES_COLUMN: uid, "reason": "no_images"} for uid in self.rejected]
-        write_csv(paths.rejected_csv, (SERIES_COLUMN, "reason"), rejected)
+        write_csv(paths.rejected_csv, (SERIES_COLUMN, "file", "reason"), rejected)
         request = Request("preprocess", {"size": SIZE}, {"train.csv": preprocess}, partial)
         write_manifest(paths.preprocess_manifest, request, complete=True)
         return self

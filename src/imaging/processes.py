@@ -1,0 +1,201 @@
+"""Processes that may die or never come back without taking the run along.
+
+`concurrent.futures.ProcessPoolExecutor` fails every call in flight when one process dies, and does
+not say which process it was or how it ended. Here a dead process costs the one call that it was
+running, and its exit status tells the time limit from a crash.
+"""
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from queue import SimpleQueue
+from typing import Any, TypeVar
+
+import cv2
+
+PRELOADED = ("src.imaging.worker", "src.imaging.prepare")
+"""Modules that the fork server imports once, so that a worker starts in milliseconds."""
+
+T = TypeVar("T")
+
+_PROCESS_TABLE = threading.Lock()
+"""multiprocessing polls all its children whenever it starts one; two threads that poll the same
+child lose its exit status."""
+
+
+class WorkerDied(Exception):
+    """The process that ran a call ended before the call did."""
+
+    def __init__(self, timed_out: bool) -> None:
+        """`timed_out` tells the time limit from every other death."""
+        super().__init__("ended by its time limit" if timed_out else "died")
+        self.timed_out = timed_out
+
+
+class WorkerPool:
+    """Processes of one thread each that run one call at a time.
+
+    Calls start in the order in which they were submitted. A process is started when it is first
+    needed, and started anew after it has died.
+    """
+
+    def __init__(self, workers: int, seconds: float) -> None:
+        """Take no process yet.
+
+        Args:
+            workers: processes, 1 or more.
+            seconds: wall-clock limit of one call. The operating system's timer ends the process
+                (ITIMER_REAL, default action of SIGALRM), also inside native code that never
+                returns. Where the platform has no such timer (Windows) no limit holds.
+        """
+        self._threads = ThreadPoolExecutor(workers)  # each waits for one process
+        self._workers = [_Worker(seconds) for _ in range(workers)]
+        self._idle: SimpleQueue[_Worker] = SimpleQueue()
+        for worker in self._workers:
+            self._idle.put(worker)
+
+    def __enter__(self) -> "WorkerPool":
+        """The pool itself; leaving the block waits for the calls that have started."""
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Drop calls that have not started, wait for the others and end the processes."""
+        self._threads.shutdown(wait=True, cancel_futures=True)
+        for worker in self._workers:
+            worker.stop()
+
+    def kill(self) -> None:
+        """End the processes now, whatever they do: for calls that leave nothing on disk."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        for worker in self._workers:
+            worker.kill()
+        self.__exit__()
+
+    def submit(self, function: Callable[..., T], *args: object) -> Future[T]:
+        """Run `function(*args)` in a process; both must be picklable.
+
+        The future raises what the function raised, or `WorkerDied`.
+        """
+        return self._threads.submit(self._call, function, args)
+
+    def _call(self, function: Callable[..., T], args: tuple[object, ...]) -> T:
+        worker = self._idle.get()
+        try:
+            return worker.call(function, args)
+        finally:
+            self._idle.put(worker)
+
+
+class _Worker:
+    """One process and the pipe to it, used by one thread at a time."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self._process: BaseProcess | None = None
+        self._pipe: Connection | None = None
+
+    def call(self, function: Callable[..., T], args: tuple[object, ...]) -> T:
+        process, pipe = self._started()
+        try:
+            pipe.send((function, args))
+            wait([pipe, process.sentinel])
+            done, value = pipe.recv()
+        except (EOFError, OSError):
+            raise WorkerDied(timed_out=self._bury() == -_alarm()) from None
+        if not done:
+            raise value
+        result: T = value
+        return result
+
+    def stop(self) -> None:
+        """Let the process end by itself: it reads the end of its pipe."""
+        if self._process is not None:
+            self._bury()
+
+    def kill(self) -> None:
+        process = self._process
+        if process is not None:
+            with _PROCESS_TABLE:
+                process.kill()
+
+    def _started(self) -> tuple[BaseProcess, Connection]:
+        if self._process is None or self._pipe is None:
+            context = _context()
+            self._pipe, theirs = context.Pipe()
+            with _PROCESS_TABLE:
+                self._process = context.Process(
+                    target=_serve, args=(theirs, self.seconds), daemon=True
+                )
+                self._process.start()
+            theirs.close()  # so that the pipe ends with the process
+        return self._process, self._pipe
+
+    def _bury(self) -> int | None:
+        """Forget a process that is dead or about to end; returns its exit status."""
+        process, pipe = self._process, self._pipe
+        assert process is not None and pipe is not None
+        self._process = self._pipe = None
+        pipe.close()
+        wait([process.sentinel])
+        with _PROCESS_TABLE:
+            process.join()
+            return process.exitcode
+
+
+def _alarm() -> int:
+    return getattr(signal, "SIGALRM", 0)  # Windows has none
+
+
+def _context() -> Any:  # noqa: ANN401
+    # Never fork: OpenCV and the decoders may hold locks.
+    methods = multiprocessing.get_all_start_methods()
+    context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
+    if context.get_start_method() == "forkserver":
+        context.set_forkserver_preload(list(PRELOADED))
+    return context
+
+
+def _serve(pipe: Connection, seconds: float) -> None:
+    """Run calls until the pipe ends, in a worker process."""
+    cv2.setNumThreads(1)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it without a traceback
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    threading.Thread(target=_leave_with, args=(parent.sentinel,), daemon=True).start()
+    while True:
+        try:
+            function, args = pipe.recv()
+        except EOFError:
+            return
+        try:
+            with _time_limit(seconds):
+                reply = (True, function(*args))
+        except Exception as error:  # raised again where the call came from
+            reply = (False, error)
+        pipe.send(reply)
+
+
+def _leave_with(sentinel: int) -> None:
+    """No worker outlives a killed run."""
+    wait([sentinel])
+    os._exit(1)
+
+
+@contextmanager
+def _time_limit(seconds: float) -> Iterator[None]:
+    """The block ends within `seconds`, or its process does."""
+    if not hasattr(signal, "setitimer"):
+        yield
+        return
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
