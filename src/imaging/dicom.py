@@ -5,56 +5,20 @@ digest that says later whether the source has changed, and the parsed data set.
 """
 
 import hashlib
-import io
 import os
 import re
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
-import pydicom
 import xxhash
-from pydicom.dataset import Dataset
-from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-from src.imaging.headers import READ_KEYWORDS, Elements, text
 from src.imaging.outcome import Findings
-from src.imaging.scan import scan
+from src.imaging.parse import SNIFFED, DicomFile, Reader, looks_like_dicom, parse
 
-DICOMDIR_CLASS = "1.2.840.10008.1.3.10"
-NOT_AN_IMAGE = frozenset(
-    {"SR", "PR", "KO", "SEG", "RTSTRUCT", "RTPLAN", "RTDOSE", "RWV", "REG", "FID", "DOC", "AU"}
-)
-"""Modalities of objects that lie beside images; their pixels, if any, are not a scan
-(PS3.3 C.7.3.1.1.1)."""
-
-SEGMENTATION_CLASSES = frozenset(
-    {"1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.30", "1.2.840.10008.5.1.4.1.1.481.2"}
-)
-"""Segmentation, parametric map and dose objects: pixels that are results, not a scan."""
-
-Reader = Literal["scan", "pydicom"]
-"""scan: `src.imaging.scan` for plain files and pydicom for all others; pydicom: for every file."""
-
-PREAMBLE = 128
-SNIFFED = 1024
-PIXEL_KEYWORDS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
-
-
-@dataclass
-class DicomFile:
-    """One parsed image object."""
-
-    file: str
-    """Path below the series folder, with forward slashes."""
-
-    dataset: Elements
-    """Root elements of `READ_KEYWORDS`, pixel bytes included."""
-
-    transfer_syntax: UID
-    """How the pixels are encoded."""
+LARGEST_FOLDER = 8 * 2**30
+"""Bytes; the usual limit of a series."""
 
 
 @dataclass
@@ -125,28 +89,31 @@ def _hash_file(path: Path) -> str:
         return "unreadable"
 
 
-def discover(folder: Path, reader: Reader = "scan") -> Discovery:
+def discover(folder: Path, reader: Reader = "scan", max_bytes: int = LARGEST_FOLDER) -> Discovery:
     """Read every file of a series folder.
 
     Args:
         folder: the series folder, searched recursively.
         reader: how headers are parsed; both find the same.
+        max_bytes: most that one deflated file may become.
 
     Returns:
         The image objects in natural order of their paths, and what was left aside:
         `empty_file`, `unreadable_file`, `not_dicom`, `header_broken`, `dicomdir`,
-        `non_image:MODALITY`, `no_pixels`.
+        `non_image:MODALITY`, `no_pixels`, `inflates_too_far`, `changed_while_read`.
     """
     found = Discovery()
     digest = xxhash.xxh3_128()
     for name, status in walk(folder):
-        content = _take_in(folder / name, name, found, reader)
+        content = _take_in(folder / name, name, status.st_size, found, reader, max_bytes)
         digest.update(_digest_line(name, status.st_size, content))
     found.digest = digest.hexdigest()
     return found
 
 
-def _take_in(path: Path, name: str, found: Discovery, reader: Reader) -> str:
+def _take_in(
+    path: Path, name: str, size: int, found: Discovery, reader: Reader, max_bytes: int
+) -> str:
     """Parse one file into `found`; returns the digest of its content."""
     try:
         with open(path, "rb") as file:
@@ -159,60 +126,12 @@ def _take_in(path: Path, name: str, found: Discovery, reader: Reader) -> str:
     except PermissionError:
         found.findings.leave_out("unreadable_file", name)
         return "unreadable"
-    parsed, note = parse(data, name, reader)
-    if parsed is None:
-        found.findings.leave_out(note, name)
+    if len(data) != size:  # a transfer that is under way: the next run finds other files
+        found.findings.leave_out("changed_while_read", name)
     else:
-        found.files.append(parsed)
+        parsed, note = parse(data, name, reader, max_bytes)
+        if parsed is None:
+            found.findings.leave_out(note, name)
+        else:
+            found.files.append(parsed)
     return xxhash.xxh3_128(data).hexdigest()
-
-
-def looks_like_dicom(head: bytes) -> bool:
-    """Whether a file's first bytes are DICOM, with or without the preamble of PS3.10 7.1."""
-    if head[PREAMBLE : PREAMBLE + 4] == b"DICM":
-        return True
-    # Without preamble the file starts at group 0002 or 0008, element below 0x0100.
-    little = head[:2] in (b"\x02\x00", b"\x08\x00") and head[3:4] in (b"\x00",)
-    big = head[:2] in (b"\x00\x02", b"\x00\x08") and head[2:3] in (b"\x00",)
-    return len(head) >= 16 and (little or big)
-
-
-def parse(data: bytes, name: str, reader: Reader = "scan") -> tuple[DicomFile | None, str]:
-    """Parse one file's bytes; without an image the second value is the note's code."""
-    elements: Elements | None = scan(data) if reader == "scan" else None
-    if elements is not None:
-        syntax = UID(text(elements, "TransferSyntaxUID"))
-        stored_class = text(elements, "MediaStorageSOPClassUID")
-    else:
-        try:
-            elements, syntax, stored_class = _with_pydicom(data)
-        except Exception:  # damaged headers provoke no one family of exceptions in pydicom
-            return None, "header_broken"
-    sop_class = text(elements, "SOPClassUID")
-    if DICOMDIR_CLASS in (sop_class, stored_class):
-        return None, "dicomdir"
-    modality = text(elements, "Modality")
-    if modality in NOT_AN_IMAGE or sop_class in SEGMENTATION_CLASSES:
-        return None, f"non_image:{modality if modality in NOT_AN_IMAGE else sop_class}"
-    if not any(keyword in elements for keyword in PIXEL_KEYWORDS):
-        return None, "no_pixels"
-    return DicomFile(name, elements, syntax), ""
-
-
-def _with_pydicom(data: bytes) -> tuple[Dataset, UID, str]:
-    """Data set, transfer syntax and MediaStorageSOPClassUID of any DICOM file."""
-    with pydicom.config.disable_value_validation():
-        dataset = pydicom.dcmread(io.BytesIO(data), force=True, specific_tags=list(READ_KEYWORDS))
-    meta = getattr(dataset, "file_meta", None)
-    return dataset, _transfer_syntax(dataset, meta), text(meta, "MediaStorageSOPClassUID")
-
-
-def _transfer_syntax(dataset: Dataset, meta: Dataset | None) -> UID:
-    """The stated transfer syntax, or the one that the encoding of the data set shows."""
-    stated = text(meta, "TransferSyntaxUID")
-    if stated:
-        return UID(stated)
-    implicit, little = dataset.original_encoding
-    if implicit:
-        return ImplicitVRLittleEndian
-    return ExplicitVRLittleEndian if little else ExplicitVRBigEndian

@@ -14,8 +14,8 @@ from pydicom.pixels import get_decoder
 from pydicom.pixels.decoders.base import Decoder
 
 from src.imaging.codestream import codestream_header
-from src.imaging.dicom import PIXEL_KEYWORDS, DicomFile
 from src.imaging.headers import Elements, element, frame_count, integer, text
+from src.imaging.parse import PIXEL_KEYWORDS, DicomFile
 
 PREFERRED_PLUGIN = {
     uid.RLELossless: "pylibjpeg",

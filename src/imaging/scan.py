@@ -56,11 +56,8 @@ def scan(data: bytes) -> dict[str, Any] | None:
         str, int, float, a list of them, or a memoryview of bulk data, encapsulated pixels without
         their delimiter; None when the file is not plain.
     """
-    if data[META_START - 4 : META_START] != b"DICM":
-        return None
     try:
-        found: dict[str, Any] = {}
-        position = _meta(data, found)
+        found, position = file_meta(data)
         syntax = uid.UID(found.get("TransferSyntaxUID", ""))
         if not syntax.is_transfer_syntax or not syntax.is_little_endian or syntax.is_deflated:
             return None
@@ -70,15 +67,25 @@ def scan(data: bytes) -> dict[str, Any] | None:
     return found
 
 
-def _meta(data: bytes, found: dict[str, Any]) -> int:
-    """Read group 0002; returns where the data set begins (PS3.10 7.1)."""
+def file_meta(data: bytes) -> tuple[dict[str, Any], int]:
+    """Group 0002 as `META`, and where the data set begins (PS3.10 7.1).
+
+    Raises:
+        NotPlain: there is no preamble, or the group is damaged.
+    """
+    if data[META_START - 4 : META_START] != b"DICM":
+        raise NotPlain
+    found: dict[str, Any] = {}
     position = META_START
-    while data[position : position + 2] == b"\x02\x00":
-        tag, _, start, length = _explicit(data, position)
-        if tag in META:
-            found[META[tag]] = _decoded("UI", data[start : start + length])
-        position = start + length
-    return position
+    try:
+        while data[position : position + 2] == b"\x02\x00":
+            tag, _, start, length = _explicit(data, position)
+            if tag in META:
+                found[META[tag]] = _decoded("UI", data[start : start + length])
+            position = start + length
+    except (struct.error, ValueError) as error:
+        raise NotPlain from error
+    return found, position
 
 
 def _explicit(data: bytes, position: int) -> tuple[int, bytes, int, int]:

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from src.errors import InputError
-from src.imaging.dicom import DicomFile, Discovery, natural_key, walk
+from src.imaging.dicom import Discovery, natural_key, walk
 from src.imaging.headers import SliceHeader, frame_count, integer, slice_headers, text
 from src.imaging.outcome import Findings, safe_detail
+from src.imaging.parse import DicomFile
 from src.imaging.pixels import LOSSY, is_grey
 
 MODALITIES = ("CT", "MR")
@@ -93,7 +94,8 @@ def _nothing_found(path: Path, findings: Findings) -> SeriesError:
             "header_broken", f"{path}: no header could be read to its end ({what}); copy it again"
         )
     return SeriesError(
-        "no_pixels", f"{path} holds no image with pixel data ({what}): no image series, or files cut short"
+        "no_pixels",
+        f"{path} holds no image with pixel data ({what}): no image series, or files cut short",
     )
 
 
@@ -174,6 +176,7 @@ def read_headers(files: Iterable[DicomFile], path: Path, findings: Findings) -> 
         headers += slice_headers(file.dataset, file.file)
         if file.transfer_syntax in LOSSY or text(file.dataset, "LossyImageCompression") == "01":
             findings.noticed["lossy_compression"] += 1
+        findings.noticed.update(file.notes)
         if text(file.dataset, "PhotometricInterpretation") == "MONOCHROME1":
             findings.noticed["monochrome1_inverted"] += 1
         if "ModalityLUTSequence" in file.dataset and "RescaleSlope" not in file.dataset:

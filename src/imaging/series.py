@@ -8,11 +8,12 @@ from typing import Literal
 import numpy as np
 
 from src.imaging import stack as stacks
-from src.imaging.dicom import Reader, discover
+from src.imaging.dicom import discover
 from src.imaging.geometry import Geometry, reorientation, slice_normal
 from src.imaging.headers import SliceHeader, text
 from src.imaging.linkage import Linkage, make_linkage
 from src.imaging.outcome import LeftOut, Status
+from src.imaging.parse import Reader
 from src.imaging.selection import (
     GIB,
     SeriesError,
@@ -112,7 +113,7 @@ def read_series(path: Path, options: ReadOptions | None = None) -> Series:
     """
     options = options or ReadOptions()
     check_folder(path, options.max_gib)
-    found = discover(path, options.reader)
+    found = discover(path, options.reader, int(options.max_gib * GIB))
     findings = found.findings
     files = select_files(found, path, options.expected_uid or path.name, findings)
     chosen = stacks.choose_stack(read_headers(files, path, findings), findings)

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 
-from src.imaging.dicom import PIXEL_KEYWORDS, DicomFile
 from src.imaging.geometry import Geometry
 from src.imaging.headers import SliceHeader
 from src.imaging.outcome import Findings
+from src.imaging.parse import PIXEL_KEYWORDS, DicomFile
 from src.imaging.pixels import PixelError, decode_frames, is_native
 from src.imaging.rescale import Policy, StoredValues, decide
 from src.imaging.values import (

@@ -17,10 +17,11 @@ import xxhash
 
 from src.artifacts import TEMPORARY_SUFFIX, DataPaths, atomic_open, write_json
 from src.imaging.cache import CacheOptions, to_cache
-from src.imaging.dicom import Reader, source_digest
+from src.imaging.dicom import source_digest
 from src.imaging.geometry import GEOMETRY_COLUMNS, cache_scale
 from src.imaging.linkage import with_content
 from src.imaging.outcome import CODES, LeftOut, base_code
+from src.imaging.parse import Reader
 from src.imaging.series import ReadOptions, Series, SeriesError, read_series
 from src.imaging.sources import ABSENT, look_at
 from src.task import SOP_COLUMN

@@ -1,0 +1,179 @@
+"""The bytes of one file -> a parsed image object, or the code of why there is none.
+
+Plain files go through `src.imaging.scan`, all others through pydicom, with two repairs that pydicom
+does not make: a compressed stream without its end, and a limit to what a deflated file may become.
+"""
+
+import io
+import struct
+import sys
+import zlib
+from dataclasses import dataclass
+from typing import Literal
+
+import pydicom
+from pydicom.dataset import Dataset
+from pydicom.uid import (
+    UID,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+)
+
+from src.imaging.headers import READ_KEYWORDS, Elements, text
+from src.imaging.scan import NotPlain, file_meta, scan
+
+DICOMDIR_CLASS = "1.2.840.10008.1.3.10"
+NOT_AN_IMAGE = frozenset(
+    {"SR", "PR", "KO", "SEG", "RTSTRUCT", "RTPLAN", "RTDOSE", "RWV", "REG", "FID", "DOC", "AU"}
+)
+"""Modalities of objects that lie beside images; their pixels, if any, are not a scan
+(PS3.3 C.7.3.1.1.1)."""
+
+SEGMENTATION_CLASSES = frozenset(
+    {"1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.30", "1.2.840.10008.5.1.4.1.1.481.2"}
+)
+"""Segmentation, parametric map and dose objects: pixels that are results, not a scan."""
+
+Reader = Literal["scan", "pydicom"]
+"""scan: `src.imaging.scan` for plain files and pydicom for all others; pydicom: for every file."""
+
+PREAMBLE = 128
+INFLATED_AT_ONCE = 1 << 20
+"""Bytes that are inflated at a time while they are only counted."""
+
+ENCAPSULATED_PIXELS = b"\xe0\x7f\x10\x00OB\x00\x00\xff\xff\xff\xff"
+"""Pixel Data of undefined length in explicit VR little endian."""
+
+ITEM, DELIMITER = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0\x00\x00\x00\x00"
+SNIFFED = 1024
+PIXEL_KEYWORDS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
+
+
+@dataclass
+class DicomFile:
+    """One parsed image object."""
+
+    file: str
+    """Path below the series folder, with forward slashes."""
+
+    dataset: Elements
+    """Root elements of `READ_KEYWORDS`, pixel bytes included."""
+
+    transfer_syntax: UID
+    """How the pixels are encoded."""
+
+    notes: tuple[str, ...] = ()
+    """Stable codes of what was repaired."""
+
+
+def looks_like_dicom(head: bytes) -> bool:
+    """Whether a file's first bytes are DICOM, with or without the preamble of PS3.10 7.1."""
+    if head[PREAMBLE : PREAMBLE + 4] == b"DICM":
+        return True
+    # Without preamble the file starts at group 0002 or 0008, element below 0x0100.
+    little = head[:2] in (b"\x02\x00", b"\x08\x00") and head[3:4] in (b"\x00",)
+    big = head[:2] in (b"\x00\x02", b"\x00\x08") and head[2:3] in (b"\x00",)
+    return len(head) >= 16 and (little or big)
+
+
+def parse(
+    data: bytes, name: str, reader: Reader = "scan", max_bytes: int = sys.maxsize
+) -> tuple[DicomFile | None, str]:
+    """Parse one file's bytes.
+
+    Args:
+        data: the whole file.
+        name: path below the series folder.
+        reader: whether the header scan may be used.
+        max_bytes: most that a deflated data set may become.
+
+    Returns:
+        The image object, or None and a code of `src.imaging.outcome.CODES`.
+    """
+    elements: Elements | None = scan(data) if reader == "scan" else None
+    notes: tuple[str, ...] = ()
+    if elements is not None:
+        syntax = UID(text(elements, "TransferSyntaxUID"))
+        stored_class = text(elements, "MediaStorageSOPClassUID")
+    else:
+        if _inflates_beyond(data, max_bytes):
+            return None, "inflates_too_far"
+        try:
+            elements, syntax, stored_class = _with_pydicom(data)
+        except Exception:  # damaged headers provoke no one family of exceptions in pydicom
+            completed = _completed(data)
+            if completed is None:
+                return None, "header_broken"
+            try:
+                elements, syntax, stored_class = _with_pydicom(completed)
+            except Exception:
+                return None, "header_broken"
+            notes = ("pixels_end_early",)
+    sop_class = text(elements, "SOPClassUID")
+    if DICOMDIR_CLASS in (sop_class, stored_class):
+        return None, "dicomdir"
+    modality = text(elements, "Modality")
+    if modality in NOT_AN_IMAGE or sop_class in SEGMENTATION_CLASSES:
+        return None, f"non_image:{modality if modality in NOT_AN_IMAGE else sop_class}"
+    if not any(keyword in elements for keyword in PIXEL_KEYWORDS):
+        return None, "no_pixels"
+    return DicomFile(name, elements, syntax, notes), ""
+
+
+def _with_pydicom(data: bytes) -> tuple[Dataset, UID, str]:
+    """Data set, transfer syntax and MediaStorageSOPClassUID of any DICOM file."""
+    with pydicom.config.disable_value_validation():
+        dataset = pydicom.dcmread(io.BytesIO(data), force=True, specific_tags=list(READ_KEYWORDS))
+    meta = getattr(dataset, "file_meta", None)
+    return dataset, _transfer_syntax(dataset, meta), text(meta, "MediaStorageSOPClassUID")
+
+
+def _inflates_beyond(data: bytes, limit: int) -> bool:
+    """Whether a deflated data set (PS3.5 A.5) becomes larger than `limit` bytes."""
+    try:
+        meta, position = file_meta(data)
+    except NotPlain:
+        return False
+    if meta.get("TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:
+        return False
+    rest = data[position:]
+    inflater, total = zlib.decompressobj(-zlib.MAX_WBITS), 0
+    try:
+        while rest and not inflater.eof:
+            total += len(inflater.decompress(rest, INFLATED_AT_ONCE))
+            rest = inflater.unconsumed_tail
+            if total > limit:
+                return True
+    except zlib.error:
+        return False
+    return False
+
+
+def _completed(data: bytes) -> bytes | None:
+    """A file whose encapsulated pixels lack their end, with the whole fragments and an end.
+
+    The frames of a fragment that is cut off are then missing, never decoded from a part.
+    """
+    found = data.rfind(ENCAPSULATED_PIXELS)
+    if found < 0:
+        return None
+    position = found + len(ENCAPSULATED_PIXELS)
+    while data[position : position + 4] == ITEM:
+        (length,) = struct.unpack_from("<I", data[position + 4 : position + 8].ljust(4, b"\xff"))
+        if position + 8 + length > len(data):
+            break
+        position += 8 + length
+    return data[:position] + DELIMITER
+
+
+def _transfer_syntax(dataset: Dataset, meta: Dataset | None) -> UID:
+    """The stated transfer syntax, or the one that the encoding of the data set shows."""
+    stated = text(meta, "TransferSyntaxUID")
+    if stated:
+        return UID(stated)
+    implicit, little = dataset.original_encoding
+    if implicit:
+        return ImplicitVRLittleEndian
+    return ExplicitVRLittleEndian if little else ExplicitVRBigEndian
