@@ -127,13 +127,12 @@ class _Worker:
     def _started(self) -> tuple[BaseProcess, Connection]:
         if self._process is None or self._pipe is None:
             context = _context()
-            self._pipe, theirs = context.Pipe()
+            pipe, theirs = context.Pipe()
+            process = context.Process(target=_serve, args=(theirs, self.seconds), daemon=True)
             with _PROCESS_TABLE:
-                self._process = context.Process(
-                    target=_serve, args=(theirs, self.seconds), daemon=True
-                )
-                self._process.start()
+                process.start()
             theirs.close()  # so that the pipe ends with the process
+            self._process, self._pipe = process, pipe
         return self._process, self._pipe
 
     def _bury(self) -> int | None:

@@ -1,0 +1,115 @@
+"""Worker processes: what becomes of a call whose process dies, hangs or raises."""
+
+import ctypes
+import os
+import signal
+import time
+
+import pytest
+
+from src.errors import InputError
+from src.imaging.processes import WorkerDied, WorkerPool
+
+LONG = 60.0
+
+
+def _double(value: int) -> int:
+    return 2 * value
+
+
+def _kill_self(number: int) -> None:
+    os.kill(os.getpid(), number)
+
+
+def _hang_in_native_code(seconds: int) -> None:
+    ctypes.PyDLL(None).sleep(seconds)  # PyDLL keeps the interpreter lock: no Python code runs
+
+
+def _hang_in_python() -> None:
+    while True:
+        time.sleep(0.01)
+
+
+def _wait_a_little(seconds: float) -> int:
+    time.sleep(seconds)
+    return os.getpid()
+
+
+def _raise_input_error() -> None:
+    raise InputError("a file that is no use")
+
+
+def _pid() -> int:
+    return os.getpid()
+
+
+def test_results_come_back_from_other_processes():
+    with WorkerPool(2, LONG) as pool:
+        assert [pool.submit(_double, k).result() for k in range(5)] == [0, 2, 4, 6, 8]
+        assert pool.submit(_pid).result() != os.getpid()
+
+
+def test_what_a_call_raises_is_raised_again_and_its_process_stays():
+    with WorkerPool(1, LONG) as pool:
+        before = pool.submit(_pid).result()
+        with pytest.raises(InputError, match="no use"):
+            pool.submit(_raise_input_error).result()
+        assert pool.submit(_pid).result() == before
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV, signal.SIGABRT])
+def test_a_process_that_dies_costs_its_own_call_only(number):
+    with WorkerPool(2, LONG) as pool:
+        beside = pool.submit(_wait_a_little, 0.3)
+        killed = pool.submit(_kill_self, number)
+        later = [pool.submit(_double, k) for k in range(4)]
+        with pytest.raises(WorkerDied) as died:
+            killed.result()
+        assert not died.value.timed_out
+        assert beside.result() > 0
+        assert [future.result() for future in later] == [0, 2, 4, 6]
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="the platform has no interval timer")
+@pytest.mark.parametrize(
+    "hang", [(_hang_in_native_code, 30), (_hang_in_python,)], ids=["native", "python"]
+)
+def test_a_call_beyond_its_time_is_ended_by_the_operating_system(hang):
+    started = time.monotonic()
+    with WorkerPool(2, 0.5) as pool:
+        slow = pool.submit(*hang)
+        quick = [pool.submit(_double, k) for k in range(3)]
+        with pytest.raises(WorkerDied) as died:
+            slow.result()
+        assert died.value.timed_out
+        assert [future.result() for future in quick] == [0, 2, 4]
+    assert time.monotonic() - started < 10
+
+
+def test_the_time_limit_holds_for_each_call_not_for_all_together():
+    with WorkerPool(1, 0.5) as pool:
+        pids = {pool.submit(_wait_a_little, 0.2).result() for _ in range(4)}
+    assert len(pids) == 1
+
+
+def test_several_deaths_at_once_are_told_apart_by_their_exit_status():
+    with WorkerPool(4, 0.5) as pool:
+        calls = [(_hang_in_python,), (_kill_self, signal.SIGKILL)] * 4
+        futures = [pool.submit(*call) for call in calls]
+        ended = []
+        for future in futures:
+            with pytest.raises(WorkerDied) as died:
+                future.result()
+            ended.append(died.value.timed_out)
+    assert ended == [True, False] * 4
+
+
+def test_killing_the_pool_ends_calls_that_would_go_on():
+    started = time.monotonic()
+    pool = WorkerPool(2, LONG)
+    future = pool.submit(_hang_in_python)
+    assert pool.submit(_double, 1).result() == 2
+    pool.kill()
+    with pytest.raises(WorkerDied):
+        future.result()
+    assert time.monotonic() - started < 10
