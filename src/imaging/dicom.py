@@ -8,6 +8,7 @@ import hashlib
 import os
 import re
 import stat
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,8 @@ import xxhash
 
 from src.imaging.outcome import Findings
 from src.imaging.parse import SNIFFED, DicomFile, Reader, looks_like_dicom, parse
+
+GZIP_MAGIC = b"\x1f\x8b"
 
 LARGEST_FOLDER = 8 * 2**30
 """Bytes; the usual limit of a series."""
@@ -33,28 +36,49 @@ class Discovery:
     """XXH3-128 over the path, size and content of every file, hexadecimal."""
 
 
-def natural_key(name: str) -> tuple[tuple[int, int | str], ...]:
-    """Sort key that puts I9 before I10."""
-    parts = re.split(r"(\d+)", name)
-    return tuple((0, int(part)) if part.isdigit() else (1, part) for part in parts)
+def natural_key(name: str) -> tuple[tuple[int, str], ...]:
+    """Sort key that puts I9 before I10; numbers may have any length."""
+    parts = re.split(r"([0-9]+)", name)
+    parts[1::2] = [digits.lstrip("0") for digits in parts[1::2]]
+    return tuple((len(part) if at % 2 else 0, part) for at, part in enumerate(parts))
 
 
-def walk(folder: Path) -> Iterator[tuple[str, os.stat_result]]:
+def walk(folder: Path, findings: Findings | None = None) -> Iterator[tuple[str, os.stat_result]]:
     """Regular files below a folder, as relative path and stat, in natural order of the paths.
 
-    Hidden files and folders are left out; links to folders are not followed.
+    Hidden files and folders are left out; links to folders are not followed, so that a link to
+    a parent ends nowhere. `findings` gets all that is passed over.
     """
+    findings = findings or Findings()
     found: list[tuple[str, os.stat_result]] = []
-    for where, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
+
+    def below(path: str) -> str:
+        return Path(path).relative_to(folder).as_posix()
+
+    def refused(error: OSError) -> None:
+        findings.leave_out("unreadable_folder", below(error.filename))
+
+    for where, folders, names in os.walk(folder, onerror=refused):
+        for name in list(folders):
+            path = os.path.join(where, name)
+            linked = os.path.islink(path)
+            if linked or name.startswith("."):
+                findings.leave_out("linked_folder" if linked else "hidden_file", below(path))
+                folders.remove(name)
         for name in names:
             path = os.path.join(where, name)
             try:
                 status = os.stat(path)
             except OSError:
-                continue  # a dangling link
-            if stat.S_ISREG(status.st_mode) and not name.startswith("."):
-                found.append((Path(path).relative_to(folder).as_posix(), status))
+                findings.leave_out("broken_link", below(path))
+                continue
+            if name.startswith("."):
+                findings.leave_out("hidden_file", below(path))
+            elif stat.S_ISREG(status.st_mode):
+                found.append((below(path), status))
+            else:
+                findings.leave_out("not_a_file", below(path))
+    findings.left_out.sort(key=lambda entry: natural_key(entry.file))
     yield from sorted(found, key=lambda entry: (natural_key(entry[0]), entry[0]))
 
 
@@ -99,12 +123,13 @@ def discover(folder: Path, reader: Reader = "scan", max_bytes: int = LARGEST_FOL
 
     Returns:
         The image objects in natural order of their paths, and what was left aside:
-        `empty_file`, `unreadable_file`, `not_dicom`, `header_broken`, `dicomdir`,
-        `non_image:MODALITY`, `no_pixels`, `inflates_too_far`, `changed_while_read`.
+        what `walk` passes over, `empty_file`, `unreadable_file`, `not_dicom`, `compressed_file`,
+        `header_broken`, `dicomdir`, `non_image:MODALITY`, `no_pixels`, `inflates_too_far`,
+        `changed_while_read`.
     """
     found = Discovery()
     digest = xxhash.xxh3_128()
-    for name, status in walk(folder):
+    for name, status in walk(folder, found.findings):
         content = _take_in(folder / name, name, status.st_size, found, reader, max_bytes)
         digest.update(_digest_line(name, status.st_size, content))
     found.digest = digest.hexdigest()
@@ -119,7 +144,7 @@ def _take_in(
         with open(path, "rb") as file:
             head = file.read(SNIFFED)
             if not looks_like_dicom(head):
-                found.findings.leave_out("not_dicom" if head else "empty_file", name)
+                found.findings.leave_out(_stranger(head), name)
                 return _hash_file(path)
             file.seek(0)
             data = file.read()
@@ -135,3 +160,16 @@ def _take_in(
         else:
             found.files.append(parsed)
     return xxhash.xxh3_128(data).hexdigest()
+
+
+def _stranger(head: bytes) -> str:
+    """Code for a file that does not begin as DICOM does."""
+    if not head:
+        return "empty_file"
+    if head.startswith(GZIP_MAGIC):
+        try:
+            inside = zlib.decompressobj(zlib.MAX_WBITS | 16).decompress(head, SNIFFED)
+        except zlib.error:
+            return "not_dicom"
+        return "compressed_file" if looks_like_dicom(inside) else "not_dicom"
+    return "not_dicom"

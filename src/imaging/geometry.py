@@ -41,6 +41,7 @@ Gantry tilt and angulated head protocols stay below 30; at 45 the nearest plane 
 
 GEOMETRY_COLUMNS = (
     "plane",
+    "left",
     "geometry_known",
     "rows",
     "columns",
@@ -115,6 +116,23 @@ class Geometry:
         affine[:3, 3] = np.asarray(self.origin) + in_plane[0]
         return affine
 
+    @property
+    def left(self) -> str:
+        """Axis of the canonical array that runs to the patient's left, and its sign.
+
+        "columns+" for canonical axial and coronal series, "slices+" for sagittal ones; "-" where
+        the index grows to the right, as stored arrays may; "" where no axis is within
+        `MAX_PLANE_ANGLE` of it, or the orientation is unknown.
+        """
+        if self.plane == "unknown":
+            return ""
+        steps = self.affine[:3, :3]
+        sideways = steps[0] / np.linalg.norm(steps, axis=0)  # cosines with the patient's left
+        axis = int(np.argmax(np.abs(sideways)))
+        if abs(sideways[axis]) < np.cos(np.radians(MAX_PLANE_ANGLE)):
+            return ""
+        return ("columns", "rows", "slices")[axis] + ("+" if sideways[axis] > 0 else "-")
+
     def to_row(self) -> dict[str, Any]:
         """Table cells: plain numbers and text, vectors separated by spaces."""
         slice_mm, row_mm, column_mm = self.spacing
@@ -125,6 +143,7 @@ class Geometry:
             "spacing_row": row_mm,
             "spacing_column": column_mm,
             "plane": self.plane,
+            "left": self.left,
             "orientation": "" if self.iop is None else _join(self.iop),
             "origin": _join(self.origin),
             "slice_step": _join(self.slice_step),
@@ -137,7 +156,7 @@ class Geometry:
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> "Geometry":
-        """Inverse of `to_row`; `row` may be a row of train_meta.csv."""
+        """Inverse of `to_row`, where `left` only repeats; `row` may be one of train_meta.csv."""
         iop = row["orientation"]
         has_iop = isinstance(iop, str) and iop.strip() != ""
         return cls(

@@ -24,6 +24,7 @@ READ_KEYWORDS = (
     "SOPInstanceUID",
     "SeriesInstanceUID",
     "StudyInstanceUID",
+    "FrameOfReferenceUID",
     "PatientID",
     "IssuerOfPatientID",
     "Modality",
@@ -81,6 +82,7 @@ class SliceHeader:
         file: path below the series folder, with forward slashes.
         frame: 0-based index of the frame in the file.
         sop_uid: SOPInstanceUID; frames of one file share it.
+        frame_of_reference: FrameOfReferenceUID, "" when missing.
         shape: Rows and Columns.
         orientation: ImageOrientationPatient as unit vectors, None when missing or unusable.
         position: ImagePositionPatient in mm, None when missing or unusable.
@@ -96,6 +98,7 @@ class SliceHeader:
     file: str
     frame: int
     sop_uid: str
+    frame_of_reference: str
     shape: tuple[int, int]
     orientation: tuple[float, ...] | None
     position: Vector | None
@@ -176,6 +179,14 @@ def frame_count(dataset: Elements) -> int:
     return max(integer(dataset, "NumberOfFrames") or 1, 1)
 
 
+def set_frame_count(dataset: Elements, frames: int) -> None:
+    """State NumberOfFrames for an object that lacks it."""
+    if isinstance(dataset, dict):
+        dataset["NumberOfFrames"] = frames
+    else:
+        dataset.NumberOfFrames = frames
+
+
 class _Groups:
     """Look-up in the functional groups of one frame: per frame, then shared, then root."""
 
@@ -219,10 +230,14 @@ def _header(groups: _Groups, dataset: Elements, file: str, frame: int) -> SliceH
         if step is None and value:
             step = abs(value)
     slope, intercept, notes = _rescale(groups)
+    sop_uid = text(dataset, "SOPInstanceUID")
+    if not sop_uid:
+        notes = (*notes, "sop_uid_missing")
     return SliceHeader(
         file=file,
         frame=frame,
-        sop_uid=text(dataset, "SOPInstanceUID"),
+        sop_uid=sop_uid,
+        frame_of_reference=text(dataset, "FrameOfReferenceUID"),
         shape=(integer(dataset, "Rows") or 0, integer(dataset, "Columns") or 0),
         orientation=_orientation(groups),
         position=_position(groups),

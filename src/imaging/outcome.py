@@ -44,7 +44,9 @@ CODES = {
     # Slices that could not be placed.
     "position_missing": Code("lost", "no usable ImagePositionPatient among slices that have one"),
     "orientation_missing": Code("noted", "no usable ImageOrientationPatient in the stack"),
-    "mixed_multi_frame": Code("lost", "frames without positions among single images, or reverse"),
+    "mixed_multi_frame": Code(
+        "lost", "frames without positions beside single images, or the reverse"
+    ),
     "duplicate_sop_conflict": Code("lost", "a second image of one SOPInstanceUID, other pixels"),
     "duplicate_position": Code("lost", "another image at the position of a slice, unexplained"),
     # What lies beside the images of the series.

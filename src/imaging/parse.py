@@ -31,10 +31,17 @@ NOT_AN_IMAGE = frozenset(
 """Modalities of objects that lie beside images; their pixels, if any, are not a scan
 (PS3.3 C.7.3.1.1.1)."""
 
-SEGMENTATION_CLASSES = frozenset(
-    {"1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.30", "1.2.840.10008.5.1.4.1.1.481.2"}
+NON_IMAGE_CLASSES = frozenset(
+    {
+        "1.2.840.10008.5.1.4.1.1.66.4",  # Segmentation
+        "1.2.840.10008.5.1.4.1.1.30",  # Parametric Map
+        "1.2.840.10008.5.1.4.1.1.481.2",  # RT Dose
+        "1.2.840.10008.5.1.4.1.1.66",  # Raw Data
+        "1.2.840.10008.5.1.4.1.1.4.2",  # MR Spectroscopy
+        "1.3.12.2.1107.5.9.1",  # Siemens CSA Non-Image
+    }
 )
-"""Segmentation, parametric map and dose objects: pixels that are results, not a scan."""
+"""SOP classes that may carry the Modality of a scan, but hold results or raw data (PS3.4 B.5)."""
 
 Reader = Literal["scan", "pydicom"]
 """scan: `src.imaging.scan` for plain files and pydicom for all others; pydicom: for every file."""
@@ -115,7 +122,7 @@ def parse(
     if DICOMDIR_CLASS in (sop_class, stored_class):
         return None, "dicomdir"
     modality = text(elements, "Modality")
-    if modality in NOT_AN_IMAGE or sop_class in SEGMENTATION_CLASSES:
+    if modality in NOT_AN_IMAGE or sop_class in NON_IMAGE_CLASSES:
         return None, f"non_image:{modality if modality in NOT_AN_IMAGE else sop_class}"
     if not any(keyword in elements for keyword in PIXEL_KEYWORDS):
         return None, "no_pixels"

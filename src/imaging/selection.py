@@ -1,15 +1,23 @@
 """Which files of a folder are the series that is asked for, and what was left aside."""
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from src.errors import InputError
 from src.imaging.dicom import Discovery, natural_key, walk
-from src.imaging.headers import SliceHeader, frame_count, integer, slice_headers, text
+from src.imaging.headers import (
+    SliceHeader,
+    frame_count,
+    integer,
+    numbers,
+    set_frame_count,
+    slice_headers,
+    text,
+)
 from src.imaging.outcome import Findings, safe_detail
-from src.imaging.parse import DicomFile
+from src.imaging.parse import PIXEL_KEYWORDS, DicomFile
 from src.imaging.pixels import LOSSY, is_grey
 
 MODALITIES = ("CT", "MR")
@@ -18,6 +26,9 @@ LARGEST_SIDE = 16384
 
 MOST_FRAMES = 65535
 """NumberOfFrames beyond this is a damaged header."""
+
+PAD_BYTES = 1
+"""Pixel data of odd length end in one byte of padding (PS3.5 8.1.1)."""
 
 GIB = 2**30
 
@@ -50,9 +61,11 @@ def check_folder(path: Path, max_gib: float) -> None:
     """
     if not path.is_dir():
         raise SeriesError("missing_folder", f"{path} is not a folder; put the series' files there")
-    sizes = [status.st_size for _, status in walk(path)]
+    findings = Findings()
+    sizes = [status.st_size for _, status in walk(path, findings)]
     if not sizes:
-        raise SeriesError("no_files", f"{path} holds no files; copy the series again")
+        beside = f" ({', '.join(findings.notes)})" if findings.left_out else ""
+        raise SeriesError("no_files", f"{path} holds no files{beside}; copy the series again")
     if sum(sizes) > max_gib * GIB:
         raise SeriesError(
             "too_large",
@@ -61,9 +74,7 @@ def check_folder(path: Path, max_gib: float) -> None:
         )
 
 
-def select_files(
-    found: Discovery, path: Path, wanted: str, findings: Findings
-) -> list[DicomFile]:
+def select_files(found: Discovery, path: Path, wanted: str, findings: Findings) -> list[DicomFile]:
     """The grey CT or MR images of one series.
 
     Args:
@@ -79,7 +90,8 @@ def select_files(
         raise _nothing_found(path, findings)
     files = _of_modality(found.files, path, findings)
     files = _of_one_series(files, wanted, findings)
-    return _grey_only(files, path, findings)
+    files = _grey_only(files, path, findings)
+    return _without_mosaics(files, path, findings)
 
 
 def _nothing_found(path: Path, findings: Findings) -> SeriesError:
@@ -160,12 +172,93 @@ def _grey_only(files: list[DicomFile], path: Path, findings: Findings) -> list[D
     return grey
 
 
-def read_headers(files: Iterable[DicomFile], path: Path, findings: Findings) -> list[SliceHeader]:
+def _without_mosaics(files: list[DicomFile], path: Path, findings: Findings) -> list[DicomFile]:
+    """Leave out Siemens mosaics: their tiles are slices whose places only private tags tell."""
+    kept: list[DicomFile] = []
+    for file in files:
+        if "MOSAIC" in text(file.dataset, "ImageType").split("\\"):
+            findings.leave_out("mosaic", file.file)
+        else:
+            kept.append(file)
+    if not kept:
+        raise SeriesError(
+            "mosaic",
+            f"{path}: ImageType of all {len(files)} images says MOSAIC (many slices tiled in one "
+            "image); export the series as single slices or as enhanced MR",
+        )
+    return kept
+
+
+def _count_frames(files: Sequence[DicomFile], findings: Findings) -> None:
+    """Settle NumberOfFrames of objects that lack it, but hold a multiple of one frame's bytes.
+
+    The bytes are frames when nothing says that the object is one slice of a stack: it is alone or
+    has no position. Else the first frame is read, as PS3.3 C.7.6.6 has it for an absent value.
+    """
+    for file in files:
+        dataset = file.dataset
+        if integer(dataset, "NumberOfFrames") or not _is_native(file):
+            continue
+        size = _frame_size(file)
+        held = len(_bytes_of(file, "PixelData"))
+        frames = held // size if size else 0
+        if frames < 2 or held - frames * size > PAD_BYTES:
+            continue
+        if len(files) == 1 or not numbers(dataset, "ImagePositionPatient", 3):
+            set_frame_count(dataset, frames)
+            findings.noticed["frames_counted"] += 1
+        else:
+            findings.noticed["excess_pixel_data"] += 1
+
+
+def _is_native(file: DicomFile) -> bool:
+    syntax = file.transfer_syntax
+    return syntax.is_transfer_syntax and not syntax.is_encapsulated
+
+
+def _frame_size(file: DicomFile) -> int:
+    """Bytes of one uncompressed frame, 0 when the header does not tell."""
+    pixels = (integer(file.dataset, "Rows") or 0) * (integer(file.dataset, "Columns") or 0)
+    return pixels * (integer(file.dataset, "BitsAllocated") or 0) // 8
+
+
+def _bytes_of(file: DicomFile, keyword: str) -> bytes:
+    value = file.dataset.get(keyword)
+    return bytes(value) if isinstance(value, bytes | memoryview) else b""
+
+
+def pixel_comparison(files: Sequence[DicomFile]) -> Callable[[SliceHeader, SliceHeader], bool]:
+    """A function that says whether two slices of the files have the same values.
+
+    It compares bytes, not decoded pixels; frames of one compressed object count as different.
+    """
+    by_name = {file.file: file for file in files}
+
+    def same(one: SliceHeader, other: SliceHeader) -> bool:
+        if (one.shape, one.slope, one.intercept) != (other.shape, other.slope, other.intercept):
+            return False
+        a, b = by_name[one.file], by_name[other.file]
+        if a.transfer_syntax != b.transfer_syntax:
+            return False
+        if one.frame == other.frame:
+            return all(_bytes_of(a, keyword) == _bytes_of(b, keyword) for keyword in PIXEL_KEYWORDS)
+        size, other_size = _frame_size(a), _frame_size(b)
+        if not (_is_native(a) and size and size == other_size):
+            return False
+        left, right = _bytes_of(a, "PixelData"), _bytes_of(b, "PixelData")
+        first, second = one.frame * size, other.frame * size
+        return left[first : first + size] == right[second : second + size]
+
+    return same
+
+
+def read_headers(files: Sequence[DicomFile], path: Path, findings: Findings) -> list[SliceHeader]:
     """Headers of every slice of the files; `findings` gets what is odd.
 
     Raises:
         SeriesError: `bad_shape` when no file has a sane Rows, Columns and NumberOfFrames.
     """
+    _count_frames(files, findings)
     headers: list[SliceHeader] = []
     for file in files:
         rows, columns = integer(file.dataset, "Rows") or 0, integer(file.dataset, "Columns") or 0
@@ -182,8 +275,15 @@ def read_headers(files: Iterable[DicomFile], path: Path, findings: Findings) -> 
         if "ModalityLUTSequence" in file.dataset and "RescaleSlope" not in file.dataset:
             findings.noticed["modality_lut"] += 1
     if not headers:
+        stated = ", ".join(
+            f"{keyword} {integer(files[0].dataset, keyword)}"
+            for keyword in ("Rows", "Columns", "NumberOfFrames")
+        )
         raise SeriesError(
-            "bad_shape", f"{path}: Rows, Columns or NumberOfFrames of all files are 0 or absurd"
+            "bad_shape",
+            f"{path}: Rows and Columns must be 1 to {LARGEST_SIDE} and NumberOfFrames at most "
+            f"{MOST_FRAMES}, but {files[0].file} has {stated}, and no other file is better; copy "
+            "the series again",
         )
     findings.noticed.update(note for header in headers for note in header.notes)
     return headers

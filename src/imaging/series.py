@@ -18,11 +18,15 @@ from src.imaging.selection import (
     GIB,
     SeriesError,
     check_folder,
+    pixel_comparison,
     read_headers,
     select_files,
 )
 from src.imaging.values import Image
 from src.imaging.volume import oriented, read_volume
+
+FEW_SLICES = ("single_slice", "two_slices")
+"""Notes of a volume of one slice and of two."""
 
 NOMINAL_FIELD_MM = 220.0
 """Assumed field of view where PixelSpacing is missing: a head and a little air."""
@@ -116,7 +120,8 @@ def read_series(path: Path, options: ReadOptions | None = None) -> Series:
     found = discover(path, options.reader, int(options.max_gib * GIB))
     findings = found.findings
     files = select_files(found, path, options.expected_uid or path.name, findings)
-    chosen = stacks.choose_stack(read_headers(files, path, findings), findings)
+    headers = read_headers(files, path, findings)
+    chosen = stacks.choose_stack(headers, pixel_comparison(files), findings)
     _check_size(chosen.headers, path, options.max_gib)
     by_name = {file.file: file for file in files}
     first = by_name[chosen.headers[0].file].dataset
@@ -176,6 +181,8 @@ def _place(
     spacing = first.pixel_spacing
     if spacing is None:
         notes.append("pixel_spacing_missing")
+    if count <= len(FEW_SLICES):
+        notes.append(FEW_SLICES[count - 1])
     nominal = NOMINAL_FIELD_MM / max(first.shape)
     row_mm, column_mm = spacing or (nominal, nominal)
     if not known or first.orientation is None:
@@ -201,7 +208,6 @@ def _place(
         path = (positions[-1] - positions[0]) / (count - 1)
     else:
         step = first.nominal_step or 1.0
-        notes.append("single_slice")
         path = normal * step * (-1 if how.flip_slices else 1)
     if how.plane == "oblique":
         notes.append("oblique_plane")

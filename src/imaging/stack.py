@@ -4,9 +4,9 @@ The order is along the slice normal, the cross product of ImageOrientationPatien
 C.7.6.2.1.1), never by file name, InstanceNumber or one coordinate.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -28,6 +28,21 @@ SPACING_TOLERANCE = 0.1
 TILT_TOLERANCE_DEGREES = 0.5
 """Angle between the slice step and the normal from which a gantry tilt is noted."""
 
+FEWEST_FITTED = 3
+"""Positions that must lie on one line before it places others; two always do."""
+
+FIT_TOLERANCE = 0.05
+"""Share of the step by which a position may leave the line over InstanceNumber; written positions
+are rounded to less."""
+
+DEGENERATE_SHARE = 0.5
+"""Share of the slices at one position above which positions cannot tell the order."""
+
+FEWEST_DEGENERATE = 4
+"""Slices below which a shared position is a duplicate, not a sign of useless positions."""
+
+SamePixels = Callable[[SliceHeader, SliceHeader], bool]
+
 PHASE_COVERAGE = 0.9
 """A volume of a 4-D series must fill this share of the positions to stand for it."""
 
@@ -41,17 +56,25 @@ class Stack:
     """Whether positions gave the order; else InstanceNumber or the file name did."""
 
 
-def choose_stack(headers: Sequence[SliceHeader], findings: Findings) -> Stack:
+def choose_stack(
+    headers: Sequence[SliceHeader], same_pixels: SamePixels, findings: Findings
+) -> Stack:
     """Keep the dominant stack of a series and put it in order.
 
     Args:
         headers: every grey slice of the series; not empty.
+        same_pixels: whether two slices have the same values.
         findings: gets what is left out, and how the order was found.
     """
-    chosen = _without_copies(headers, findings)
+    chosen = _without_copies(headers, same_pixels, findings)
     chosen = _largest(chosen, lambda header: header.shape, "mixed_matrix", findings)
+    loose = _files_of_loose_frames(chosen)
+    chosen = _largest(chosen, lambda header: header.file in loose, "mixed_multi_frame", findings)
     cluster = _orientation_clusters(chosen)
     chosen = _largest(chosen, lambda header: cluster[id(header)], "mixed_orientation", findings)
+    chosen = _of_one_frame_of_reference(chosen, findings)
+    chosen = _without_conflicts(chosen, findings)
+    chosen = _fit_positions(chosen, findings)
     placed = [header for header in chosen if header.position is not None]
     if chosen[0].orientation is None or 2 * len(placed) <= len(chosen):
         what = "orientation_missing" if chosen[0].orientation is None else "position_missing"
@@ -59,11 +82,12 @@ def choose_stack(headers: Sequence[SliceHeader], findings: Findings) -> Stack:
         return _by_number(chosen, findings)
     _leave_out([h for h in chosen if h.position is None], "position_missing", findings)
     depth = _depths(placed)
-    if len(placed) > 1 and np.ptp(depth) < SAME_POSITION_MM:
+    order = np.argsort(depth, kind="stable")
+    volume = _one_volume([placed[i] for i in order], depth[order], same_pixels, findings)
+    if volume is None:
         findings.remarks.append("single_position")
         return _by_number(placed, findings)
-    order = np.argsort(depth, kind="stable")
-    return Stack(_one_volume([placed[i] for i in order], depth[order], findings), True)
+    return Stack(volume, True)
 
 
 def _leave_out(headers: Iterable[SliceHeader], code: str, findings: Findings) -> None:
@@ -71,20 +95,102 @@ def _leave_out(headers: Iterable[SliceHeader], code: str, findings: Findings) ->
         findings.leave_out(code, header.file, header.frame)
 
 
-def _preference(header: SliceHeader) -> tuple[object, ...]:
-    """Order in which equals are taken, independent of file names as far as possible."""
+def _numbered(header: SliceHeader) -> tuple[object, ...]:
+    """Order by InstanceNumber, then natural file name."""
     number = header.instance_number
     return (number is None, number or 0, natural_key(header.file), header.frame)
 
 
-def _without_copies(headers: Sequence[SliceHeader], findings: Findings) -> list[SliceHeader]:
-    """One header per SOPInstanceUID and frame; the first by InstanceNumber and name stays."""
-    kept: dict[Hashable, SliceHeader] = {}
+def _preference(header: SliceHeader) -> tuple[object, ...]:
+    """Order in which equals are taken; file names decide only between equal SOPInstanceUIDs."""
+    return (*_numbered(header)[:2], natural_key(header.sop_uid), *_numbered(header)[2:])
+
+
+def _without_copies(
+    headers: Sequence[SliceHeader], same_pixels: SamePixels, findings: Findings
+) -> list[SliceHeader]:
+    """Every header but exact copies: same SOPInstanceUID, frame, place and pixels."""
+    kept: dict[Hashable, list[SliceHeader]] = defaultdict(list)
     for header in sorted(headers, key=_preference):
-        name = header.sop_uid or f"file {header.file}"
-        if kept.setdefault((name, header.frame), header) is not header:
-            _leave_out([header], "duplicate_sop", findings)
+        alike = kept[header.sop_uid, header.frame, header.position, header.orientation]
+        if header.sop_uid and any(same_pixels(header, other) for other in alike):
+            findings.leave_out("duplicate_sop", header.file, header.frame)
+        else:
+            alike.append(header)
+    return sorted((header for alike in kept.values() for header in alike), key=_preference)
+
+
+def _without_conflicts(headers: list[SliceHeader], findings: Findings) -> list[SliceHeader]:
+    """One header per SOPInstanceUID, frame and place; the first by number and name stays.
+
+    A SOPInstanceUID is unique (PS3.3 C.12.1.1.1), but some anonymisers write one for all; slices
+    at different positions are therefore all kept.
+    """
+    kept: dict[Hashable, SliceHeader] = {}
+    names: set[Hashable] = set()
+    for header in headers:
+        name = (header.sop_uid or header.file, header.frame)
+        place = header.position or (header.instance_number,)
+        if kept.setdefault((name, place), header) is not header:
+            findings.leave_out("duplicate_sop_conflict", header.file, header.frame)
+        elif name in names:
+            findings.noticed["sop_uid_repeated"] += 1
+        names.add(name)
     return list(kept.values())
+
+
+def _files_of_loose_frames(headers: Sequence[SliceHeader]) -> set[str]:
+    """Files of several frames, none of which has a position: classic multi-frame objects."""
+    frames = Counter(header.file for header in headers)
+    placed = {header.file for header in headers if header.position is not None}
+    return {file for file, count in frames.items() if count > 1 and file not in placed}
+
+
+def _of_one_frame_of_reference(headers: list[SliceHeader], findings: Findings) -> list[SliceHeader]:
+    """The slices of the commonest FrameOfReferenceUID, and those without one.
+
+    Positions of different frames of reference cannot be compared (PS3.3 C.7.4.1.1.1). Where every
+    slice has its own, an anonymiser made them up.
+    """
+    named = [header for header in headers if header.frame_of_reference]
+    count = len({header.frame_of_reference for header in named})
+    if count < 2:
+        return headers
+    if count == len(named):
+        findings.noticed["frame_of_reference_ignored"] += count
+        return headers
+    kept = _largest(
+        named, lambda header: header.frame_of_reference, "mixed_frame_of_reference", findings
+    )
+    wanted = {"", kept[0].frame_of_reference}
+    return [header for header in headers if header.frame_of_reference in wanted]
+
+
+def _fit_positions(headers: list[SliceHeader], findings: Findings) -> list[SliceHeader]:
+    """Place slices without a position on the line of the others over InstanceNumber, if exact."""
+    placed = [header for header in headers if header.position is not None]
+    given = [header.instance_number for header in headers]
+    if len(placed) == len(headers) or len(placed) < FEWEST_FITTED:
+        return headers
+    if None in given or len(set(given)) < len(given):
+        return headers
+    numbers = np.array([header.instance_number for header in placed], dtype=np.float64)
+    places = np.array([header.position for header in placed], dtype=np.float64)
+    middle = numbers.mean()
+    terms = np.column_stack([numbers - middle, np.ones(len(placed))])
+    line = np.linalg.lstsq(terms, places, rcond=None)[0]  # (2, 3): mm per number, mm at the middle
+    step = float(np.linalg.norm(line[0]))
+    if step < SAME_POSITION_MM or np.abs(terms @ line - places).max() > FIT_TOLERANCE * step:
+        return headers
+    fitted = []
+    for header in headers:
+        if header.position is None and header.instance_number is not None:
+            x, y, z = (line[1] + line[0] * (header.instance_number - middle)).tolist()
+            notes = (*header.notes, "position_fitted")
+            header = replace(header, position=(x, y, z), notes=notes)
+            findings.noticed["position_fitted"] += 1
+        fitted.append(header)
+    return fitted
 
 
 def _largest(
@@ -134,8 +240,8 @@ def _depths(headers: Sequence[SliceHeader]) -> np.ndarray:
 
 
 def _by_number(headers: list[SliceHeader], findings: Findings) -> Stack:
-    """Order by InstanceNumber, frame and natural file name when positions cannot tell."""
-    ordered = sorted(headers, key=_preference)
+    """Order by InstanceNumber, natural file name and frame when positions cannot tell."""
+    ordered = sorted(headers, key=_numbered)
     keys = {(header.instance_number, header.frame) for header in ordered}
     numbered = all(header.instance_number is not None for header in ordered)
     by_number = numbered and len(keys) == len(ordered)
@@ -144,22 +250,29 @@ def _by_number(headers: list[SliceHeader], findings: Findings) -> Stack:
 
 
 def _one_volume(
-    headers: list[SliceHeader], depth: np.ndarray, findings: Findings
-) -> list[SliceHeader]:
+    headers: list[SliceHeader], depth: np.ndarray, same_pixels: SamePixels, findings: Findings
+) -> list[SliceHeader] | None:
     """One slice per position; of a 4-D series, one whole volume and never a mixture.
 
     Args:
         headers: slices in order of `depth`.
         depth: mm along the normal, ascending, (n,).
-        findings: gets `volumes_dropped:COUNT slices:by TAG` or `duplicate_position:COUNT`.
+        same_pixels: whether two slices have the same values.
+        findings: gets `volumes_dropped:COUNT slices:by TAG`, `duplicate_slice` or
+            `duplicate_position`.
+
+    Returns:
+        The volume; None when most slices share one position, so that positions say nothing.
     """
     new_place = np.concatenate([[False], np.diff(depth) > SAME_POSITION_MM])
     place = np.cumsum(new_place)
     places = int(place[-1]) + 1
     if places == len(headers):
         return headers
+    if places == 1:
+        return None
     where = {id(header): int(p) for header, p in zip(headers, place, strict=True)}
-    for tag, key in _phase_keys():
+    for tag, key in [*_phase_keys(), ("instance_number", _rank_by_number(headers, where))]:
         volume = _first_whole_volume(headers, where, places, key)
         if volume is not None:
             kept = {id(header) for header in volume}
@@ -167,10 +280,15 @@ def _one_volume(
             _leave_out(dropped, "volumes_dropped", findings)
             findings.remarks.append(f"volumes_dropped:{len(dropped)} slices:by {tag}")
             return volume
+    crowd = int(np.bincount(place).max())
+    if len(headers) >= FEWEST_DEGENERATE and crowd > DEGENERATE_SHARE * len(headers):
+        return None
     first: dict[int, SliceHeader] = {}
     for header in sorted(headers, key=_preference):
-        if first.setdefault(where[id(header)], header) is not header:
-            _leave_out([header], "duplicate_position", findings)
+        standing = first.setdefault(where[id(header)], header)
+        if standing is not header:
+            code = "duplicate_slice" if same_pixels(standing, header) else "duplicate_position"
+            findings.leave_out(code, header.file, header.frame)
     return [first[p] for p in range(places)]
 
 
@@ -182,6 +300,24 @@ def _phase_keys() -> list[tuple[str, Callable[[SliceHeader], tuple[object, ...]]
 
     keys = [(name, single(index)) for index, name in enumerate(PHASE_NAMES)]
     return [*keys, ("all tags", lambda header: header.phase)]
+
+
+def _rank_by_number(
+    headers: list[SliceHeader], where: dict[int, int]
+) -> Callable[[SliceHeader], tuple[object, ...]]:
+    """Rank by InstanceNumber among the slices at one place.
+
+    It tells volumes apart where every place has equally many slices, each with its own number;
+    else all ranks are equal.
+    """
+    at: dict[int, list[SliceHeader]] = defaultdict(list)
+    for header in sorted(headers, key=_preference):
+        at[where[id(header)]].append(header)
+    given = {header.instance_number for header in headers} - {None}
+    if len(given) < len(headers) or len({len(alike) for alike in at.values()}) > 1:
+        return lambda header: ()
+    rank = {id(header): k for alike in at.values() for k, header in enumerate(alike)}
+    return lambda header: (float(rank[id(header)]),)
 
 
 def _first_whole_volume(

@@ -30,7 +30,14 @@ def test_neighbours_that_are_no_images_are_ignored_and_counted(tmp_path):
     _write_object(folder / "DICOMDIR", "1.2.840.10008.1.3.10", "")
     series = read_series(folder)
     assert len(series.pixels) == 8
-    assert series.notes == ("dicomdir:1", "empty_file:1", "non_image:SR:1", "not_dicom:1")
+    assert series.notes == (
+        "broken_link:1",
+        "dicomdir:1",
+        "empty_file:1",
+        "hidden_file:1",
+        "non_image:SR:1",
+        "not_dicom:1",
+    )
 
 
 def _write_object(path, sop_class: str, modality: str) -> None:

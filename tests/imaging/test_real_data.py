@@ -65,8 +65,17 @@ def test_an_object_without_pixels_is_rejected(tmp_path):
     assert caught.value.code == "no_pixels"
 
 
-def test_a_series_in_seven_transfer_syntaxes_is_one_series_of_nine_slices():
-    assert read_series(real("mixed_syntax_series")).pixels.shape == (9, 384, 384)
+def test_mosaics_are_rejected_by_name():
+    with pytest.raises(SeriesError, match="MOSAIC") as caught:
+        read_series(real("mixed_syntax_series"))
+    assert caught.value.code == "mosaic"
+
+
+def test_a_series_in_seven_transfer_syntaxes_is_one_series_of_nine_slices(tmp_path):
+    for path in real("mixed_syntax_series").iterdir():
+        data = path.read_bytes()
+        (tmp_path / path.name).write_bytes(data.replace(b"\\MOSAIC", b"\\OTHER "))
+    assert read_series(tmp_path).pixels.shape == (9, 384, 384)
 
 
 def test_a_head_phantom_without_extensions_has_28_slices_of_5_mm():
