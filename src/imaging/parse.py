@@ -7,6 +7,7 @@ does not make: a compressed stream without its end, and a limit to what a deflat
 import io
 import struct
 import sys
+import warnings
 import zlib
 from dataclasses import dataclass
 from typing import Literal
@@ -22,7 +23,7 @@ from pydicom.uid import (
 )
 
 from src.imaging.headers import READ_KEYWORDS, Elements, text
-from src.imaging.scan import NotPlain, file_meta, scan
+from src.imaging.scan import PLAIN_SYNTAXES, NotPlain, file_meta, scan
 
 DICOMDIR_CLASS = "1.2.840.10008.1.3.10"
 NOT_AN_IMAGE = frozenset(
@@ -102,37 +103,45 @@ def parse(
     elements: Elements | None = scan(data) if reader == "scan" else None
     notes: tuple[str, ...] = ()
     if elements is not None:
-        syntax = UID(text(elements, "TransferSyntaxUID"))
+        syntax = PLAIN_SYNTAXES[text(elements, "TransferSyntaxUID")]
         stored_class = text(elements, "MediaStorageSOPClassUID")
     else:
         if _inflates_beyond(data, max_bytes):
             return None, "inflates_too_far"
-        try:
-            elements, syntax, stored_class = _with_pydicom(data)
-        except Exception:  # damaged headers provoke no one family of exceptions in pydicom
+        read = _with_pydicom(data)
+        if read is None or not _has_pixels(read[0]):
             completed = _completed(data)
-            if completed is None:
-                return None, "header_broken"
-            try:
-                elements, syntax, stored_class = _with_pydicom(completed)
-            except Exception:
-                return None, "header_broken"
-            notes = ("pixels_end_early",)
+            again = None if completed is None else _with_pydicom(completed)
+            if again is not None:
+                read, notes = again, ("pixels_end_early",)
+        if read is None:
+            return None, "header_broken"
+        elements, syntax, stored_class = read
     sop_class = text(elements, "SOPClassUID")
     if DICOMDIR_CLASS in (sop_class, stored_class):
         return None, "dicomdir"
     modality = text(elements, "Modality")
     if modality in NOT_AN_IMAGE or sop_class in NON_IMAGE_CLASSES:
         return None, f"non_image:{modality if modality in NOT_AN_IMAGE else sop_class}"
-    if not any(keyword in elements for keyword in PIXEL_KEYWORDS):
+    if not _has_pixels(elements):
         return None, "no_pixels"
     return DicomFile(name, elements, syntax, notes), ""
 
 
-def _with_pydicom(data: bytes) -> tuple[Dataset, UID, str]:
-    """Data set, transfer syntax and MediaStorageSOPClassUID of any DICOM file."""
-    with pydicom.config.disable_value_validation():
-        dataset = pydicom.dcmread(io.BytesIO(data), force=True, specific_tags=list(READ_KEYWORDS))
+def _has_pixels(elements: Elements) -> bool:
+    return any(keyword in elements for keyword in PIXEL_KEYWORDS)
+
+
+def _with_pydicom(data: bytes) -> tuple[Dataset, UID, str] | None:
+    """Data set, transfer syntax and MediaStorageSOPClassUID; None when the header is damaged."""
+    with pydicom.config.disable_value_validation(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what matters of them becomes a note
+        try:
+            dataset = pydicom.dcmread(
+                io.BytesIO(data), force=True, specific_tags=list(READ_KEYWORDS)
+            )
+        except Exception:  # damaged headers provoke no one family of exceptions in pydicom
+            return None
     meta = getattr(dataset, "file_meta", None)
     return dataset, _transfer_syntax(dataset, meta), text(meta, "MediaStorageSOPClassUID")
 
@@ -179,7 +188,7 @@ def _transfer_syntax(dataset: Dataset, meta: Dataset | None) -> UID:
     """The stated transfer syntax, or the one that the encoding of the data set shows."""
     stated = text(meta, "TransferSyntaxUID")
     if stated:
-        return UID(stated)
+        return UID(stated, validation_mode=pydicom.config.IGNORE)
     implicit, little = dataset.original_encoding
     if implicit:
         return ImplicitVRLittleEndian

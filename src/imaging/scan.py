@@ -33,11 +33,16 @@ NUMBERS = {"DS": float, "IS": int}
 
 def _wanted() -> dict[int, tuple[str, str]]:
     """Tag -> keyword and VR of everything that is read."""
-    tags = ((tag_for_keyword(keyword), keyword) for keyword in READ_KEYWORDS)
-    return {tag: (keyword, dictionary_VR(tag)) for tag, keyword in tags if tag is not None}
+    tags = {keyword: tag_for_keyword(keyword) or 0 for keyword in READ_KEYWORDS}
+    return {tag: (keyword, dictionary_VR(tag)) for keyword, tag in tags.items()}
 
 
 WANTED = _wanted()
+PLAIN_SYNTAXES = {
+    str(syntax): syntax
+    for syntax in uid.AllTransferSyntaxes
+    if syntax.is_little_endian and not syntax.is_deflated
+}
 META = {0x00020002: "MediaStorageSOPClassUID", 0x00020010: "TransferSyntaxUID"}
 
 
@@ -58,8 +63,8 @@ def scan(data: bytes) -> dict[str, Any] | None:
     """
     try:
         found, position = file_meta(data)
-        syntax = uid.UID(found.get("TransferSyntaxUID", ""))
-        if not syntax.is_transfer_syntax or not syntax.is_little_endian or syntax.is_deflated:
+        syntax = PLAIN_SYNTAXES.get(found.get("TransferSyntaxUID", ""))
+        if syntax is None:
             return None
         _root(data, position, syntax, found)
     except (NotPlain, struct.error, ValueError):
@@ -168,13 +173,11 @@ def _end_of_fragments(data: bytes, position: int) -> int:
 
 def _end_of_sequence(data: bytes, position: int, header: Any, depth: int) -> int:  # noqa: ANN401
     """Where the data goes on after a sequence of undefined length (PS3.5 7.5)."""
-    if depth > DEEPEST_NESTING:
-        raise NotPlain
     while True:
         tag, _, start, length = _implicit(data, position)
         if tag == SEQUENCE_END:
             return start
-        if tag != ITEM:
+        if tag != ITEM or depth > DEEPEST_NESTING:
             raise NotPlain
         position = (
             start + length if length != UNDEFINED else _end_of_item(data, start, header, depth)

@@ -1,0 +1,34 @@
+"""The size in the header of a compressed image."""
+
+import pydicom
+import pytest
+from pydicom.encaps import generate_frames
+from pydicom.uid import JPEG2000Lossless, JPEGLosslessSV1, JPEGLSLossless
+
+from src.imaging.codestream import Codestream, codestream_header
+from tests.imaging.make_series import head, store, transcode, write_single_frames
+
+
+@pytest.mark.parametrize("syntax", [JPEGLosslessSV1, JPEGLSLossless, JPEG2000Lossless])
+def test_the_size_of_real_streams_is_found(tmp_path, syntax):
+    write_single_frames(tmp_path / "s", store(head(1, 24, 36)))
+    transcode(tmp_path / "s", syntax)
+    (path,) = (tmp_path / "s").iterdir()
+    (frame,) = generate_frames(pydicom.dcmread(path).PixelData, number_of_frames=1)
+    assert codestream_header(frame) == Codestream(24, 36, 1)
+    for length in range(60):
+        assert codestream_header(frame[:length]) in (None, Codestream(24, 36, 1))
+
+
+def test_a_file_format_around_a_jpeg_2000_stream_is_skipped(tmp_path):
+    write_single_frames(tmp_path / "s", store(head(1, 24, 36)))
+    transcode(tmp_path / "s", JPEG2000Lossless)
+    (path,) = (tmp_path / "s").iterdir()
+    (frame,) = generate_frames(pydicom.dcmread(path).PixelData, number_of_frames=1)
+    boxed = b"\0\0\0\x0cjP  \r\n\x87\n" + bytes(40) + frame
+    assert codestream_header(boxed) == Codestream(24, 36, 1)
+
+
+@pytest.mark.parametrize("data", [b"", b"\xff\xd8", b"\xff\xd8\xff\xff\xff", b"\1\0\0\0" * 16])
+def test_what_is_no_such_stream_has_no_size(data):
+    assert codestream_header(data) is None
