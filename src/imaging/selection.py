@@ -252,11 +252,17 @@ def pixel_comparison(files: Sequence[DicomFile]) -> Callable[[SliceHeader, Slice
     return same
 
 
-def read_headers(files: Sequence[DicomFile], path: Path, findings: Findings) -> list[SliceHeader]:
+def read_headers(
+    files: Sequence[DicomFile], path: Path, findings: Findings, max_gib: float
+) -> list[SliceHeader]:
     """Headers of every slice of the files; `findings` gets what is odd.
 
+    A file whose frames alone need more than `max_gib` as float32 is left out before anything is
+    made for its frames.
+
     Raises:
-        SeriesError: `bad_shape` when no file has a sane Rows, Columns and NumberOfFrames.
+        SeriesError: `bad_shape` or `too_large` when no file has Rows, Columns and NumberOfFrames
+            that are sane and within the limit.
     """
     _count_frames(files, findings)
     headers: list[SliceHeader] = []
@@ -266,6 +272,9 @@ def read_headers(files: Sequence[DicomFile], path: Path, findings: Findings) -> 
         if not sane or frame_count(file.dataset) > MOST_FRAMES:
             findings.leave_out("bad_shape", file.file)
             continue
+        if frame_count(file.dataset) * rows * columns * 4 > max_gib * GIB:
+            findings.leave_out("too_large", file.file)
+            continue
         headers += slice_headers(file.dataset, file.file)
         if file.transfer_syntax in LOSSY or text(file.dataset, "LossyImageCompression") == "01":
             findings.noticed["lossy_compression"] += 1
@@ -274,6 +283,12 @@ def read_headers(files: Sequence[DicomFile], path: Path, findings: Findings) -> 
             findings.noticed["monochrome1_inverted"] += 1
         if "ModalityLUTSequence" in file.dataset and "RescaleSlope" not in file.dataset:
             findings.noticed["modality_lut"] += 1
+    if not headers and "too_large" in findings.counts:
+        raise SeriesError(
+            "too_large",
+            f"{path}: the frames of one file need more than the limit of {max_gib:g} GiB; raise "
+            "--max_series_gib if the series is sound",
+        )
     if not headers:
         stated = ", ".join(
             f"{keyword} {integer(files[0].dataset, keyword)}"

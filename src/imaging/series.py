@@ -120,7 +120,7 @@ def read_series(path: Path, options: ReadOptions | None = None) -> Series:
     found = discover(path, options.reader, int(options.max_gib * GIB))
     findings = found.findings
     files = select_files(found, path, options.expected_uid or path.name, findings)
-    headers = read_headers(files, path, findings)
+    headers = read_headers(files, path, findings, options.max_gib)
     chosen = stacks.choose_stack(headers, pixel_comparison(files), findings)
     _check_size(chosen.headers, path, options.max_gib)
     by_name = {file.file: file for file in files}
