@@ -9,14 +9,16 @@ import signal
 import subprocess
 import sys
 import time
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
 import pytest
+from pydicom import dcmread
 
 import preprocess_data
 from src.artifacts import DataPaths
-from src.imaging import pool, worker
+from src.imaging import pool, sources, worker
 from src.imaging.cache import CacheOptions, to_cache
 from src.imaging.geometry import Geometry
 from src.imaging.series import read_series
@@ -368,6 +370,8 @@ def test_a_cache_that_was_deleted_is_made_again(tmp_path):
 def _dies(job: worker.Job) -> worker.Outcome:
     if job.uid.endswith(".2"):
         os.kill(os.getpid(), signal.SIGKILL)
+    if job.uid.endswith(".4"):
+        os.kill(os.getpid(), signal.SIGSEGV)
     return worker.cache_series(job)
 
 
@@ -376,11 +380,167 @@ def test_a_worker_that_dies_costs_only_its_own_series(tmp_path, monkeypatch):
     monkeypatch.setattr(pool, "cache_series", _dies)
     assert run(tmp_path, workers=2) == 4
     found = {row["SeriesInstanceUID"]: row["reason"] for row in rows(tmp_path / "rejected.csv")}
-    assert found == {uids[2]: "worker_died"}
-    assert len(rows(tmp_path / "train_meta.csv")) == 5
+    assert found == {uids[2]: "worker_died", uids[4]: "worker_died"}
+    assert len(rows(tmp_path / "train_meta.csv")) == 4
     monkeypatch.undo()
     assert run(tmp_path, workers=2) == 0
     assert len(rows(tmp_path / "train_meta.csv")) == 6
+
+
+def _dies_once(job: worker.Job) -> worker.Outcome:
+    mark = job.data.root / "died"
+    if job.uid.endswith(".2") and not mark.exists():
+        mark.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return worker.cache_series(job)
+
+
+def test_a_series_whose_worker_was_killed_for_want_of_memory_runs_again(tmp_path, monkeypatch):
+    make_data(tmp_path)
+    monkeypatch.setattr(pool, "cache_series", _dies_once)
+    assert run(tmp_path, workers=2) == 0
+    assert len(rows(tmp_path / "train_meta.csv")) == 4
+
+
+def _hangs(job: worker.Job) -> worker.Outcome:
+    while job.uid.endswith(".2"):
+        time.sleep(0.01)
+    return worker.cache_series(job)
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="the platform has no interval timer")
+def test_a_series_beyond_the_time_limit_is_rejected_and_tried_again(tmp_path, monkeypatch, capsys):
+    uids = make_data(tmp_path)
+    monkeypatch.setattr(pool, "cache_series", _hangs)
+    assert run(tmp_path, "--max_series_seconds", "3", workers=2) == 4
+    (row,) = rows(tmp_path / "rejected.csv")
+    assert (row["SeriesInstanceUID"], row["reason"]) == (uids[2], "timed_out")
+    assert "--max_series_seconds" in row["words"]
+    assert "tries again" in capsys.readouterr().out
+    monkeypatch.undo()
+    assert run(tmp_path, workers=2) == 0
+    assert len(rows(tmp_path / "train_meta.csv")) == 4
+
+
+def test_a_series_read_in_part_says_so_and_names_what_is_missing(tmp_path, capsys):
+    uids = make_data(tmp_path)
+    folder = tmp_path / "series" / uids[0]
+    cut = sorted(folder.iterdir())[3]
+    cut.write_bytes(cut.read_bytes()[:-100])
+    (folder / "notes.txt").write_text("no image")
+    assert run(tmp_path) == 0
+    said = capsys.readouterr().out
+    assert "1 series were read in part" in said
+    assert "1  files left out: undecodable_pixels" in said
+    assert [meta["status"] for meta in rows(tmp_path / "train_meta.csv")] == ["partial"] + [
+        "read"
+    ] * 3
+    (row,) = rows(tmp_path / "rejected.csv")
+    assert (row["SeriesInstanceUID"], row["file"]) == (uids[0], cut.name)
+    assert row["reason"] == "undecodable_pixels"
+    assert row["words"]
+    assert len(np.load(tmp_path / "npy_sequence" / f"{uids[0]}.npy")) == 7
+    before = outputs(tmp_path)
+    assert run(tmp_path) == 0
+    assert "nothing to do" in capsys.readouterr().out
+    assert outputs(tmp_path) == before
+
+
+def test_frames_that_are_missing_from_a_multi_frame_file_are_one_row(tmp_path):
+    uids = make_data(tmp_path)
+    (file,) = (tmp_path / "series" / uids[1]).iterdir()
+    content = file.read_bytes()
+    frame_bytes = np.prod(read_series(file.parent).pixels.shape[1:]) * 2
+    file.write_bytes(content[: -2 * int(frame_bytes)])
+    run(tmp_path)
+    found = [row for row in rows(tmp_path / "rejected.csv") if row["file"] == file.name]
+    assert len(found) == 1
+    assert "frames from 0: " in found[0]["words"]
+
+
+def test_rejected_series_and_missing_files_stand_in_the_order_of_train_csv(tmp_path):
+    uids = make_data(tmp_path)
+    for uid in (uids[0], uids[3]):
+        cut = sorted((tmp_path / "series" / uid).iterdir())[0]
+        cut.write_bytes(cut.read_bytes()[:-100])
+    shutil.rmtree(tmp_path / "series" / uids[2])
+    assert run(tmp_path) == 4
+    found = [
+        (row["SeriesInstanceUID"], bool(row["file"])) for row in rows(tmp_path / "rejected.csv")
+    ]
+    assert found == [(uids[0], True), (uids[2], False), (uids[3], True)]
+
+
+def test_files_that_change_while_they_are_read_are_tried_again(tmp_path, monkeypatch):
+    uids = make_data(tmp_path)
+
+    def writes_meanwhile(folder: Path, options: object) -> object:
+        series = read_series(folder, options)
+        if folder.name == uids[0]:
+            with open(min(folder.iterdir()), "ab") as file:
+                file.write(b"more")
+        return series
+
+    monkeypatch.setattr(worker, "read_series", writes_meanwhile)
+    assert run(tmp_path) == 4
+    (row,) = rows(tmp_path / "rejected.csv")
+    assert (row["SeriesInstanceUID"], row["reason"]) == (uids[0], "changed_while_read")
+    monkeypatch.undo()
+    assert run(tmp_path) == 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"Rows": 60000, "Columns": 60000}, "bad_shape"),
+        ({"Rows": 16000, "Columns": 16000, "NumberOfFrames": 60000}, "too_large"),
+        ({"Rows": 0}, "bad_shape"),
+    ],
+)
+def test_an_absurd_header_is_rejected_before_anything_is_allocated(tmp_path, changes, reason):
+    uids = make_data(tmp_path)
+    (tmp_path / "series" / uids[0]).rename(tmp_path / "slices")
+    (tmp_path / "series" / uids[0]).mkdir()
+    dataset = dcmread(min((tmp_path / "slices").iterdir()))
+    for keyword, value in changes.items():
+        setattr(dataset, keyword, value)
+    dataset.save_as(tmp_path / "series" / uids[0] / "absurd.dcm")
+    tracemalloc.start()
+    assert run(tmp_path, "--limit", "1") == 4
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert [row["reason"] for row in rows(tmp_path / "rejected.csv")] == [reason]
+    assert peak < 2**28
+
+
+def test_the_reader_changes_no_byte_and_needs_no_overwrite(tmp_path):
+    make_data(tmp_path / "a")
+    shutil.copytree(tmp_path / "a", tmp_path / "b")
+    assert run(tmp_path / "a") == 0
+    assert run(tmp_path / "b", "--reader", "pydicom") == 0
+    assert outputs(tmp_path / "a") == outputs(tmp_path / "b")
+    assert run(tmp_path / "a", "--reader", "pydicom") == 0
+
+
+def test_the_rescale_policy_reaches_the_caches_and_their_identity(tmp_path, capsys):
+    make_data(tmp_path)
+    assert run(tmp_path) == 0
+    applied = np.load(tmp_path / "npy_sequence" / "1.2.826.0.npy").astype(np.float32)
+    assert run(tmp_path, "--rescale", "never") == 5
+    assert "option --rescale: auto -> never" in capsys.readouterr().out
+    assert run(tmp_path, "--rescale", "never", "--overwrite") == 0
+    stored = np.load(tmp_path / "npy_sequence" / "1.2.826.0.npy").astype(np.float32)
+    assert stored.mean() > applied.mean() + 1  # without the intercept of -1024
+    assert rows(tmp_path / "train_meta.csv")[0]["rescale"] == "never"
+
+
+def test_a_first_run_hashes_no_file_that_it_is_going_to_read(tmp_path, monkeypatch):
+    make_data(tmp_path)
+    hashed: list[Path] = []
+    monkeypatch.setattr(sources, "source_digest", lambda folder: hashed.append(folder) or "x")
+    assert run(tmp_path) == 0
+    assert run(tmp_path) == 0
+    assert hashed == []
 
 
 def command(data: Path, workers: int) -> list[str]:
