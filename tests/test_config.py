@@ -169,6 +169,10 @@ def test_a_run_is_a_plain_folder_name(run: str):
         ("preprocess_data", ["--size", "8"]),
         ("preprocess_data", ["--limit", "0"]),
         ("preprocess_data", ["--max_series_gib", "nan"]),
+        ("preprocess_data", ["--max_series_seconds", "0"]),
+        ("preprocess_data", ["--rank_patience", "-1"]),
+        ("preprocess_data", ["--rescale", "perhaps"]),
+        ("eval_end_to_end", ["--max_series_seconds", "inf"]),
     ],
 )
 def test_a_value_out_of_range_is_a_usage_error_that_quotes_the_flag(stage: str, flags: list[str]):

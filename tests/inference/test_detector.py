@@ -1,0 +1,31 @@
+"""The detector reads series as the caches of its model's training were made."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from src.artifacts import FoldPaths
+from src.inference import detector
+from src.inference.detector import Detector
+from src.task import RSNA_2025
+
+OF_BEFORE = {"size": 64, "mr_window": "fixed", "orient": "stored"}
+
+
+def detector_of(preprocessing: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Detector:
+    monkeypatch.setattr(detector, "Encoder", lambda *args: None)
+    monkeypatch.setattr(detector, "SequenceDetector", lambda *args: None)
+    stage1 = {"preprocessing": preprocessing}
+    paths = FoldPaths(Path("model"), "run", 0)
+    return Detector(paths, stage1, {}, RSNA_2025, "cpu", "fp32", max_gib=2.0)
+
+
+def test_size_window_orientation_and_rescale_are_those_of_the_caches(monkeypatch):
+    found = detector_of({**OF_BEFORE, "rescale": "never"}, monkeypatch)
+    assert (found.cache.size, found.cache.mr_window) == (64, "fixed")
+    assert (found.read.orient, found.read.rescale, found.read.max_gib) == ("stored", "never", 2.0)
+
+
+def test_a_model_made_before_there_was_a_rescale_option_counts_as_auto(monkeypatch):
+    assert detector_of(OF_BEFORE, monkeypatch).read.rescale == "auto"
