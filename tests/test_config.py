@@ -171,7 +171,6 @@ def test_a_run_is_a_plain_folder_name(run: str):
         ("preprocess_data", ["--max_series_gib", "nan"]),
         ("preprocess_data", ["--max_series_seconds", "0"]),
         ("preprocess_data", ["--rank_patience", "-1"]),
-        ("preprocess_data", ["--rescale", "perhaps"]),
         ("eval_end_to_end", ["--max_series_seconds", "inf"]),
     ],
 )
