@@ -129,6 +129,10 @@ def text(dataset: Elements | None, keyword: str) -> str:
 
 def number(dataset: Elements | None, keyword: str) -> float | None:
     """The first value of an element as a finite number, else None."""
+    if isinstance(dataset, dict):  # one plain number, as most are
+        value = dataset.get(keyword)
+        if isinstance(value, float | int):
+            return float(value) if math.isfinite(value) else None
     values = numbers(dataset, keyword)
     return values[0] if values else None
 
@@ -144,7 +148,9 @@ def numbers(dataset: Elements | None, keyword: str, count: int | None = None) ->
     value = element(dataset, keyword)
     if value is None or value == "":
         return []
-    several = isinstance(value, Sequence) and not isinstance(value, str)
+    several = isinstance(value, list) or (
+        isinstance(value, Sequence) and not isinstance(value, str)
+    )
     parts: Sequence[Any] = value if several else [value]
     try:
         found = [float(part) for part in parts]
@@ -191,10 +197,11 @@ class _Groups:
     """Look-up in the functional groups of one frame: per frame, then shared, then root."""
 
     def __init__(self, dataset: Elements, frame: int) -> None:
-        self.levels = (
+        levels = (
             item(dataset, "PerFrameFunctionalGroupsSequence", frame),
             item(dataset, "SharedFunctionalGroupsSequence"),
         )
+        self.levels = [level for level in levels if level is not None]
         self.root = dataset
 
     def find(self, macro: str, keyword: str) -> Elements | None:

@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import xxhash
 
+from src.imaging.values import is_constant
+
 PLACEHOLDERS = frozenset(
     {
         "",
@@ -89,11 +91,10 @@ def with_content(linkage: Linkage, cached: np.ndarray) -> Linkage:
 
     The cached values are taken, so that one scan in two encodings is found too.
     """
-    words = cached.view(np.uint16)  # not negative, so that words are in the order of the values
-    if words.size == 0 or words.min() == words.max():
+    if cached.size == 0 or is_constant(cached.view(np.uint16)):
         return linkage
     digest = xxhash.xxh3_128(str(cached.shape).encode())
-    digest.update(words.data)
+    digest.update(cached.view(np.uint16).data)
     return replace(linkage, pixels=digest.hexdigest())
 
 

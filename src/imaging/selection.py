@@ -222,9 +222,9 @@ def _frame_size(file: DicomFile) -> int:
     return pixels * (integer(file.dataset, "BitsAllocated") or 0) // 8
 
 
-def _bytes_of(file: DicomFile, keyword: str) -> bytes:
+def _bytes_of(file: DicomFile, keyword: str) -> bytes | memoryview:
     value = file.dataset.get(keyword)
-    return bytes(value) if isinstance(value, bytes | memoryview) else b""
+    return value if isinstance(value, bytes | memoryview) else b""
 
 
 def pixel_comparison(files: Sequence[DicomFile]) -> Callable[[SliceHeader, SliceHeader], bool]:

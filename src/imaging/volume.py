@@ -30,8 +30,8 @@ from src.imaging.values import (
     value_table,
 )
 
-SAMPLING = 4
-"""Every fourth row and column is looked at to settle the rescale of CT."""
+SAMPLING = 8
+"""Every eighth row and column is looked at to settle the rescale of CT."""
 
 
 @dataclass(eq=False)
@@ -125,24 +125,21 @@ def _decode(
 
 
 def _samples(decoded: Sequence[Decoded]) -> list[StoredValues]:
-    """Histograms of stored values, padding left out, for every rescale of the series."""
-    counts: dict[tuple[float, float], dict[tuple[PixelFormat, str], np.ndarray]] = {}
+    """Histograms of stored values, padding left out, for every rescale and format."""
+    alike: dict[tuple[float, float, PixelFormat, str], list[np.ndarray]] = defaultdict(list)
     for slice_ in decoded:
-        if not slice_.tabled or slice_.lookup is not None:
-            continue
-        of_rescale = counts.setdefault((slice_.header.slope, slice_.header.intercept), {})
-        words = slice_.words[::SAMPLING, ::SAMPLING].ravel()
+        if slice_.tabled and slice_.lookup is None:
+            key = (slice_.header.slope, slice_.header.intercept)
+            words = slice_.words[::SAMPLING, ::SAMPLING].ravel()
+            alike[*key, slice_.form, slice_.words.dtype.str].append(words)
+    samples = []
+    for (slope, intercept, form, dtype), parts in alike.items():
+        words = np.concatenate(parts)
         words = words.view(f"u{words.itemsize}")
         found = np.bincount(words, minlength=1 << 8 * words.itemsize)
-        key = (slice_.form, slice_.words.dtype.str)
-        of_rescale[key] = of_rescale.get(key, 0) + found
-    samples = []
-    for (slope, intercept), by_format in counts.items():
-        for (form, dtype), found in by_format.items():
-            stored, padded = stored_values(every_word(dtype), form)
-            present = (found > 0) if padded is None else (found > 0) & ~padded
-            if not present.any():
-                continue
+        stored, padded = stored_values(every_word(dtype), form)
+        present = (found > 0) if padded is None else (found > 0) & ~padded
+        if present.any():
             first = int(stored[present].min())
             histogram = np.bincount(stored[present] - first, weights=found[present])
             samples.append(StoredValues(slope, intercept, first, histogram.astype(np.int64)))
