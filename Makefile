@@ -10,8 +10,10 @@ DEMO := demo
 DEMO_DATA := --config configs/demo.yaml --data_dir $(DEMO)/data
 DEMO_MODEL := $(DEMO_DATA) --model_dir $(DEMO)/model
 DEMO_SERIES ?= 400
+FUZZ ?= --count 10000 --minutes 10 --seed 0
+FUZZ_KEEP ?= $(DEMO)/fuzz
 
-.PHONY: install demo demo-clean test test-full lint types imports figures quality
+.PHONY: install demo demo-clean test test-full lint types imports figures quality fuzz doctor
 
 install: $(VENV)/installed
 
@@ -45,6 +47,12 @@ figures: install
 
 quality: install
 	$(PY) benchmarks/demo_quality.py --out_dir $(DEMO)/quality
+
+fuzz: install
+	$(PY) tools/fuzz_dicom.py --keep $(FUZZ_KEEP) $(FUZZ)
+
+doctor:
+	$(PY) tools/doctor.py
 
 lint: install
 	$(VENV)/bin/ruff check .

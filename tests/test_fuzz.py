@@ -49,7 +49,7 @@ def test_only_a_series_error_is_a_right_answer(monkeypatch, tmp_path, error, out
         raise error
 
     monkeypatch.setattr(fuzz_dicom, "read_series", fail)
-    assert read_damaged(tmp_path, 2**30, lambda _: None).outcome == outcome
+    assert read_damaged(tmp_path, Options(), lambda _: None).outcome == outcome
 
 
 def test_readers_that_differ_are_a_failure(monkeypatch, tmp_path):
@@ -57,7 +57,7 @@ def test_readers_that_differ_are_a_failure(monkeypatch, tmp_path):
         raise SeriesError(f"code_of_{options.reader}", "")
 
     monkeypatch.setattr(fuzz_dicom, "read_series", differ)
-    assert read_damaged(tmp_path, 2**30, lambda _: None).outcome == "differ"
+    assert read_damaged(tmp_path, Options(), lambda _: None).outcome == "differ"
 
 
 def test_memory_beyond_the_limit_is_a_failure(monkeypatch, tmp_path):
@@ -66,7 +66,7 @@ def test_memory_beyond_the_limit_is_a_failure(monkeypatch, tmp_path):
         raise SeriesError("no_pixels", "")
 
     monkeypatch.setattr(fuzz_dicom, "read_series", greedy)
-    assert read_damaged(tmp_path, 2**27, lambda _: None).outcome == "memory"
+    assert read_damaged(tmp_path, Options(rss_gib=0.1), lambda _: None).outcome == "memory"
 
 
 def test_a_worker_that_dies_is_noticed():

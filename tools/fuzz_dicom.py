@@ -34,7 +34,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 import numpy as np
 import tyro
@@ -44,6 +44,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from src.imaging.series import ReadOptions, Series, SeriesError, read_series
 from tools.fuzz_mutations import MUTATIONS, Sample, make_corpus, mutate
 
+READERS: tuple[Literal["scan", "pydicom"], ...] = ("scan", "pydicom")
 FAILURES = ("internal", "invalid", "differ", "timeout", "died", "memory")
 READ = "read"
 GIB = 2**30
@@ -83,6 +84,9 @@ class Options:
 
     seconds: float = 5.0
     """Time limit of one series and one reader."""
+
+    max_gib: float = 0.5
+    """Allocation limit that the reader is given, GiB of float32 pixels or of inflated data."""
 
     rss_gib: float = 1.5
     """Growth of resident memory that counts as a failure, GiB."""
@@ -134,27 +138,27 @@ class Tally:
         return sum(self.outcomes[name] for name in FAILURES)
 
 
-def read_damaged(folder: Path, limit_rss: int, say: Callable[[str], None]) -> Result:
+def read_damaged(folder: Path, options: Options, say: Callable[[str], None]) -> Result:
     """Read a folder with both readers; the index and the names of the result are left empty.
 
     Args:
         folder: the series.
-        limit_rss: bytes by which resident memory may grow.
+        options: the limits.
         say: is told the name of each reader before it begins.
     """
     found: dict[str, tuple[str, str, Series | None]] = {}
     slowest, before = 0.0, _reset_peak_rss()
-    for reader in ("scan", "pydicom"):
+    for reader in READERS:
         say(reader)
         start = time.perf_counter()
-        found[reader] = _read(folder, reader)
+        found[reader] = _read(folder, ReadOptions(reader=reader, max_gib=options.max_gib))
         slowest = max(slowest, time.perf_counter() - start)
     rss = max(_peak_rss() - before, 0)
     outcome, words = found["scan"][:2]
     failed = [entry for entry in found.values() if entry[0] in FAILURES]
     if failed:
         outcome, words, _ = failed[0]
-    elif rss > limit_rss:
+    elif rss > options.rss_gib * GIB:
         outcome, words = "memory", f"resident memory grew by {rss / GIB:.2f} GiB"
     elif not _same(found["scan"], found["pydicom"]):
         outcome = "differ"
@@ -162,9 +166,9 @@ def read_damaged(folder: Path, limit_rss: int, say: Callable[[str], None]) -> Re
     return Result(-1, "", "", outcome, words, slowest, rss)
 
 
-def _read(folder: Path, reader: Any) -> tuple[str, str, Series | None]:  # noqa: ANN401
+def _read(folder: Path, options: ReadOptions) -> tuple[str, str, Series | None]:
     try:
-        series = read_series(folder, ReadOptions(reader=reader))
+        series = read_series(folder, options)
     except SeriesError as error:
         return error.code, error.message, None
     except (KeyboardInterrupt, SystemExit):
@@ -204,7 +208,7 @@ def _peak_rss() -> int:
         return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
-def work(pipe: Connection, seed: int, limit_rss: int) -> None:
+def work(pipe: Connection, options: Options) -> None:
     """A worker: read the numbers that come through the pipe, answer with a `Result` each."""
     quiet = os.open(os.devnull, os.O_WRONLY)
     os.dup2(quiet, 2)  # codecs in C report every damaged stream
@@ -218,11 +222,11 @@ def work(pipe: Connection, seed: int, limit_rss: int) -> None:
         damaged = Path(folder) / "damaged.dcm"
         pipe.send(None)
         while (index := pipe.recv()) is not None:
-            mutation, sample, data = mutate(corpus, seed, index)
+            mutation, sample, data = mutate(corpus, options.seed, index)
             damaged.write_bytes(data)
             names = (mutation, sample)
             result = read_damaged(
-                Path(folder), limit_rss, lambda reader, names=names: pipe.send((*names, reader))
+                Path(folder), options, lambda reader, names=names: pipe.send((*names, reader))
             )
             result.index, result.mutation, result.sample = index, mutation, sample
             pipe.send(result)
@@ -235,8 +239,7 @@ class Worker:
         """Start the process; it is ready when it has answered once."""
         context = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
-        limit = int(options.rss_gib * GIB)
-        self.process = context.Process(target=work, args=(theirs, options.seed, limit), daemon=True)
+        self.process = context.Process(target=work, args=(theirs, options), daemon=True)
         self.process.start()
         theirs.close()
         self.seconds = options.seconds

@@ -61,7 +61,7 @@ NUMERIC_TAGS = (
 )  # fmt: skip
 LENGTHS = (0, 1, 3, 7, 255, 0xFFFF, 0x7FFFFFFF, 0xFFFFFFFE, UNDEFINED)
 SYNTAXES = tuple(
-    sorted(syntax for syntax in uid.UID_dictionary if syntax[:16] == "1.2.840.10008.1.")
+    sorted(one for one, row in uid.UID_dictionary.items() if row[1] == "Transfer Syntax")
 )
 BOMB_BLOCK = 1 << 20
 BOMB_BLOCKS = (64, 1024, 4096)
