@@ -134,9 +134,7 @@ def folder_jobs(series_dir: Path, labels: Path | None, task: Task) -> list[Job]:
     return jobs
 
 
-def run_jobs(
-    detector: Detector, jobs: list[Job], num_workers: int, max_seconds: float
-) -> Results:
+def run_jobs(detector: Detector, jobs: list[Job], num_workers: int, max_seconds: float) -> Results:
     """Detect in every job's folder; memory does not grow with the pixels of the series."""
     results = Results()
     outcomes: Iterable[Detection | Rejected] = detector.detect_folders(
@@ -163,7 +161,7 @@ def _summary(job: Job, found: Detection, task: Task) -> Scored:
     known = series.geometry.geometry_known
     return Scored(
         job=job,
-        uid=series.uid,
+        uid=series.uid if job.labels is None else job.uid,  # labels go by the folder's name
         modality=job.modality or series.modality,
         plane=series.geometry.plane,
         geometry_known=known,

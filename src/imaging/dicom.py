@@ -4,6 +4,7 @@ Files are judged by content, never by name or extension, and each is read once: 
 digest that says later whether the source has changed, and the parsed data set.
 """
 
+import functools
 import hashlib
 import os
 import re
@@ -19,6 +20,9 @@ from src.imaging.outcome import Findings
 from src.imaging.parse import SNIFFED, DicomFile, Reader, looks_like_dicom, parse
 
 GZIP_MAGIC = b"\x1f\x8b"
+
+REMEMBERED_NAMES = 16384
+"""File names whose sort key is kept: a large series is sorted several times."""
 
 LARGEST_FOLDER = 8 * 2**30
 """Bytes; the usual limit of a series."""
@@ -36,6 +40,7 @@ class Discovery:
     """XXH3-128 over the path, size and content of every file, hexadecimal."""
 
 
+@functools.lru_cache(maxsize=REMEMBERED_NAMES)
 def natural_key(name: str) -> tuple[tuple[int, str], ...]:
     """Sort key that puts I9 before I10; numbers may have any length."""
     parts = re.split(r"([0-9]+)", name)
@@ -51,9 +56,10 @@ def walk(folder: Path, findings: Findings | None = None) -> Iterator[tuple[str, 
     """
     findings = findings or Findings()
     found: list[tuple[str, os.stat_result]] = []
+    above = len(os.path.join(folder, ""))
 
     def below(path: str) -> str:
-        return Path(path).relative_to(folder).as_posix()
+        return path[above:].replace(os.sep, "/") or "."
 
     def refused(error: OSError) -> None:
         findings.leave_out("unreadable_folder", below(error.filename))

@@ -124,7 +124,9 @@ def parse(
     if modality in NOT_AN_IMAGE or sop_class in NON_IMAGE_CLASSES:
         return None, f"non_image:{modality if modality in NOT_AN_IMAGE else sop_class}"
     if not _has_pixels(elements):
-        return None, "no_pixels"
+        kind = UID(sop_class).name
+        other = kind.endswith("Storage") and "Image" not in kind
+        return None, f"non_image:{sop_class}" if other else "no_pixels"
     return DicomFile(name, elements, syntax, notes), ""
 
 

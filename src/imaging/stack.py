@@ -103,21 +103,24 @@ def _numbered(header: SliceHeader) -> tuple[object, ...]:
 
 def _preference(header: SliceHeader) -> tuple[object, ...]:
     """Order in which equals are taken; file names decide only between equal SOPInstanceUIDs."""
-    return (*_numbered(header)[:2], natural_key(header.sop_uid), *_numbered(header)[2:])
+    none, number, *by_name = _numbered(header)
+    return (none, number, header.sop_uid, *by_name)
 
 
 def _without_copies(
     headers: Sequence[SliceHeader], same_pixels: SamePixels, findings: Findings
 ) -> list[SliceHeader]:
     """Every header but exact copies: same SOPInstanceUID, frame, place and pixels."""
-    kept: dict[Hashable, list[SliceHeader]] = defaultdict(list)
+    kept: list[SliceHeader] = []
+    by_name: dict[Hashable, list[SliceHeader]] = defaultdict(list)
     for header in sorted(headers, key=_preference):
-        alike = kept[header.sop_uid, header.frame, header.position, header.orientation]
+        alike = by_name[header.sop_uid, header.frame, header.position, header.orientation]
         if header.sop_uid and any(same_pixels(header, other) for other in alike):
             findings.leave_out("duplicate_sop", header.file, header.frame)
         else:
             alike.append(header)
-    return sorted((header for alike in kept.values() for header in alike), key=_preference)
+            kept.append(header)
+    return kept
 
 
 def _without_conflicts(headers: list[SliceHeader], findings: Findings) -> list[SliceHeader]:
