@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from pydicom import dcmread
+from pydicom.uid import RLELossless
 
 import preprocess_data
 from src.artifacts import DataPaths
@@ -26,7 +27,13 @@ from src.options.preprocess import PreprocessOptions
 from src.provenance import read_manifest
 from src.runlog import run_stage
 from src.task import LABELS, TRAIN_COLUMNS
-from tests.imaging.make_series import head, store, write_multi_frame, write_single_frames
+from tests.imaging.make_series import (
+    head,
+    store,
+    transcode,
+    write_multi_frame,
+    write_single_frames,
+)
 
 ROOT = Path(__file__).parents[1]
 SIZE = 32
@@ -489,28 +496,45 @@ def test_files_that_change_while_they_are_read_are_tried_again(tmp_path, monkeyp
     assert run(tmp_path) == 0
 
 
-@pytest.mark.parametrize(
-    ("changes", "reason"),
-    [
-        ({"Rows": 60000, "Columns": 60000}, "bad_shape"),
-        ({"Rows": 16000, "Columns": 16000, "NumberOfFrames": 60000}, "too_large"),
-        ({"Rows": 0}, "bad_shape"),
-    ],
-)
-def test_an_absurd_header_is_rejected_before_anything_is_allocated(tmp_path, changes, reason):
-    uids = make_data(tmp_path)
-    (tmp_path / "series" / uids[0]).rename(tmp_path / "slices")
-    (tmp_path / "series" / uids[0]).mkdir()
-    dataset = dcmread(min((tmp_path / "slices").iterdir()))
+ABSURD = [
+    {"Rows": 60000, "Columns": 60000},
+    {"Rows": 16000, "Columns": 16000, "NumberOfFrames": 60000},
+    {"Rows": 0},
+]
+
+
+def make_absurd(path: Path, changes: dict[str, int]) -> None:
+    dataset = dcmread(path)
     for keyword, value in changes.items():
         setattr(dataset, keyword, value)
-    dataset.save_as(tmp_path / "series" / uids[0] / "absurd.dcm")
+    dataset.save_as(path)
+
+
+@pytest.mark.parametrize("changes", ABSURD)
+def test_an_absurd_header_costs_its_file_before_anything_is_allocated(tmp_path, changes):
+    uids = make_data(tmp_path)
+    cut = sorted((tmp_path / "series" / uids[0]).iterdir())[3]
+    make_absurd(cut, changes)
+    tracemalloc.start()
+    assert run(tmp_path, "--limit", "1") == 0
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    found = [(row["file"], row["reason"]) for row in rows(tmp_path / "rejected.csv")]
+    assert found == [(cut.name, "bad_shape")]
+    assert peak < 2**26
+
+
+def test_a_compressed_file_that_states_more_than_the_limit_is_rejected_undecoded(tmp_path):
+    uids = make_data(tmp_path)
+    folder = tmp_path / "series" / uids[0]
+    transcode(folder, RLELossless)
+    make_absurd(min(folder.iterdir()), ABSURD[1])
     tracemalloc.start()
     assert run(tmp_path, "--limit", "1") == 4
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert [row["reason"] for row in rows(tmp_path / "rejected.csv")] == [reason]
-    assert peak < 2**28
+    assert [row["reason"] for row in rows(tmp_path / "rejected.csv")] == ["too_large"]
+    assert peak < 2**26
 
 
 def test_the_reader_changes_no_byte_and_needs_no_overwrite(tmp_path):

@@ -257,12 +257,10 @@ def read_headers(
 ) -> list[SliceHeader]:
     """Headers of every slice of the files; `findings` gets what is odd.
 
-    A file whose frames alone need more than `max_gib` as float32 is left out before anything is
-    made for its frames.
-
     Raises:
-        SeriesError: `bad_shape` or `too_large` when no file has Rows, Columns and NumberOfFrames
-            that are sane and within the limit.
+        SeriesError: `bad_shape` when no file has a sane Rows, Columns and NumberOfFrames;
+            `too_large`, before anything is made for its frames, when one file alone needs more
+            than `max_gib` GiB as float32.
     """
     _count_frames(files, findings)
     headers: list[SliceHeader] = []
@@ -272,9 +270,18 @@ def read_headers(
         if not sane or frame_count(file.dataset) > MOST_FRAMES:
             findings.leave_out("bad_shape", file.file)
             continue
-        if frame_count(file.dataset) * rows * columns * 4 > max_gib * GIB:
-            findings.leave_out("too_large", file.file)
-            continue
+        frames = frame_count(file.dataset)
+        gib = frames * rows * columns * 4 / GIB
+        if gib > max_gib:
+            if _is_native(file) and len(_bytes_of(file, "PixelData")) < frames * _frame_size(file):
+                findings.leave_out("bad_shape", file.file)  # it does not hold what it states
+                continue
+            raise SeriesError(
+                "too_large",
+                f"{path}: {frames} frames of {rows} x {columns} in {file.file} need {gib:.2f} GiB, "
+                f"more than the limit of {max_gib:g} GiB; raise --max_series_gib if the series is "
+                "sound",
+            )
         headers += slice_headers(file.dataset, file.file)
         if file.transfer_syntax in LOSSY or text(file.dataset, "LossyImageCompression") == "01":
             findings.noticed["lossy_compression"] += 1
@@ -283,12 +290,6 @@ def read_headers(
             findings.noticed["monochrome1_inverted"] += 1
         if "ModalityLUTSequence" in file.dataset and "RescaleSlope" not in file.dataset:
             findings.noticed["modality_lut"] += 1
-    if not headers and "too_large" in findings.counts:
-        raise SeriesError(
-            "too_large",
-            f"{path}: the frames of one file need more than the limit of {max_gib:g} GiB; raise "
-            "--max_series_gib if the series is sound",
-        )
     if not headers:
         stated = ", ".join(
             f"{keyword} {integer(files[0].dataset, keyword)}"
