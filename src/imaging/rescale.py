@@ -26,10 +26,19 @@ AIR_HU = -1000
 AIR_SPREAD_HU = 100
 """Air is looked for this far from AIR_HU: noise, and scanners that clip at -1024."""
 
-CALIBRATION_HU = 10
-"""Air outside of the patient lies this close to AIR_HU in a calibrated scanner."""
+NO_TISSUE_HU = (-600, -400)
+"""Between lung and fat lies little; values that fill this too are no air."""
 
-OBJECT_HU = 150
+CALIBRATION_HU = 10
+"""Air in a calibrated scanner lies no further above AIR_HU."""
+
+LOWEST_AIR_PEAK_HU = -1030
+"""Noise and clipping at -1024 draw the peak of air down to about here."""
+
+WING = 4
+"""Half widths from a peak of noise beyond which nothing of it is left (4.7 standard deviations)."""
+
+DENSE_HU = 200
 """Contrast-filled vessels and bone lie above: a sign that something was scanned."""
 
 SMALLEST_SHIFT_HU = 200
@@ -38,21 +47,20 @@ SMALLEST_SHIFT_HU = 200
 SMOOTHING_HU = 8.0
 """Standard deviation of the smoothing before peaks are sought."""
 
-LOCAL_HU = 40
-"""A peak is the highest value this far to both sides."""
+HIGHEST_SOFT_PEAK_HU = 90
+"""Peaks above are the foot of something denser, as stored of lung."""
 
-REACH_HU = 300
-"""A peak's height is compared with the lowest value this far to each side."""
+NEAR_HU, FAR_HU = 100, 300
+"""How far to each side a peak must stand out: near, where it is to disprove the header, so that
+ramps and random values are no peaks; far, where it confirms it, so that noise does not hide it."""
 
 POSSIBLE, CLEAR = 2.0, 4.0
-"""Height of a peak over the higher of its two valleys. Broad bone stays below 2, soft tissue beside
-it reaches 4 or more. What is possible is enough to believe the header."""
+"""Height of a peak over the higher of its two valleys: the slope of bone and contrast stays below
+the first, soft tissue reaches the second unless noise and bone drown it. What is possible is enough
+to believe the header."""
 
 SMALLEST_SHARE = 0.01
-"""Share of the pixels that makes air or an object; less may be artefacts."""
-
-SMALLEST_SOFT_SHARE = 0.05
-"""Share of the pixels in SOFT_HU below which a series shows no soft tissue as stored."""
+"""Share of the pixels that makes a tissue, air or an object; less may be artefacts."""
 
 BLUR = 32
 """Lossy compression spreads padding and saturation over about this many stored values."""
@@ -159,28 +167,31 @@ def _compare(samples: Sequence[StoredValues], padding: tuple[int, int] | None) -
         return Rescale("applied", ("rescale_uncertain:no pixels to look at",))
     applied = _histogram(samples, applied=True)
     stored = _histogram(samples, applied=False)
-    smoothing = max(SMOOTHING_HU, *(abs(sample.slope) for sample in samples))
-    tissue, soft = _soft_peak(applied, smoothing), _soft_peak(stored, SMOOTHING_HU)
-    if not soft.local or soft.height < CLEAR or _share(stored, SOFT_HU) < SMALLEST_SOFT_SHARE:
-        found = tissue.height >= POSSIBLE
-        return Rescale("applied", () if found else ("rescale_uncertain:no soft tissue peak",))
-
+    tissue, soft = _soft_peak(applied, FAR_HU), _soft_peak(stored, NEAR_HU)
+    looks_soft = soft.hu <= HIGHEST_SOFT_PEAK_HU and soft.height >= POSSIBLE
     main = max(samples, key=lambda sample: int(sample.counts.sum()))
     soft_applied = round(main.slope * soft.hu + main.intercept)
-    evidence = f"soft tissue peak {soft.hu} as stored and {soft_applied} applied"
-    may_be_air = abs(soft_applied - AIR_HU) <= CALIBRATION_HU
-    air = _air_as_stored(samples, padding)
-    if air >= SMALLEST_SHARE and not (may_be_air and tissue.height >= POSSIBLE):
-        # With an intercept of -1024 applied it would lie near -2000, where nothing can be.
+    may_be_air = LOWEST_AIR_PEAK_HU <= soft_applied <= AIR_HU + CALIBRATION_HU
+    evidence = "no soft tissue peak as stored"
+    if looks_soft:
+        evidence = f"soft tissue peak {soft.hu} as stored and {soft_applied} applied"
+
+    # Air as stored would lie near -2000 with an intercept of -1024 applied, where nothing can be.
+    air, sure = _air_as_stored(samples, padding)
+    anatomy = tissue.height >= POSSIBLE
+    believable = looks_soft and (sure or not may_be_air) if anatomy else sure
+    if air >= SMALLEST_SHARE and believable:
         return _already_hu(f"{evidence} and {air:.0%} air as stored")
     if tissue.height >= CLEAR:
         return Rescale("applied")
-    objects = _share(stored, (OBJECT_HU, AXIS_HU[1]))
-    below_air = _share(applied, (AXIS_HU[0], AIR_HU - AIR_SPREAD_HU // 2))
-    if tissue.height < POSSIBLE and objects >= SMALLEST_SHARE:
-        # Something was scanned, yet the stated reading has it float in air without soft tissue.
-        if not may_be_air or below_air >= SMALLEST_SHARE:
-            return _already_hu(f"{evidence} and {objects:.0%} contrast or bone as stored")
+    if looks_soft and not anatomy:
+        below = _share(stored, (AXIS_HU[0], soft.hu - WING * soft.half_width))
+        if below >= SMALLEST_SHARE:
+            return _already_hu(f"{evidence} and {below:.0%} fat or air as stored")
+        dense = _share(stored, (DENSE_HU, AXIS_HU[1]))
+        some = not may_be_air and not soft.drawn and dense >= SMALLEST_SHARE
+        if some and dense < _share(stored, SOFT_HU):
+            return _already_hu(f"{evidence} and {dense:.0%} contrast or bone as stored")
     return Rescale("applied", (f"rescale_uncertain:{evidence}",))
 
 
@@ -211,9 +222,9 @@ def _share(shares: np.ndarray, hu: tuple[int, int]) -> float:
     return float(shares[hu[0] - AXIS_HU[0] : hu[1] - AXIS_HU[0] + 1].sum())
 
 
-def _smooth(values: np.ndarray, deviation: float) -> np.ndarray:
-    reach = int(3 * deviation)
-    kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / deviation) ** 2)
+def _smooth(values: np.ndarray) -> np.ndarray:
+    reach = int(3 * SMOOTHING_HU)
+    kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / SMOOTHING_HU) ** 2)
     return np.convolve(values, kernel / kernel.sum(), "same")
 
 
@@ -223,58 +234,72 @@ class _Peak:
 
     hu: int
     height: float
-    """Over the higher of the lowest places within REACH_HU to its left and right; 0 for none."""
+    """Over the higher of the lowest places within reach to its left and right; 0 for none."""
 
-    local: bool
-    """Nothing within LOCAL_HU is higher."""
+    half_width: int
+    """HU to the left until half of the height, which noise widens."""
 
-
-def _soft_peak(shares: np.ndarray, deviation: float) -> _Peak:
-    if _share(shares, SOFT_HU) < SMALLEST_SHARE:
-        return _Peak(0, 0.0, False)
-    density = _smooth(shares, deviation)
-    first = SOFT_HU[0] - AXIS_HU[0]
-    at = first + int(np.argmax(density[first : SOFT_HU[1] - AXIS_HU[0] + 1]))
-    valley = max(density[at - REACH_HU : at + 1].min(), density[at : at + REACH_HU + 1].min())
-    height = float(density[at] / max(valley, np.finfo(float).tiny))
-    local = bool(density[at] >= density[at - LOCAL_HU : at + LOCAL_HU + 1].max())
-    return _Peak(at + AXIS_HU[0], height, local)
+    drawn: bool
+    """One value holds more of SOFT_HU than noise leaves it."""
 
 
-def _air_as_stored(samples: Sequence[StoredValues], padding: tuple[int, int] | None) -> float:
-    """Share of the pixels with stored values about -1000 that are not padding.
+def _soft_peak(shares: np.ndarray, reach: int) -> _Peak:
+    first, last = (hu - AXIS_HU[0] for hu in SOFT_HU)
+    within = shares[first : last + 1]
+    if within.sum() < SMALLEST_SHARE:
+        return _Peak(0, 0.0, 0, False)
+    density = _smooth(shares)
+    at = first + int(np.argmax(density[first : last + 1]))
+    left, right = density[at - reach : at + 1], density[at : at + reach + 1]
+    height = density[at] / max(left.min(), right.min(), np.finfo(float).tiny)
+    half_width = int(np.argmax(density[at::-1] < density[at] / 2))
+    return _Peak(at + AXIS_HU[0], height, half_width, bool(within.max() > within.sum() / 4))
 
-    Undeclared padding is one value, often -1024, and air has noise; only a value that is air's own
-    counts without it.
+
+def _air_as_stored(
+    samples: Sequence[StoredValues], padding: tuple[int, int] | None
+) -> tuple[float, bool]:
+    """Share of the pixels with stored values about -1000, and whether they must be air.
+
+    Undeclared padding is one value, often -1024, or a blur of it: a single value counts only
+    close to -1000, and what must be air has its peak there and spreads by noise.
     """
-    counts = np.zeros(2 * AIR_SPREAD_HU + 1, dtype=np.int64)
-    first = AIR_HU - AIR_SPREAD_HU
-    for sample in samples:
-        offset = sample.first - first
-        part = sample.counts[max(0, -offset) : max(0, len(counts) - offset)]
-        counts[max(0, offset) : max(0, offset) + len(part)] += part
+    first, last = AIR_HU - AIR_SPREAD_HU, AIR_HU + AIR_SPREAD_HU
+    counts = np.sum([_between(sample, first, last) for sample in samples], axis=0)
+    above = sum(int(_between(sample, *NO_TISSUE_HU).sum()) for sample in samples)
     if padding is not None:
         start, stop = padding[0] - BLUR - first, padding[1] + BLUR + 1 - first
         counts[max(0, start) : max(0, stop)] = 0
     commonest = int(np.argmax(counts))
-    if abs(first + commonest - AIR_HU) > CALIBRATION_HU:
+    at_air = abs(first + commonest - AIR_HU) <= CALIBRATION_HU
+    sure = at_air and int(counts[commonest]) < counts.sum() / 2
+    if not at_air:
         counts[commonest] = 0
-    return float(counts.sum()) / sum(int(sample.counts.sum()) for sample in samples)
+    if counts.sum() < CLEAR * above:
+        return 0.0, False
+    return float(counts.sum()) / sum(int(sample.counts.sum()) for sample in samples), sure
+
+
+def _between(sample: StoredValues, first: int, last: int) -> np.ndarray:
+    """Counts int64 of the stored values first..last."""
+    found = np.zeros(last - first + 1, dtype=np.int64)
+    start, stop = max(first, sample.first), min(last + 1, sample.first + len(sample.counts))
+    if start < stop:
+        found[start - first : stop - first] = sample.counts[
+            start - sample.first : stop - sample.first
+        ]
+    return found
 
 
 def _wrapped_peak(samples: Sequence[StoredValues]) -> str:
     """Evidence of wrapped values in unsigned 12-bit CT, '' without."""
     if not all(s.slope == 1 and s.intercept > WRAP_INTERCEPT for s in samples):
         return ""
-    counts = np.zeros(WRAP, dtype=np.int64)
-    for sample in samples:
-        counts[sample.first : sample.first + len(sample.counts)] += sample.counts[
-            : WRAP - sample.first
-        ]
+    counts = np.sum([_between(sample, 0, WRAP - 1) for sample in samples], axis=0)
     total = counts.sum()
     if total == 0:
         return ""
-    density = _smooth(counts / total, SMOOTHING_HU)[: WRAP - BLUR]  # above is saturated metal
+    density = _smooth(counts / total)[: WRAP - BLUR]  # above is saturated metal
     at = WRAPPED_FROM + 1 + int(np.argmax(density[WRAPPED_FROM + 1 :]))
     share = float(counts[at - WRAP_SPREAD : min(at + WRAP_SPREAD, WRAP - BLUR)].sum() / total)
     if share < SMALLEST_SHARE or density[at] < CLEAR * density[WRAP_VALLEY_FROM:at].min():
