@@ -38,10 +38,10 @@ from src.artifacts import free_gib
 from src.errors import EXIT_DONE, EXIT_REJECTED
 from src.imaging.estimate import describe
 from src.imaging.preprocess import clear, finish, help_out, replaced_gib, run, summary
-from src.imaging.ranks import Team, find_rank
 from src.imaging.sources import Fingerprints
 from src.imaging.survey import settle, survey
 from src.options.preprocess import PreprocessOptions
+from src.ranks import Team, find_rank
 from src.runlog import Record, log, run_stage
 
 

@@ -11,12 +11,12 @@ from src.artifacts import TEMPORARY_SUFFIX, DataPaths, remove_temporaries
 from src.errors import EXIT_DONE
 from src.imaging.pool import run_jobs
 from src.imaging.preprocess_tables import rejected_row, write_tables
-from src.imaging.ranks import Team, share_out
 from src.imaging.sources import ABSENT, Fingerprints
 from src.imaging.survey import State, make_request
 from src.imaging.worker import PASSING_REASONS, Job, Outcome
 from src.options.preprocess import PreprocessOptions
 from src.provenance import write_manifest
+from src.ranks import Team, share_out
 from src.runlog import log, progress
 from src.task import SERIES_COLUMN
 
