@@ -129,7 +129,8 @@ class Team:
     def __enter__(self) -> "Team":
         """Show that this process is there, until the block ends."""
         if self.rank.index == 0:
-            shutil.rmtree(self._folder, ignore_errors=True)
+            for path in self._folder.glob("*.json"):  # not the folder: others may be writing to it
+                path.unlink(missing_ok=True)
         self._show()
         self._heart.start()
         return self

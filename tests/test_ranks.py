@@ -113,6 +113,18 @@ def test_rank_0_hands_out_shares_and_takes_the_outcomes(tmp_path):
     assert not (tmp_path / "ranks").exists()
 
 
+def test_ranks_may_begin_at_the_same_moment(tmp_path):
+    folder = tmp_path / "ranks"
+    for _ in range(8):
+        folder.mkdir()
+        for k in range(200):
+            (folder / f"done-{k}.json").touch()
+        thread, ended = start(helper(folder, 1))
+        lead(folder)
+        thread.join()
+        assert ended == [share_out(SIZES, [0, 1])[1]]
+
+
 def test_messages_of_an_earlier_run_are_never_taken(tmp_path):
     folder = tmp_path / "ranks"
     thread, _ = start(helper(folder, 1))
