@@ -289,8 +289,13 @@ class Worker:
         )
 
 
-def fuzz(options: Options) -> list[Result]:
-    """Read the damaged files; results in order of their numbers."""
+def fuzz(options: Options, failed: Callable[[Result], None] = lambda _: None) -> list[Result]:
+    """Read the damaged files; results in order of their numbers.
+
+    Args:
+        options: how many, and the limits.
+        failed: is told every failure at once, so that a run which is stopped keeps what it found.
+    """
     chosen = [k for k, one in enumerate(MUTATIONS) if one.__name__ in options.only]
     indices = iter(
         index
@@ -315,6 +320,8 @@ def fuzz(options: Options) -> list[Result]:
                     continue  # it said what it is about to read
                 if result is not None:
                     results.append(result)
+                    if result.outcome in FAILURES:
+                        failed(result)
                 if result is not None and result.outcome in ("timeout", "died"):
                     worker.end()
                     workers[workers.index(worker)] = Worker(options)
@@ -355,44 +362,39 @@ def table(tallies: dict[str, Tally]) -> str:
     return "\n".join(lines)
 
 
-def keep_failures(results: list[Result], corpus: list[Sample], options: Options) -> None:
-    """Write every file that failed, with a report, into a folder of its own."""
+def report_failure(result: Result, corpus: list[Sample], options: Options) -> None:
+    """Print a failure, and write its file and a report into a folder of its own."""
+    last = (result.words.strip().splitlines() or [""])[-1]
+    what = f"{result.outcome} {result.index} {result.mutation} {result.sample}"
+    print(f"failure: {what}: {last[:150]}", flush=True)
     if options.keep is None:
         return
-    for result in results:
-        if result.outcome in FAILURES:
-            folder = options.keep / f"{result.outcome}-{result.index}-{result.mutation}"
-            folder.mkdir(parents=True, exist_ok=True)
-            data = mutate(corpus, options.seed, result.index)[2]
-            (folder / "damaged.dcm").write_bytes(data)
-            again = f"python tools/fuzz_dicom.py --seed {options.seed} --first {result.index}"
-            (folder / "report.txt").write_text(
-                f"{again} --count 1\nsample: {result.sample}\n{result.outcome}\n{result.words}\n"
-            )
+    folder = options.keep / f"{result.outcome}-{result.index}-{result.mutation}"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "damaged.dcm").write_bytes(mutate(corpus, options.seed, result.index)[2])
+    again = f"tools/fuzz_dicom.py --seed {options.seed} --first {result.index} --count 1"
+    (folder / "report.txt").write_text(f"python {again}\n{what}\n{result.words}\n")
 
 
 def main(options: Options) -> int:
     """Read, print the record and keep what failed."""
     start = time.monotonic()
-    results = fuzz(options)
+    corpus = make_corpus()
+    results = fuzz(options, lambda result: report_failure(result, corpus, options))
     tallies = tally(results)
     print(table(tallies))
-    failures = [result for result in results if result.outcome in FAILURES]
+    seconds, last = time.monotonic() - start, options.first + options.count - 1
     print(
-        f"{len(results)} files in {time.monotonic() - start:.0f} s, seed {options.seed}, numbers "
-        f"{options.first} to {options.first + options.count - 1}; {len(failures)} failures"
+        f"{len(results)} files in {seconds:.0f} s, seed {options.seed}, of numbers "
+        f"{options.first} to {last}; {tallies['all'].failed if results else 0} failures"
     )
-    for result in failures[:20]:
-        last = (result.words.strip().splitlines() or [""])[-1]
-        print(f"  {result.outcome} {result.index} {result.mutation} {result.sample}: {last[:150]}")
-    keep_failures(failures, make_corpus() if failures and options.keep else [], options)
     if options.record:
         figures = {
             name: {"outcomes": one.outcomes, "seconds": one.seconds, "rss": one.rss}
             for name, one in tallies.items()
         }
         options.record.write_text(json.dumps(figures, indent=1) + "\n")
-    if failures:
+    if any(result.outcome in FAILURES for result in results):
         return EXIT_FAILURES
     return 0 if options.only or len(results) == options.count else EXIT_UNFINISHED
 
