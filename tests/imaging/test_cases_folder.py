@@ -15,9 +15,12 @@ import pytest
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian
 
+from src.artifacts import DataPaths
 from src.imaging.dicom import natural_key, walk
 from src.imaging.outcome import CODES, Findings, LeftOut, base_code, safe_detail
 from src.imaging.series import ReadOptions, Series, SeriesError, read_series
+from src.imaging.worker import Job, cache_series
+from src.options.preprocess import PreprocessOptions
 from tests.imaging.make_series import head, store, write_single_frames
 
 EXPECTED = head() - 1024.0
@@ -369,6 +372,23 @@ def test_whatever_the_header_says_its_series_uid_is_data(tmp_path, uid, reader):
     assert series.uid == uid
     assert "uid_differs_from_folder" in series.notes
     assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("uid", UIDS.values(), ids=UIDS.keys())
+def test_caches_are_named_by_the_folder_and_not_by_the_header(tmp_path, uid):
+    data = DataPaths(tmp_path / "data")
+    write_single_frames(data.series / "1.2.3", store(head(2)), tags={"SeriesInstanceUID": uid})
+    before = set(tmp_path.rglob("*"))
+    config = PreprocessOptions(data_dir=data.root, size=16).identity()
+    outcome = cache_series(Job("1.2.3", data, config, slices=True, max_gib=1, reader="scan"))
+    assert (outcome.uid, outcome.code) == ("1.2.3", "")
+    made = {path for path in tmp_path.rglob("*") if path.is_file()} - before
+    assert made == {
+        data.sequence("1.2.3"),
+        data.sequence_sidecar("1.2.3"),
+        data.slice("1.2.3", 0),
+        data.slice("1.2.3", 1),
+    }
 
 
 def test_series_uids_that_differ_in_case_only_are_different_series(tmp_path):

@@ -10,7 +10,7 @@ import pytest
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate, encapsulate_extended, generate_frames
 from pydicom.sequence import Sequence
-from pydicom.uid import JPEG2000Lossless
+from pydicom.uid import EnhancedCTImageStorage, JPEG2000Lossless
 
 from src.imaging.geometry import (
     Geometry,
@@ -381,7 +381,26 @@ def test_very_short_series_are_read_and_say_so(tmp_path, count, code):
     assert series.geometry.spacing[0] == pytest.approx(3.0 if count == 1 else 2.0)
 
 
+def test_a_negative_spacing_between_slices_is_a_distance(tmp_path):
+    tags = {"SpacingBetweenSlices": -3, "SliceThickness": 5}
+    write_single_frames(tmp_path / "s", store(head(1)), tags=tags)
+    assert read_series(tmp_path / "s").geometry.spacing[0] == pytest.approx(3.0)
+
+
 # Multi-frame objects: cases 21 to 28.
+
+
+def test_an_enhanced_ct_object_is_read_in_hu_in_order_of_its_positions(tmp_path):
+    path, order = tmp_path / "s" / "one", [5, 0, 7, 2, 1, 6, 4, 3]
+    write_multi_frame(path, store(head(), "coronal"), modality="CT", order=order)
+    dataset = pydicom.dcmread(path)
+    dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = EnhancedCTImageStorage
+    shared = dataset.SharedFunctionalGroupsSequence[0]
+    shared.PixelValueTransformationSequence[0].RescaleIntercept = -1024
+    dataset.save_as(path)
+    series = read_series(tmp_path / "s")
+    np.testing.assert_array_equal(series.pixels, head() + HU)
+    assert (series.modality, series.geometry.plane, series.status) == ("CT", "coronal", "read")
 
 
 def test_positions_go_before_the_dimension_index(tmp_path):
@@ -594,6 +613,20 @@ def test_names_and_order_of_the_files_change_nothing(tmp_path):
     np.testing.assert_array_equal(one.pixels, two.pixels)
     np.testing.assert_array_equal(one.positions, two.positions)
     assert (one.sop_uids, one.notes, one.geometry) == (two.sop_uids, two.notes, two.geometry)
+
+
+def test_names_do_not_choose_between_two_images_of_one_place(tmp_path):
+    stored = store(head())
+    again = Stored(stored.images[:1] + 1, stored.iop, stored.positions[:1], stored.spacing)
+    for folder, names in (("a", "abcdefghi"), ("b", "ihgfedcba")):
+        write_single_frames(
+            tmp_path / folder,
+            joined(stored, again),
+            names=list(names),
+            tags={"InstanceNumber": None},
+        )
+    one, two = read_series(tmp_path / "a"), read_series(tmp_path / "b")
+    np.testing.assert_array_equal(one.pixels, two.pixels)
 
 
 def test_where_an_axis_was_exchanged_points_follow(tmp_path):
