@@ -1,0 +1,162 @@
+"""Calibration: do probabilities mean what they say, before and after a correction.
+
+The correction of a label's probability p is sigmoid(slope * logit(p) + intercept), with one slope
+for all labels, since single labels have too few positive series for one of their own, and an
+intercept per label (Platt 1999, with his smoothed targets, so that a perfect separation does not
+ask for an infinite slope). A slope is never negative: a model that ranks the wrong way round is
+corrected to the share of positives. What is fitted where is `src.evaluation.crossfit`'s matter.
+
+- Brier score: mean of (p - target)^2.
+- Calibration error: rows are sorted by p into bins of equal numbers of rows; the error is the mean
+  over rows of |mean p - share of positives| of their bin. It is above 0 by chance alone, the more
+  so the fewer rows a bin has.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy.optimize import minimize
+from scipy.special import expit, logit
+
+from src.evaluation.crossfit import Crossfit
+from src.evaluation.sample import Sample
+from src.task import Task
+
+MIN_FITTED = 10
+"""Positive and negative rows that a label needs for a correction of its own."""
+
+BINS = 10
+"""Bins of a reliability diagram, where there are rows enough."""
+
+MIN_BIN_ROWS = 10
+"""Rows that a bin should have."""
+
+SMALLEST = 1e-6
+"""Probabilities are kept this far from 0 and 1, so that their logit is finite."""
+
+
+@dataclass(frozen=True)
+class Correction:
+    """Slope of all labels, and the intercept by number of label."""
+
+    slope: float
+    intercepts: Mapping[int, float]
+
+    def apply(self, probabilities: np.ndarray) -> np.ndarray:
+        """Corrected copy of probabilities (N, L); labels without an intercept stay as they are."""
+        corrected = np.array(probabilities, dtype=np.float64)
+        for label, intercept in self.intercepts.items():
+            corrected[:, label] = expit(self.slope * _logit(corrected[:, label]) + intercept)
+        return corrected
+
+
+def fit_correction(
+    targets: np.ndarray, probabilities: np.ndarray, labels: Sequence[int]
+) -> Correction:
+    """Fit the shared slope and the intercepts of `labels` by maximum likelihood.
+
+    Args:
+        targets: (N, L) of 0 and 1.
+        probabilities: (N, L) float.
+        labels: numbers of the labels that take part, each with both classes.
+    """
+    chosen = list(labels)
+    values = _logit(np.asarray(probabilities, dtype=np.float64)[:, chosen])  # (N, l)
+    truth = np.asarray(targets, dtype=np.float64)[:, chosen]
+    ones = truth.sum(axis=0)
+    smoothed = np.where(truth == 1, (ones + 1) / (ones + 2), 1 / (len(truth) - ones + 2))
+
+    def loss(point: np.ndarray) -> tuple[float, np.ndarray]:
+        z = point[0] * values + point[1:]
+        residual = expit(z) - smoothed
+        total = (np.logaddexp(0, z) - smoothed * z).sum()
+        return float(total), np.concatenate([[(residual * values).sum()], residual.sum(axis=0)])
+
+    start = np.concatenate([[1.0], np.zeros(len(chosen))])
+    bounds = [(0, None), *[(None, None)] * len(chosen)]
+    found = minimize(
+        loss,
+        start,
+        jac=True,
+        method="L-BFGS-B",
+        bounds=bounds,
+        options={"maxiter": 1000, "ftol": 1e-14, "gtol": 1e-8 * max(1, truth.size)},
+    )
+    slope, *intercepts = map(float, found.x)
+    return Correction(slope, dict(zip(chosen, intercepts, strict=True)))
+
+
+def calibration_table(task: Task, sample: Sample, crossfit: Crossfit) -> dict[str, Any]:
+    """Calibration before and after the cross-fitted correction, JSON-ready.
+
+    Returns:
+        `fitted_on`: in words; `slope`: of each part; `uncalibrated`: labels that had fewer than
+        `MIN_FITTED` positives or negatives to fit on, in any part; `per_label`: for each label
+        `intercept` (of each part, None if uncalibrated), `before` and `after` (None if
+        uncalibrated), each {"brier", "error", "bins": [{"predicted", "observed", "rows"}]}.
+    """
+    fitted = fittable(task, crossfit)
+    corrected = np.array(sample.probabilities, dtype=np.float64)
+    corrections = []
+    for part in crossfit.parts if fitted else ():
+        correction = fit_correction(part.fit.targets, part.fit.probabilities, fitted)
+        corrected[part.rows] = correction.apply(sample.probabilities[part.rows])
+        corrections.append(correction)
+    per_label = {}
+    for number, label in enumerate(task.labels):
+        truth = sample.targets[:, number]
+        used = number in fitted
+        per_label[label] = {
+            "intercept": [found.intercepts[number] for found in corrections] if used else None,
+            "before": reliability(truth, sample.probabilities[:, number]),
+            "after": reliability(truth, corrected[:, number]) if used else None,
+        }
+    return {
+        "fitted_on": crossfit.fitted_on,
+        "slope": [found.slope for found in corrections],
+        "uncalibrated": [name for k, name in enumerate(task.labels) if k not in fitted],
+        "per_label": per_label,
+    }
+
+
+def fittable(task: Task, crossfit: Crossfit) -> list[int]:
+    """Labels with `MIN_FITTED` positive and negative rows to fit on in every part."""
+    if not crossfit.parts:
+        return []
+    enough = np.ones(len(task.labels), dtype=bool)
+    for part in crossfit.parts:
+        ones = np.asarray(part.fit.targets).sum(axis=0)
+        enough &= (ones >= MIN_FITTED) & (len(part.fit) - ones >= MIN_FITTED)
+    return np.flatnonzero(enough).tolist()
+
+
+def reliability(targets: np.ndarray, probabilities: np.ndarray) -> dict[str, Any] | None:
+    """Brier score, calibration error and bins of one label; None without rows.
+
+    Equal probabilities share a bin, so that the order of the rows does not matter.
+    """
+    rows = len(targets)
+    if not rows:
+        return None
+    order = np.sort(probabilities)
+    first = np.searchsorted(order, probabilities, "left")
+    number = first * max(1, min(BINS, rows // MIN_BIN_ROWS)) // rows
+    bins = []
+    for name in np.unique(number):
+        chosen = number == name
+        predicted, observed = probabilities[chosen].mean(), targets[chosen].mean()
+        bins.append(
+            {"predicted": float(predicted), "observed": float(observed), "rows": int(chosen.sum())}
+        )
+    error = sum(one["rows"] * abs(one["predicted"] - one["observed"]) for one in bins) / rows
+    return {
+        "brier": float(np.mean((probabilities - targets) ** 2)),
+        "error": float(error),
+        "bins": bins,
+    }
+
+
+def _logit(probabilities: np.ndarray) -> np.ndarray:
+    return logit(np.clip(probabilities, SMALLEST, 1 - SMALLEST))

@@ -1,0 +1,100 @@
+"""Operating points: thresholds that are fixed on some predictions and hold on others.
+
+A sensitivity read from the ROC curve of the scored series (`src.evaluation.ranking`) takes the
+threshold from the very series that it is about. Here the threshold comes from other patients
+(`src.evaluation.crossfit`), so the specificity that it reaches is a finding too.
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from src.evaluation.bootstrap import MIN_GROUPS, Resamples, count_groups, interval
+from src.evaluation.calibration import fittable
+from src.evaluation.crossfit import Crossfit
+from src.evaluation.ranking import ROUNDING, SENSITIVITY, SPECIFICITY
+from src.evaluation.sample import Sample
+from src.task import Task
+
+
+def threshold_at_specificity(targets: np.ndarray, scores: np.ndarray) -> float:
+    """Smallest threshold at which `SPECIFICITY` of the negatives lie below it."""
+    without = np.sort(scores[np.asarray(targets) == 0])
+    last = without[math.ceil(len(without) * (SPECIFICITY - ROUNDING)) - 1]
+    return float(np.nextafter(last, np.inf))
+
+
+def threshold_at_sensitivity(targets: np.ndarray, scores: np.ndarray) -> float:
+    """Largest threshold at which `SENSITIVITY` of the positives lie at or above it."""
+    with_one = np.sort(scores[np.asarray(targets) == 1])[::-1]
+    return float(with_one[math.ceil(len(with_one) * (SENSITIVITY - ROUNDING)) - 1])
+
+
+RULES = {
+    "at_specificity": (SPECIFICITY, threshold_at_specificity),
+    "at_sensitivity": (SENSITIVITY, threshold_at_sensitivity),
+}
+
+
+def operating_table(
+    task: Task, sample: Sample, crossfit: Crossfit, drawn: Resamples | None
+) -> dict[str, Any]:
+    """Sensitivity and specificity at thresholds from other patients, JSON-ready.
+
+    Args:
+        task: the labels.
+        sample: what is scored.
+        crossfit: where thresholds come from.
+        drawn: resamples of the sample for the intervals, or None.
+
+    Returns:
+        `fitted_on`: in words; `left_out`: labels that had too few positives or negatives to fix a
+        threshold on (`src.evaluation.calibration.MIN_FITTED`); `per_label`: for the others
+        `at_specificity` and `at_sensitivity`, each {"aim": the share that the threshold was fixed
+        at, "thresholds": of each part, "sensitivity" and "specificity": {"value", "low", "high"},
+        None where the scored rows lack the class}.
+    """
+    fitted = fittable(task, crossfit)
+    per_label = {
+        task.labels[number]: {rule: _point(sample, number, crossfit, drawn, rule) for rule in RULES}
+        for number in fitted
+    }
+    return {
+        "fitted_on": crossfit.fitted_on,
+        "left_out": [name for name in task.labels if name not in per_label],
+        "per_label": per_label,
+    }
+
+
+def _point(
+    sample: Sample, number: int, crossfit: Crossfit, drawn: Resamples | None, rule: str
+) -> dict[str, Any]:
+    aim, choose = RULES[rule]
+    called = np.zeros(len(sample), dtype=bool)
+    thresholds = []
+    for part in crossfit.parts:
+        threshold = choose(part.fit.targets[:, number], part.fit.probabilities[:, number])
+        called[part.rows] = sample.probabilities[part.rows, number] >= threshold
+        thresholds.append(threshold)
+    truth = sample.targets[:, number] == 1
+    return {
+        "aim": aim,
+        "thresholds": thresholds,
+        "sensitivity": _share(called, truth, drawn),
+        "specificity": _share(~called, ~truth, drawn),
+    }
+
+
+def _share(right: np.ndarray, among: np.ndarray, drawn: Resamples | None) -> dict[str, Any]:
+    """Share of the rows `among` that are `right`, with its interval over patients."""
+    if not among.any():
+        return {"value": None, "low": None, "high": None}
+    ends = None
+    if drawn is not None and count_groups(drawn.row_of, among) >= MIN_GROUPS:
+        groups = len(drawn.counts)
+        hits = np.bincount(drawn.row_of, weights=right & among, minlength=groups) @ drawn.counts
+        rows = np.bincount(drawn.row_of, weights=among, minlength=groups) @ drawn.counts
+        ends = interval(hits[rows > 0] / rows[rows > 0])
+    low, high = ends or (None, None)
+    return {"value": float(np.mean(right[among])), "low": low, "high": high}
