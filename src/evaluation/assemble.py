@@ -77,7 +77,7 @@ def _case(found: Scored, why: str, detector: Detector, task: Task) -> Case | Non
         return None
     locations = [task.labels.index(name) for name in task.locations]
     top = int(found.probabilities[locations].argmax())
-    index, x, y, _ = found.points[top]
+    point = next(point for point in found.points if point.label == task.locations[top])
     labels = found.job.labels
     truth = None
     if labels is not None:
@@ -96,12 +96,12 @@ def _case(found: Scored, why: str, detector: Detector, task: Task) -> Case | Non
         probability=float(found.probabilities[task.overall_index]),
         top_location=task.locations[top],
         top_probability=float(found.probabilities[locations[top]]),
-        slice_index=int(index),
-        image=series.volume[int(index)].astype("float32"),
+        slice_index=point.index,
+        image=series.volume[point.index].astype("float32"),
         stage2_curve=found.stage2_curve,
         stage1_curve=found.stage1_curve,
         spots=found.job.spots,
-        point=(float(x), float(y)),
+        point=point.cache_xy,
         pixel_spacing=found.pixel_spacing,
     )
 

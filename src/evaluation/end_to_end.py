@@ -15,6 +15,7 @@ from src.imaging.geometry import Geometry, stored_to_cache
 from src.imaging.prepare import Rejected
 from src.imaging.train_table import read_train_csv
 from src.inference.detector import Detection, Detector
+from src.inference.points import Point
 from src.metrics import format_table, score_by, score_table
 from src.provenance import digest
 from src.runlog import log, progress
@@ -40,8 +41,7 @@ class Job:
 class Scored:
     """What is kept of one result; small, so that memory does not grow with pixels.
 
-    `stage2_curve` and `stage1_curve` float (n,): probability of any aneurysm per slice; `points`
-    float (P, 4): per location the most probable slice, x and y there in cache pixels, probability.
+    `stage2_curve` and `stage1_curve` float (n,): probability of any aneurysm per slice.
     """
 
     job: Job
@@ -54,7 +54,7 @@ class Scored:
     stage1_maximum: np.ndarray
     stage1_curve: np.ndarray
     stage2_curve: np.ndarray
-    points: np.ndarray
+    points: tuple[Point, ...]
     geometry: Geometry
     sop_uids: tuple[str, ...]
     frames: np.ndarray
@@ -151,11 +151,6 @@ def run_jobs(detector: Detector, jobs: list[Job], num_workers: int, max_seconds:
 
 def _summary(job: Job, found: Detection, task: Task) -> Scored:
     series = found.series
-    location = task.label_of_location()
-    best = found.slice_probabilities[:, location].argmax(axis=0)  # (P,)
-    points = np.column_stack(
-        [best, found.peaks[best, location, :2], found.slice_probabilities[best, location]]
-    )
     size = series.volume.shape[-1]
     x_mm, y_mm = pixel_mm(series.geometry, size)
     known = series.geometry.geometry_known
@@ -170,7 +165,7 @@ def _summary(job: Job, found: Detection, task: Task) -> Scored:
         stage1_maximum=found.stage1_probabilities.max(axis=0),
         stage1_curve=found.stage1_probabilities[:, task.overall_index],
         stage2_curve=found.slice_probabilities[:, task.overall_index],
-        points=points,
+        points=found.points,
         geometry=series.geometry,
         sop_uids=series.sop_uids,
         frames=series.frames,

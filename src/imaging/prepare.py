@@ -12,6 +12,7 @@ import numpy as np
 from src.imaging.cache import CacheOptions, to_cache
 from src.imaging.geometry import Geometry
 from src.imaging.linkage import Linkage, with_content
+from src.imaging.outcome import Status
 from src.imaging.processes import WorkerDied, WorkerPool
 from src.imaging.series import ReadOptions, read_series
 from src.imaging.worker import read_failure
@@ -32,6 +33,7 @@ class PreparedSeries:
     sop_uids: tuple[str, ...]
     frames: np.ndarray
     positions: np.ndarray
+    status: Status
     notes: tuple[str, ...]
     linkage: Linkage
     seconds: float
@@ -66,6 +68,7 @@ def prepare_series(
         sop_uids=series.sop_uids,
         frames=series.frames,
         positions=series.positions,
+        status=series.status,
         notes=series.notes,
         linkage=with_content(series.linkage, volume),
         seconds=time.perf_counter() - start,

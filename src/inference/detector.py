@@ -1,23 +1,39 @@
-"""A folder of DICOM files -> probabilities: both stages behind one call."""
+"""A folder of DICOM files -> probabilities and points: both stages behind one call.
+
+    detector = AneurysmDetector("model/demo")
+    result = detector.predict("path/to/series")
+    result.probability("Aneurysm Present"), result.points[0].mm
+
+`Detector` is one fold; `AneurysmDetector` opens a run and averages its folds.
+"""
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from src.artifacts import FoldPaths
+from src.artifacts import FINAL_FOLD, FoldPaths, read_json
 from src.compute import choose_compute
+from src.errors import InputError, MissingArtifact
 from src.imaging.cache import CacheOptions
+from src.imaging.outcome import Status
 from src.imaging.prepare import PreparedSeries, Rejected, read_ahead
+from src.imaging.selection import SeriesError
 from src.imaging.series import ReadOptions
 from src.inference.encoder import Encoder
+from src.inference.points import Point, find_points
 from src.inference.sequence_detector import SequenceDetector
+from src.lineage import open_stage
+from src.provenance import MADE_BY, digest
+from src.runlog import log
 from src.sampling.features import FeatureSet
 from src.sampling.series_info import slice_mm
-from src.task import Task
+from src.task import RSNA_2025, Task
+
+STAGES = ("stage1", "stage2")
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,8 +41,9 @@ class Detection:
     """Result for one series.
 
     `probabilities` float64 (L,); `slice_probabilities` float64 (n, L) from stage 2;
-    `stage1_probabilities` float64 (n, L) and `peaks` float64 (n, L, 3), x and y in cache pixels
-    and heat-map probability, averaged over the steps; `seconds` per part of the work.
+    `stage1_probabilities` float64 (n, L), averaged over the steps; `peaks` float64 (S, n, L, 3),
+    for every step (of every fold) x and y in cache pixels and heat-map probability; `points` as
+    `find_points` orders them; `seconds` per part of the work.
     """
 
     series: PreparedSeries
@@ -34,6 +51,7 @@ class Detection:
     slice_probabilities: np.ndarray
     stage1_probabilities: np.ndarray
     peaks: np.ndarray
+    points: tuple[Point, ...]
     seconds: dict[str, float] = field(default_factory=dict)
 
 
@@ -82,16 +100,22 @@ class Detector:
         geometry = series.geometry
         result = self.detector.predict(sets, slice_mm(geometry), geometry.geometry_known)
         logits = np.stack([f.logits for f in found.values()]).astype(np.float64)
+        classified = time.perf_counter()
+        peaks = np.stack([f.peaks for f in found.values()]).astype(np.float64)
+        probabilities, at_slices = result.probabilities, result.slice_probabilities
+        points = find_points(self.task, series, peaks, at_slices, probabilities)
         return Detection(
             series=series,
-            probabilities=result.probabilities,
-            slice_probabilities=result.slice_probabilities,
+            probabilities=probabilities,
+            slice_probabilities=at_slices,
             stage1_probabilities=(1 / (1 + np.exp(-logits))).mean(axis=0),
-            peaks=np.stack([f.peaks for f in found.values()]).astype(np.float64).mean(axis=0),
+            peaks=peaks,
+            points=points,
             seconds={
                 "read and prepare": series.seconds,
                 "stage 1": encoded - start,
-                "stage 2": time.perf_counter() - encoded,
+                "stage 2": classified - encoded,
+                "points": time.perf_counter() - classified,
             },
         )
 
@@ -105,3 +129,233 @@ class Detector:
         """
         for item in read_ahead(folders, self.read, self.cache, num_workers, max_seconds):
             yield item if isinstance(item, Rejected) else self.detect(item)
+
+
+def average(task: Task, detections: Sequence[Detection]) -> Detection:
+    """Mean probabilities of several folds on one series; their peaks vote for the points."""
+    if len(detections) == 1:
+        return detections[0]
+    series = detections[0].series
+    start = time.perf_counter()
+    mean = {
+        name: np.mean([getattr(found, name) for found in detections], axis=0)
+        for name in ("probabilities", "slice_probabilities", "stage1_probabilities")
+    }
+    peaks = np.concatenate([found.peaks for found in detections])
+    points = find_points(task, series, peaks, mean["slice_probabilities"], mean["probabilities"])
+    seconds = {
+        part: sum(found.seconds[part] for found in detections) for part in detections[0].seconds
+    }
+    seconds["read and prepare"] = series.seconds
+    seconds["points"] += time.perf_counter() - start
+    return Detection(series=series, peaks=peaks, points=points, seconds=seconds, **mean)
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """What `AneurysmDetector` says of one series.
+
+    Attributes:
+        folder: where the series lies.
+        uid: SeriesInstanceUID.
+        modality: DICOM Modality, "CT" or "MR".
+        status: "read", or "partial" when image data of the series could not be used.
+        notes: stable codes of what the reader noticed, see `src.imaging.outcome.CODES`.
+        labels: names, in the order of the probabilities.
+        probabilities: float64 (L,).
+        slice_probabilities: float64 (n, L): the curve of each label over the slices.
+        sop_uids: SOPInstanceUID of each slice, in the order of the curve.
+        frames: int64 (n,), the frame of each slice in its file, counted from 0.
+        points: where, the most probable first, see `src.inference.points`.
+        seconds: time per part of the work.
+    """
+
+    folder: Path
+    uid: str
+    modality: str
+    status: Status
+    notes: tuple[str, ...]
+    labels: tuple[str, ...]
+    probabilities: np.ndarray
+    slice_probabilities: np.ndarray
+    sop_uids: tuple[str, ...]
+    frames: np.ndarray
+    points: tuple[Point, ...]
+    seconds: dict[str, float]
+
+    def probability(self, label: str) -> float:
+        """Probability of one label; KeyError for a name that is none of `labels`."""
+        return dict(zip(self.labels, self.probabilities.tolist(), strict=True))[label]
+
+
+class AneurysmDetector:
+    """A trained run, ready for series of any origin.
+
+    The run's folder alone is enough: how series are read and prepared, sizes, labels and networks
+    come from the files beside the weights. Probabilities are the mean over the folds.
+
+    Attributes:
+        folds: the folds that are averaged.
+        labels: names, in the order of every probability vector.
+        compute: device and precision, with the reason for them.
+        identity: changes whenever the same series could give other numbers.
+    """
+
+    def __init__(
+        self,
+        run: str | Path,
+        folds: Sequence[int | str] | None = None,
+        *,
+        device: str = "auto",
+        precision: str = "auto",
+        num_workers: int = 0,
+        max_series_gib: float = 8.0,
+        max_series_seconds: float = 600.0,
+        task: Task = RSNA_2025,
+    ) -> None:
+        """Open a run and load its networks.
+
+        Args:
+            run: its folder, `model/<run>`.
+            folds: which folds, numbers or "final"; by default all numbered folds that are
+                trained, or "final" where there are none.
+            device: "auto", "cpu", "cuda" or "cuda:INDEX".
+            precision: of stage 1: "auto", "bf16", "fp16" or "fp32".
+            num_workers: processes that read series ahead. With 0 this process reads them itself:
+                then no time limit holds, and a decoder that crashes takes the program along.
+            max_series_gib: largest series in GiB of decoded pixels; larger ones are rejected.
+            max_series_seconds: time that a process may take to read one series.
+            task: labels and locations that the run was trained for.
+
+        Raises:
+            MissingArtifact: no such run or fold, or its weights are gone.
+            StaleArtifact: stage 2 was trained on another stage 1.
+            InputError: a file is damaged, or the folds were trained on differently prepared
+                series.
+            UsageError: no such device or precision.
+        """
+        self.task, self.labels = task, task.labels
+        self.num_workers, self.max_series_seconds = num_workers, max_series_seconds
+        root = Path(run).absolute()
+        chosen = trained_folds(root) if folds is None else tuple(str(fold) for fold in folds)
+        if not chosen:
+            raise InputError("folds is empty: name at least one, or leave it out for all")
+        manifests: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {}
+        for fold in chosen:
+            paths = FoldPaths(root.parent, root.name, fold)
+            stage1 = open_stage(paths, "stage1", {}, task)
+            stage2 = open_stage(paths, "stage2", {"stage1": stage1["identity"]}, task)
+            manifests[fold] = (stage1, stage2)
+        _check_alike(root, {fold: stage1 for fold, (stage1, _) in manifests.items()})
+        self.folds = tuple(manifests)
+        self.identity = digest([[one["identity"] for one in pair] for pair in manifests.values()])
+        self.detectors = tuple(
+            Detector(
+                FoldPaths(root.parent, root.name, fold),
+                stage1,
+                stage2,
+                task,
+                device,
+                precision,
+                max_series_gib,
+            )
+            for fold, (stage1, stage2) in manifests.items()
+        )
+        self.compute = self.detectors[0].compute
+
+    def predict(self, folder: str | Path) -> Prediction:
+        """Read one series folder and predict.
+
+        Raises:
+            SeriesError: the folder holds no usable series; `code` says why, see `read_series`.
+        """
+        outcome = next(self.predict_many([folder]))
+        if isinstance(outcome, Rejected):
+            raise SeriesError(outcome.code, outcome.message)
+        return outcome
+
+    def predict_many(self, folders: Iterable[str | Path]) -> Iterator[Prediction | Rejected]:
+        """Predictions in the order of the folders, each as soon as it is ready.
+
+        A folder without a usable series gives a `Rejected` with code and words, and the others go
+        on. Only a few series are in memory at a time, however many there are; with `num_workers`
+        the next ones are read while the networks run.
+        """
+        for outcome in self.detect_many(folders):
+            yield outcome if isinstance(outcome, Rejected) else self.summary(outcome)
+
+    def detect_many(self, folders: Iterable[str | Path]) -> Iterator[Detection | Rejected]:
+        """As `predict_many`, with the prepared pixels: for those who draw them."""
+        first = self.detectors[0]
+        prepared = read_ahead(
+            map(Path, folders), first.read, first.cache, self.num_workers, self.max_series_seconds
+        )
+        for item in prepared:
+            if isinstance(item, Rejected):
+                yield item
+            else:
+                yield average(self.task, [one.detect(item) for one in self.detectors])
+
+    def summary(self, found: Detection) -> Prediction:
+        """A detection without its pixels."""
+        series = found.series
+        return Prediction(
+            folder=series.folder,
+            uid=series.uid,
+            modality=series.modality,
+            status=series.status,
+            notes=series.notes,
+            labels=self.labels,
+            probabilities=found.probabilities,
+            slice_probabilities=found.slice_probabilities,
+            sop_uids=series.sop_uids,
+            frames=series.frames,
+            points=found.points,
+            seconds=found.seconds,
+        )
+
+
+def trained_folds(run: Path) -> tuple[str, ...]:
+    """Numbered folds of a run of which both stages are trained, in order, or else `final`.
+
+    Raises:
+        MissingArtifact: there is no such run, or neither.
+    """
+    if not run.is_dir():
+        raise MissingArtifact(f"{run} is not a folder: give the folder of a run, model/<run>")
+    numbers = sorted(
+        int(folder.name.removeprefix("fold-"))
+        for folder in run.glob("fold-*")
+        if folder.name.removeprefix("fold-").isdigit()
+    )
+    missing = []
+    found: list[str] = []
+    for fold in (*map(str, numbers), FINAL_FOLD):
+        paths = FoldPaths(run.parent, run.name, fold)
+        open_ones = [stage for stage in STAGES if not _finished(paths.manifest(stage), stage)]
+        if not open_ones:
+            found.append(fold)
+        elif fold != FINAL_FOLD:
+            missing.append(f"fold {fold}: {MADE_BY[open_ones[0]]}")
+    numbered = tuple(fold for fold in found if fold != FINAL_FOLD)
+    if not found:
+        wanted = "; ".join(missing) or "no fold-<k> in it"
+        raise MissingArtifact(f"{run} has no trained fold ({wanted}): run the training stages")
+    if missing and numbered:
+        log.warning("%s: left out, not trained to the end: %s", run, "; ".join(missing))
+    return numbered or (FINAL_FOLD,)
+
+
+def _finished(manifest: Path, stage: str) -> bool:
+    return manifest.exists() and bool(read_json(manifest, MADE_BY[stage]).get("complete"))
+
+
+def _check_alike(run: Path, manifests: dict[str, dict[str, Any]]) -> None:
+    """Refuse folds whose series were prepared in different ways: they cannot share one volume."""
+    (first, one), *others = manifests.items()
+    for fold, other in others:
+        if other["preprocessing"] != one["preprocessing"]:
+            raise InputError(
+                f"{run}: fold {first} was trained on series prepared with {one['preprocessing']}, "
+                f"fold {fold} with {other['preprocessing']}; name folds that belong together"
+            )
