@@ -48,6 +48,7 @@ CODES = {
         "lost", "frames without positions beside single images, or the reverse"
     ),
     "duplicate_sop_conflict": Code("lost", "a second image of one SOPInstanceUID, other pixels"),
+    "volume_incomplete": Code("lost", "a slice where the kept volume of a 4-D series has none"),
     "duplicate_position": Code("lost", "another image at the position of a slice, unexplained"),
     # What lies beside the images of the series.
     "not_dicom": Code("aside", "the file is not DICOM"),

@@ -1,24 +1,17 @@
 """Which files of a folder are the series that is asked for, and what was left aside."""
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from src.errors import InputError
 from src.imaging.dicom import Discovery, natural_key, walk
-from src.imaging.headers import (
-    SliceHeader,
-    frame_count,
-    integer,
-    numbers,
-    set_frame_count,
-    slice_headers,
-    text,
-)
+from src.imaging.frames import bytes_of, count_frames, frame_size
+from src.imaging.headers import SliceHeader, frame_count, integer, slice_headers, text
 from src.imaging.outcome import Findings, safe_detail
-from src.imaging.parse import PIXEL_KEYWORDS, DicomFile
-from src.imaging.pixels import LOSSY, is_grey
+from src.imaging.parse import DicomFile
+from src.imaging.pixels import LOSSY, is_grey, is_native
 
 MODALITIES = ("CT", "MR")
 LARGEST_SIDE = 16384
@@ -26,9 +19,6 @@ LARGEST_SIDE = 16384
 
 MOST_FRAMES = 65535
 """NumberOfFrames beyond this is a damaged header."""
-
-PAD_BYTES = 1
-"""Pixel data of odd length end in one byte of padding (PS3.5 8.1.1)."""
 
 GIB = 2**30
 
@@ -189,69 +179,6 @@ def _without_mosaics(files: list[DicomFile], path: Path, findings: Findings) -> 
     return kept
 
 
-def _count_frames(files: Sequence[DicomFile], findings: Findings) -> None:
-    """Settle NumberOfFrames of objects that lack it, but hold a multiple of one frame's bytes.
-
-    The bytes are frames when nothing says that the object is one slice of a stack: it is alone or
-    has no position. Else the first frame is read, as PS3.3 C.7.6.6 has it for an absent value.
-    """
-    for file in files:
-        dataset = file.dataset
-        if integer(dataset, "NumberOfFrames") or not _is_native(file):
-            continue
-        size = _frame_size(file)
-        held = len(_bytes_of(file, "PixelData"))
-        frames = held // size if size else 0
-        if frames < 2 or held - frames * size > PAD_BYTES:
-            continue
-        if len(files) == 1 or not numbers(dataset, "ImagePositionPatient", 3):
-            set_frame_count(dataset, frames)
-            findings.noticed["frames_counted"] += 1
-        else:
-            findings.noticed["excess_pixel_data"] += 1
-
-
-def _is_native(file: DicomFile) -> bool:
-    syntax = file.transfer_syntax
-    return syntax.is_transfer_syntax and not syntax.is_encapsulated
-
-
-def _frame_size(file: DicomFile) -> int:
-    """Bytes of one uncompressed frame, 0 when the header does not tell."""
-    pixels = (integer(file.dataset, "Rows") or 0) * (integer(file.dataset, "Columns") or 0)
-    return pixels * (integer(file.dataset, "BitsAllocated") or 0) // 8
-
-
-def _bytes_of(file: DicomFile, keyword: str) -> bytes | memoryview:
-    value = file.dataset.get(keyword)
-    return value if isinstance(value, bytes | memoryview) else b""
-
-
-def pixel_comparison(files: Sequence[DicomFile]) -> Callable[[SliceHeader, SliceHeader], bool]:
-    """A function that says whether two slices of the files have the same values.
-
-    It compares bytes, not decoded pixels; frames of one compressed object count as different.
-    """
-    by_name = {file.file: file for file in files}
-
-    def same(one: SliceHeader, other: SliceHeader) -> bool:
-        if (one.shape, one.slope, one.intercept) != (other.shape, other.slope, other.intercept):
-            return False
-        a, b = by_name[one.file], by_name[other.file]
-        if a.transfer_syntax != b.transfer_syntax:
-            return False
-        if one.frame == other.frame:
-            return all(_bytes_of(a, keyword) == _bytes_of(b, keyword) for keyword in PIXEL_KEYWORDS)
-        size, other_size = _frame_size(a), _frame_size(b)
-        if not (_is_native(a) and size and size == other_size):
-            return False
-        left, right = _bytes_of(a, "PixelData"), _bytes_of(b, "PixelData")
-        first, second = one.frame * size, other.frame * size
-        return left[first : first + size] == right[second : second + size]
-
-    return same
-
-
 def read_headers(
     files: Sequence[DicomFile], path: Path, findings: Findings, max_gib: float
 ) -> list[SliceHeader]:
@@ -262,7 +189,7 @@ def read_headers(
             `too_large`, before anything is made for its frames, when one file alone needs more
             than `max_gib` GiB as float32.
     """
-    _count_frames(files, findings)
+    count_frames(files, findings)
     headers: list[SliceHeader] = []
     for file in files:
         rows, columns = integer(file.dataset, "Rows") or 0, integer(file.dataset, "Columns") or 0
@@ -273,7 +200,7 @@ def read_headers(
         frames = frame_count(file.dataset)
         gib = frames * rows * columns * 4 / GIB
         if gib > max_gib:
-            if _is_native(file) and len(_bytes_of(file, "PixelData")) < frames * _frame_size(file):
+            if is_native(file) and len(bytes_of(file, "PixelData")) < frames * frame_size(file):
                 findings.leave_out("bad_shape", file.file)  # it does not hold what it states
                 continue
             raise SeriesError(

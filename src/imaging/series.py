@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 
 from src.imaging import stack as stacks
+from src.imaging.copies import pixel_comparison
 from src.imaging.dicom import discover
 from src.imaging.geometry import Geometry, reorientation, slice_normal
 from src.imaging.headers import SliceHeader, text
@@ -18,7 +19,6 @@ from src.imaging.selection import (
     GIB,
     SeriesError,
     check_folder,
-    pixel_comparison,
     read_headers,
     select_files,
 )

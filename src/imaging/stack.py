@@ -10,17 +10,15 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from src.imaging.dicom import natural_key
+from src.imaging.copies import SamePixels, numbered, without_conflicts, without_copies
 from src.imaging.geometry import slice_normal
-from src.imaging.headers import PHASE_NAMES, SliceHeader
+from src.imaging.headers import SliceHeader
 from src.imaging.outcome import Findings
+from src.imaging.phases import SAME_POSITION_MM, one_volume
 
 SAME_ORIENTATION = 0.999
 """Cosine between image axes above which two slices are parallel (2.6 degrees); files of one
 stack differ by rounding only, scouts by 90 degrees."""
-
-SAME_POSITION_MM = 0.01
-"""Slices nearer than this along the normal lie at one position; no scan is that thin."""
 
 SPACING_TOLERANCE = 0.1
 """Share of the median by which a step may differ before the spacing counts as irregular."""
@@ -34,17 +32,6 @@ FEWEST_FITTED = 3
 FIT_TOLERANCE = 0.05
 """Share of the step by which a position may leave the line over InstanceNumber; written positions
 are rounded to less."""
-
-DEGENERATE_SHARE = 0.5
-"""Share of the slices at one position above which positions cannot tell the order."""
-
-FEWEST_DEGENERATE = 4
-"""Slices below which a shared position is a duplicate, not a sign of useless positions."""
-
-SamePixels = Callable[[SliceHeader, SliceHeader], bool]
-
-PHASE_COVERAGE = 0.9
-"""A volume of a 4-D series must fill this share of the positions to stand for it."""
 
 
 @dataclass
@@ -66,14 +53,14 @@ def choose_stack(
         same_pixels: whether two slices have the same values.
         findings: gets what is left out, and how the order was found.
     """
-    chosen = _without_copies(headers, same_pixels, findings)
+    chosen = without_copies(headers, same_pixels, findings)
     chosen = _largest(chosen, lambda header: header.shape, "mixed_matrix", findings)
     loose = _files_of_loose_frames(chosen)
     chosen = _largest(chosen, lambda header: header.file in loose, "mixed_multi_frame", findings)
     cluster = _orientation_clusters(chosen)
     chosen = _largest(chosen, lambda header: cluster[id(header)], "mixed_orientation", findings)
     chosen = _of_one_frame_of_reference(chosen, findings)
-    chosen = _without_conflicts(chosen, findings)
+    chosen = without_conflicts(chosen, findings)
     chosen = _fit_positions(chosen, findings)
     placed = [header for header in chosen if header.position is not None]
     if chosen[0].orientation is None or 2 * len(placed) <= len(chosen):
@@ -83,7 +70,7 @@ def choose_stack(
     _leave_out([h for h in chosen if h.position is None], "position_missing", findings)
     depth = _depths(placed)
     order = np.argsort(depth, kind="stable")
-    volume = _one_volume([placed[i] for i in order], depth[order], same_pixels, findings)
+    volume = one_volume([placed[i] for i in order], depth[order], same_pixels, findings)
     if volume is None:
         findings.remarks.append("single_position")
         return _by_number(placed, findings)
@@ -93,53 +80,6 @@ def choose_stack(
 def _leave_out(headers: Iterable[SliceHeader], code: str, findings: Findings) -> None:
     for header in headers:
         findings.leave_out(code, header.file, header.frame)
-
-
-def _numbered(header: SliceHeader) -> tuple[object, ...]:
-    """Order by InstanceNumber, then natural file name."""
-    number = header.instance_number
-    return (number is None, number or 0, natural_key(header.file), header.frame)
-
-
-def _preference(header: SliceHeader) -> tuple[object, ...]:
-    """Order in which equals are taken; file names decide only between equal SOPInstanceUIDs."""
-    none, number, *by_name = _numbered(header)
-    return (none, number, header.sop_uid, *by_name)
-
-
-def _without_copies(
-    headers: Sequence[SliceHeader], same_pixels: SamePixels, findings: Findings
-) -> list[SliceHeader]:
-    """Every header but exact copies: same SOPInstanceUID, frame, place and pixels."""
-    kept: list[SliceHeader] = []
-    by_name: dict[Hashable, list[SliceHeader]] = defaultdict(list)
-    for header in sorted(headers, key=_preference):
-        alike = by_name[header.sop_uid, header.frame, header.position, header.orientation]
-        if header.sop_uid and any(same_pixels(header, other) for other in alike):
-            findings.leave_out("duplicate_sop", header.file, header.frame)
-        else:
-            alike.append(header)
-            kept.append(header)
-    return kept
-
-
-def _without_conflicts(headers: list[SliceHeader], findings: Findings) -> list[SliceHeader]:
-    """One header per SOPInstanceUID, frame and place; the first by number and name stays.
-
-    A SOPInstanceUID is unique (PS3.3 C.12.1.1.1), but some anonymisers write one for all; slices
-    at different positions are therefore all kept.
-    """
-    kept: dict[Hashable, SliceHeader] = {}
-    names: set[Hashable] = set()
-    for header in headers:
-        name = (header.sop_uid or header.file, header.frame)
-        place = header.position or (header.instance_number,)
-        if kept.setdefault((name, place), header) is not header:
-            findings.leave_out("duplicate_sop_conflict", header.file, header.frame)
-        elif name in names:
-            findings.noticed["sop_uid_repeated"] += 1
-        names.add(name)
-    return list(kept.values())
 
 
 def _files_of_loose_frames(headers: Sequence[SliceHeader]) -> set[str]:
@@ -244,108 +184,12 @@ def _depths(headers: Sequence[SliceHeader]) -> np.ndarray:
 
 def _by_number(headers: list[SliceHeader], findings: Findings) -> Stack:
     """Order by InstanceNumber, natural file name and frame when positions cannot tell."""
-    ordered = sorted(headers, key=_numbered)
+    ordered = sorted(headers, key=numbered)
     keys = {(header.instance_number, header.frame) for header in ordered}
-    numbered = all(header.instance_number is not None for header in ordered)
-    by_number = numbered and len(keys) == len(ordered)
+    told = all(header.instance_number is not None for header in ordered)
+    by_number = told and len(keys) == len(ordered)
     findings.remarks.append("order_by_instance_number" if by_number else "order_by_file_name")
     return Stack(ordered, False)
-
-
-def _one_volume(
-    headers: list[SliceHeader], depth: np.ndarray, same_pixels: SamePixels, findings: Findings
-) -> list[SliceHeader] | None:
-    """One slice per position; of a 4-D series, one whole volume and never a mixture.
-
-    Args:
-        headers: slices in order of `depth`.
-        depth: mm along the normal, ascending, (n,).
-        same_pixels: whether two slices have the same values.
-        findings: gets `volumes_dropped:COUNT slices:by TAG`, `duplicate_slice` or
-            `duplicate_position`.
-
-    Returns:
-        The volume; None when most slices share one position, so that positions say nothing.
-    """
-    new_place = np.concatenate([[False], np.diff(depth) > SAME_POSITION_MM])
-    place = np.cumsum(new_place)
-    places = int(place[-1]) + 1
-    if places == len(headers):
-        return headers
-    if places == 1:
-        return None
-    where = {id(header): int(p) for header, p in zip(headers, place, strict=True)}
-    for tag, key in [*_phase_keys(), ("instance_number", _rank_by_number(headers, where))]:
-        volume = _first_whole_volume(headers, where, places, key)
-        if volume is not None:
-            kept = {id(header) for header in volume}
-            dropped = [header for header in headers if id(header) not in kept]
-            _leave_out(dropped, "volumes_dropped", findings)
-            findings.remarks.append(f"volumes_dropped:{len(dropped)} slices:by {tag}")
-            return volume
-    crowd = int(np.bincount(place).max())
-    if len(headers) >= FEWEST_DEGENERATE and crowd > DEGENERATE_SHARE * len(headers):
-        return None
-    first: dict[int, SliceHeader] = {}
-    for header in sorted(headers, key=_preference):
-        standing = first.setdefault(where[id(header)], header)
-        if standing is not header:
-            code = "duplicate_slice" if same_pixels(standing, header) else "duplicate_position"
-            findings.leave_out(code, header.file, header.frame)
-    return [first[p] for p in range(places)]
-
-
-def _phase_keys() -> list[tuple[str, Callable[[SliceHeader], tuple[object, ...]]]]:
-    """Each phase tag alone, then all of them together."""
-
-    def single(index: int) -> Callable[[SliceHeader], tuple[object, ...]]:
-        return lambda header: (header.phase[index],)
-
-    keys = [(name, single(index)) for index, name in enumerate(PHASE_NAMES)]
-    return [*keys, ("all tags", lambda header: header.phase)]
-
-
-def _rank_by_number(
-    headers: list[SliceHeader], where: dict[int, int]
-) -> Callable[[SliceHeader], tuple[object, ...]]:
-    """Rank by InstanceNumber among the slices at one place.
-
-    It tells volumes apart where every place has equally many slices, each with its own number;
-    else all ranks are equal.
-    """
-    at: dict[int, list[SliceHeader]] = defaultdict(list)
-    for header in sorted(headers, key=_preference):
-        at[where[id(header)]].append(header)
-    given = {header.instance_number for header in headers} - {None}
-    if len(given) < len(headers) or len({len(alike) for alike in at.values()}) > 1:
-        return lambda header: ()
-    rank = {id(header): k for alike in at.values() for k, header in enumerate(alike)}
-    return lambda header: (float(rank[id(header)]),)
-
-
-def _first_whole_volume(
-    headers: list[SliceHeader],
-    where: dict[int, int],
-    places: int,
-    key: Callable[[SliceHeader], tuple[object, ...]],
-) -> list[SliceHeader] | None:
-    """The first volume (smallest key) of those that fill the most positions, if it will do."""
-    volumes: dict[tuple[object, ...], list[SliceHeader]] = defaultdict(list)
-    for header in headers:
-        volumes[key(header)].append(header)
-    whole = {
-        name: volume
-        for name, volume in volumes.items()
-        if len({where[id(header)] for header in volume}) == len(volume)
-        and len(volume) >= PHASE_COVERAGE * places
-    }
-    if not whole:
-        return None
-    return min(whole.items(), key=lambda entry: (-len(entry[1]), _sortable(entry[0])))[1]
-
-
-def _sortable(key: tuple[object, ...]) -> tuple[tuple[int, float, str], ...]:
-    return tuple((0, part, "") if isinstance(part, float) else (1, 0.0, str(part)) for part in key)
 
 
 def spacing_along(positions: np.ndarray, normal: np.ndarray) -> tuple[float, list[str]]:

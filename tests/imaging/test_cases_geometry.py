@@ -204,6 +204,23 @@ def test_volumes_that_were_stored_slice_by_slice_are_told_apart_by_their_numbers
     np.testing.assert_array_equal(read_series(tmp_path / "s").pixels, head(seed=1) + HU)
 
 
+def test_a_slice_is_lost_where_the_kept_volume_has_none(tmp_path):
+    """Two acquisitions that overlap by one slice: a mixture of them is not one volume."""
+    whole = store(head(10))
+    order = [*range(9), 8, 9]
+    pieces = Stored(whole.images[order], whole.iop, whole.positions[order], whole.spacing)
+    uids = write_single_frames(
+        tmp_path / "s", pieces, per_slice={"AcquisitionNumber": [1] * 9 + [2] * 2}
+    )
+    series = read_series(tmp_path / "s")
+    np.testing.assert_array_equal(series.pixels, head(10)[:9] + HU)
+    assert left_out(series) == {
+        "volumes_dropped": [f"{uids[9]}.dcm"],
+        "volume_incomplete": [f"{uids[10]}.dcm"],
+    }
+    assert series.status == "partial"
+
+
 # The same object or the same place twice: cases 10 and 11.
 
 

@@ -1,0 +1,89 @@
+"""The same object, or two objects of one name: what is a copy, what is a conflict.
+
+Files are copied into a folder twice, and anonymisers give one SOPInstanceUID to many images.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Sequence
+
+from src.imaging.dicom import natural_key
+from src.imaging.frames import bytes_of, frame_size
+from src.imaging.headers import SliceHeader
+from src.imaging.outcome import Findings
+from src.imaging.parse import PIXEL_KEYWORDS, DicomFile
+from src.imaging.pixels import is_native
+
+SamePixels = Callable[[SliceHeader, SliceHeader], bool]
+"""Whether two slices have the same values."""
+
+
+def pixel_comparison(files: Sequence[DicomFile]) -> SamePixels:
+    """A function that says whether two slices of the files have the same values.
+
+    It compares bytes, not decoded pixels; frames of one compressed object count as different.
+    """
+    by_name = {file.file: file for file in files}
+
+    def same(one: SliceHeader, other: SliceHeader) -> bool:
+        if (one.shape, one.slope, one.intercept) != (other.shape, other.slope, other.intercept):
+            return False
+        a, b = by_name[one.file], by_name[other.file]
+        if a.transfer_syntax != b.transfer_syntax:
+            return False
+        if one.frame == other.frame:
+            return all(bytes_of(a, keyword) == bytes_of(b, keyword) for keyword in PIXEL_KEYWORDS)
+        size, other_size = frame_size(a), frame_size(b)
+        if not (is_native(a) and size and size == other_size):
+            return False
+        left, right = bytes_of(a, "PixelData"), bytes_of(b, "PixelData")
+        first, second = one.frame * size, other.frame * size
+        return left[first : first + size] == right[second : second + size]
+
+    return same
+
+
+def numbered(header: SliceHeader) -> tuple[object, ...]:
+    """Order by InstanceNumber, then natural file name."""
+    number = header.instance_number
+    return (number is None, number or 0, natural_key(header.file), header.frame)
+
+
+def preference(header: SliceHeader) -> tuple[object, ...]:
+    """Order in which equals are taken; file names decide only between equal SOPInstanceUIDs."""
+    none, number, *by_name = numbered(header)
+    return (none, number, header.sop_uid, *by_name)
+
+
+def without_copies(
+    headers: Sequence[SliceHeader], same_pixels: SamePixels, findings: Findings
+) -> list[SliceHeader]:
+    """Every header but exact copies: same SOPInstanceUID, frame, place and pixels."""
+    kept: list[SliceHeader] = []
+    by_name: dict[Hashable, list[SliceHeader]] = defaultdict(list)
+    for header in sorted(headers, key=preference):
+        alike = by_name[header.sop_uid, header.frame, header.position, header.orientation]
+        if header.sop_uid and any(same_pixels(header, other) for other in alike):
+            findings.leave_out("duplicate_sop", header.file, header.frame)
+        else:
+            alike.append(header)
+            kept.append(header)
+    return kept
+
+
+def without_conflicts(headers: list[SliceHeader], findings: Findings) -> list[SliceHeader]:
+    """One header per SOPInstanceUID, frame and place; the first by number and name stays.
+
+    A SOPInstanceUID is unique (PS3.3 C.12.1.1.1), but some anonymisers write one for all; slices
+    at different positions are therefore all kept.
+    """
+    kept: dict[Hashable, SliceHeader] = {}
+    names: set[Hashable] = set()
+    for header in headers:
+        name = (header.sop_uid or header.file, header.frame)
+        place = header.position or (header.instance_number,)
+        if kept.setdefault((name, place), header) is not header:
+            findings.leave_out("duplicate_sop_conflict", header.file, header.frame)
+        elif name in names:
+            findings.noticed["sop_uid_repeated"] += 1
+        names.add(name)
+    return list(kept.values())
