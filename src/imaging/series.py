@@ -113,7 +113,8 @@ def read_series(path: Path, options: ReadOptions | None = None) -> Series:
     Raises:
         SeriesError: nothing usable is in the folder. Codes: `missing_folder`, `no_files`,
             `not_dicom`, `header_broken`, `no_pixels`, `unsupported_modality`, `colour_only`,
-            `too_large`, `unsupported_transfer_syntax`, `undecodable_pixels`, `bad_shape`.
+            `too_large`, `unsupported_transfer_syntax`, `undecodable_pixels`, `bad_shape`,
+            `mosaic`, `unreadable_files`.
     """
     options = options or ReadOptions()
     check_folder(path, options.max_gib)
