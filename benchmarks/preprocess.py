@@ -1,0 +1,399 @@
+"""Speed of preprocess_data.py beside what else one would write, on generated CT series.
+
+In alternating rounds of one run: this program's worker; a plain loop over pydicom, numpy and cv2;
+SimpleITK's series reader with the same windowing; and np.save of ready arrays, the limit of all.
+CPU time is user and system of a process and all its children; files come from the page cache.
+
+    python benchmarks/preprocess.py --out_dir /tmp/benchmark
+
+Runs on Linux only (/proc). SimpleITK comes with requirements-dev.txt.
+"""
+
+import multiprocessing
+import os
+import platform
+import resource
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import cache, partial
+from itertools import product
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+import tyro
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+if TYPE_CHECKING:
+    from src.demo.geometry import Acquisition
+    from src.imaging.processes import WorkerPool
+
+SIZE = 512
+LOW_HU, HIGH_HU, TOP = 0.0, 600.0, 5.0
+"""The window of src.imaging.intensity; the competitors spell it out again."""
+
+AGREEMENT = 0.01
+"""Largest difference between two programs' values in 0..TOP, which are rounded to float16."""
+
+SHAPES = {"512": (150, 512, 0.45, 0.9), "320": (60, 320, 0.7, 2.2)}
+"""Slices, rows and columns, mm between pixels, mm between slices."""
+
+SYNTAXES = {
+    "raw": "",
+    "rle": "RLELossless",
+    "jpeg_lossless": "JPEGLosslessProcess14_1",
+    "jpeg_ls": "JPEGLSLossless",
+    "jpeg_2000": "JPEG2000Lossless",
+}
+"""GDCM's name of each transfer syntax."""
+
+SETS = (*(f"{syntax}-{shape}" for shape in SHAPES for syntax in SYNTAXES), "multiframe-512")
+TIME_LIMIT = 600.0  # seconds for one series
+
+WARM = "2.25.1"
+"""UID of a series of WARM_SLICES, read before the clock starts: imports, decoder plugins."""
+
+WARM_SLICES = 4
+WARM_ROUNDS = 2  # for each process of a pool; its processes take turns
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to measure."""
+
+    out_dir: Path
+    """Generated series (kept for the next run) and scratch space, about 4 GB with all sets."""
+
+    rounds: int = 5
+    """Alternating rounds; the tables show medians."""
+
+    sets: tuple[str, ...] = SETS
+    """Kinds of series."""
+
+    series: int = 4
+    """Series of each kind that a round reads."""
+
+    processes: tuple[int, ...] = (1, 2)
+    """Numbers of processes."""
+
+    @property
+    def uids(self) -> list[str]:
+        """Of the series of one kind."""
+        return [f"2.25.{100 + k}" for k in range(self.series)]
+
+
+def acquisition_of(name: str, slices: int | None = None) -> "Acquisition":
+    """How the series of one kind are acquired."""
+    from src.demo.geometry import Acquisition
+
+    syntax, shape = name.split("-")
+    n, matrix, pixel, step = SHAPES[shape]
+    return Acquisition(
+        "CTA",
+        n_slices=slices or n,
+        rows=matrix,
+        columns=matrix,
+        pixel_spacing=(pixel, pixel),
+        slice_spacing=step,
+        slice_thickness=step,
+        multiframe=syntax == "multiframe",
+    )
+
+
+def make_set(root: Path, name: str, uids: Sequence[str]) -> None:
+    """Write the series of one kind that are not there yet: a synthetic head with noise."""
+    from src.demo.dicom_writer import Identity, write_series
+    from src.demo.phantom import make_patient, render
+
+    phantom = root / f"phantom-{name.split('-')[1]}.npy"
+    if not phantom.exists():
+        root.mkdir(parents=True, exist_ok=True)
+        np.save(phantom, render(make_patient(0, 0), acquisition_of(name)))
+    for uid in (WARM, *uids):
+        folder = root / name / "series" / uid
+        if folder.exists():
+            continue
+        acquisition = acquisition_of(name, WARM_SLICES if uid == WARM else None)
+        volume = np.load(phantom, mmap_mode="r")[: acquisition.n_slices]
+        identity = Identity("SYNBENCH", f"{uid}.1", uid, f"{uid}.2", 60, "F")
+        unfinished = folder.with_name(f"{uid}.partial")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        write_series(unfinished, volume, acquisition, identity)
+        if syntax := SYNTAXES.get(name.split("-")[0]):
+            for path in unfinished.iterdir():
+                compress(path, syntax)
+        unfinished.rename(folder)
+
+
+def compress(path: Path, syntax: str) -> None:
+    """Rewrite one file in another transfer syntax."""
+    import gdcm
+
+    reader, change, writer = (
+        gdcm.ImageReader(),
+        gdcm.ImageChangeTransferSyntax(),
+        gdcm.ImageWriter(),
+    )
+    reader.SetFileName(str(path))
+    change.SetTransferSyntax(gdcm.TransferSyntax(getattr(gdcm.TransferSyntax, syntax)))
+    writer.SetFileName(str(path))
+    done = reader.Read()
+    change.SetInput(reader.GetImage())
+    done = done and change.Change()
+    writer.SetFile(reader.GetFile())
+    writer.SetImage(change.GetOutput())
+    if not (done and writer.Write()):
+        raise SystemExit(f"GDCM cannot write {path} as {syntax}")
+
+
+def post_process(images: Iterable[np.ndarray], target: Path, slices: bool) -> None:
+    """Window, resize and write HU as most do: float32 slices (rows, columns)."""
+    result = []
+    for image in images:
+        scaled = (np.clip(image, LOW_HU, HIGH_HU) - LOW_HU) / (HIGH_HU - LOW_HU) * TOP
+        result.append(cv2.resize(scaled, (SIZE, SIZE)).astype(np.float16))
+    save(np.stack(result), target, slices)
+
+
+def save(cached: np.ndarray, target: Path, slices: bool) -> None:
+    """Write a sequence and its slice files."""
+    target.mkdir(parents=True, exist_ok=True)
+    np.save(target / "sequence.npy", cached)
+    for index, image in enumerate(cached if slices else ()):
+        np.save(target / f"{index:04d}.npy", image)
+
+
+def with_pydicom(folder: Path, target: Path, slices: bool) -> None:
+    """A plain loop over pydicom, numpy and cv2."""
+    import pydicom
+
+    datasets = [pydicom.dcmread(path) for path in folder.iterdir()]
+    if "NumberOfFrames" in datasets[0]:
+        dataset = datasets[0]
+        shared = dataset.SharedFunctionalGroupsSequence[0].PixelValueTransformationSequence[0]
+        frames = dataset.PerFrameFunctionalGroupsSequence
+        heights = [frame.PlanePositionSequence[0].ImagePositionPatient[2] for frame in frames]
+        stored = dataset.pixel_array[np.argsort(heights)].astype(np.float32)
+        images = list(stored * float(shared.RescaleSlope) + float(shared.RescaleIntercept))
+    else:
+        datasets.sort(key=lambda dataset: dataset.ImagePositionPatient[2])
+        images = [
+            d.pixel_array.astype(np.float32) * float(d.RescaleSlope) + float(d.RescaleIntercept)
+            for d in datasets
+        ]
+    post_process(images, target, slices)
+
+
+def with_simpleitk(folder: Path, target: Path, slices: bool) -> None:
+    """SimpleITK's series reader, which orders and rescales."""
+    import SimpleITK as sitk
+
+    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
+    reader = sitk.ImageSeriesReader()
+    reader.SetFileNames(reader.GetGDCMSeriesFileNames(str(folder)))
+    volume = reader.Execute()  # the view below lives as long as this
+    post_process(sitk.GetArrayViewFromImage(volume).astype(np.float32), target, slices)
+
+
+def with_np_save(folder: Path, target: Path, slices: bool) -> None:
+    """Only write, from an array that is ready in memory."""
+    warm, n = folder.name == WARM, acquisition_of(folder.parents[1].name).n_slices
+    save(ready_array(n)[: WARM_SLICES if warm else n], target, slices)
+
+
+@cache
+def ready_array(n: int) -> np.ndarray:
+    """Some float16 (n, SIZE, SIZE); a process makes it once."""
+    return np.ones((n, SIZE, SIZE), dtype=np.float16)
+
+
+OURS = "ours"
+OTHERS = {"pydicom": with_pydicom, "SimpleITK": with_simpleitk, "np.save": with_np_save}
+METHODS = (OURS, *OTHERS)
+
+
+def run_method(
+    method: str, root: Path, uids: Sequence[str], slices: bool, pool: "WorkerPool | None" = None
+) -> None:
+    """Read and write series, in this process or in a pool that has started.
+
+    All methods share the pool of src.imaging.pool.run_jobs.
+    """
+    tasks: list[tuple[Any, ...]]
+    if method == OURS:
+        from src.imaging.preprocess import make_job
+        from src.imaging.worker import cache_series
+        from src.options.preprocess import PreprocessOptions
+
+        options = PreprocessOptions(data_dir=root, slices=slices)
+        tasks = [(cache_series, make_job(uid, options)) for uid in uids]
+    else:
+        read = OTHERS[method]
+        tasks = [(read, root / "series" / uid, root / "other" / uid, slices) for uid in uids]
+    if pool is None:
+        found = [function(*args) for function, *args in tasks]
+    else:
+        found = [future.result() for future in [pool.submit(*task) for task in tasks]]
+    if rejected := [outcome for outcome in found if outcome is not None and outcome.code]:
+        raise SystemExit(f"{root}: {rejected[0]}")
+
+
+def check_agreement(root: Path, uid: str) -> None:
+    """The competitors must do the same work."""
+    found = {}
+    for method in (OURS, "pydicom", "SimpleITK"):
+        run_method(method, root, [uid], False)
+        path = root / "npy_sequence" / f"{uid}.npy"
+        path = path if method == OURS else root / "other" / uid / "sequence.npy"
+        found[method] = np.load(path).astype(np.float32)
+        difference = np.abs(found[method] - found[OURS]).max()
+        if difference > AGREEMENT:
+            raise SystemExit(f"{root.name}: {method} differs by {difference:g}")
+
+
+def cpu_seconds() -> float:
+    """User and system time so far of this process, its children and theirs."""
+    ticks, parents = {}, {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                fields = (entry / "stat").read_text().rsplit(")", 1)[1].split()
+            except OSError:
+                continue  # it has ended
+            parents[int(entry.name)] = int(fields[1])
+            ticks[int(entry.name)] = sum(int(field) for field in fields[11:15])
+    family = {os.getpid()}
+    while more := {pid for pid, parent in parents.items() if parent in family} - family:
+        family |= more
+    alive = sum(ticks[pid] for pid in family - {os.getpid()}) / os.sysconf("SC_CLK_TCK")
+    ended = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return alive + ended.ru_utime + ended.ru_stime + time.process_time()
+
+
+Measured = tuple[float, float]
+"""CPU and wall time per series in milliseconds."""
+
+
+def measure(run: Callable[[], None], root: Path, series: int) -> Measured:
+    """Time one run, with its outputs gone before and nothing left to write back."""
+    for name in ("npy_sequence", "npy_slice", "other"):
+        shutil.rmtree(root / name, ignore_errors=True)
+    os.sync()
+    cpu, wall = cpu_seconds(), time.perf_counter()
+    run()
+    wall = time.perf_counter() - wall
+    time.sleep(0.05)  # until a process that has just ended is counted with its parent
+    return 1000 * (cpu_seconds() - cpu) / series, 1000 * wall / series
+
+
+Results = dict[tuple[str, int, bool, str], list[Measured]]
+"""Set, processes, slice files, method: one entry per round."""
+
+
+def measure_set(options: Options, name: str, results: Results) -> None:
+    """All methods in alternation; the order turns from round to round."""
+    from src.imaging.processes import WorkerPool
+
+    root = options.out_dir / name
+    check_agreement(root, options.uids[0])
+    for processes in options.processes:
+        with WorkerPool(processes, TIME_LIMIT) as workers:
+            pool = workers if processes > 1 else None
+            for method, _ in product(METHODS, range(WARM_ROUNDS * processes)):
+                run_method(method, root, [WARM], True, pool)
+            turns = product(range(options.rounds), (True, False), range(len(METHODS)))
+            for turn, slices, k in turns:
+                method = METHODS[(k + turn) % len(METHODS)]
+                run = partial(run_method, method, root, options.uids, slices, pool)
+                found = results.setdefault((name, processes, slices, method), [])
+                found.append(measure(run, root, options.series))
+
+
+def peak_mib(method: str, root: Path, uid: str) -> float:
+    """Peak memory of one series beyond what a warm process holds; for a process of its own."""
+    cv2.setNumThreads(1)
+    run_method(method, root, [WARM], True)
+    # Not ru_maxrss, which begins with that of the process that started this one.
+    Path("/proc/self/clear_refs").write_text("5")  # VmHWM begins anew
+    before = status_kib("VmRSS")
+    run_method(method, root, [uid], True)
+    return (status_kib("VmHWM") - before) / 1024
+
+
+def status_kib(name: str) -> int:
+    """A line of /proc/self/status."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))
+
+
+def print_table(title: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print Markdown."""
+    print(f"\n{title}\n\n| {' | '.join(head)} |\n| --- |{' --: |' * (len(head) - 1)}")
+    for row in rows:
+        print(f"| {' | '.join(row)} |")
+
+
+def cells(of: dict[str, list[Measured]], n: int) -> list[str]:
+    """Slices a second, CPU (wall) time of every method, and how many times ours the others take."""
+    middle = {x: [median(values) for values in zip(*of[x], strict=True)] for x in METHODS}
+    times = [f"{cpu:.0f} ({wall:.0f})" for cpu, wall in middle.values()]
+    ratios = []
+    for method in OTHERS:
+        # Round by round: what disturbs the machine disturbs neighbours alike.
+        pairs = [(a[0] / b[0], a[1] / b[1]) for a, b in zip(of[method], of[OURS], strict=True)]
+        cpu, wall = (median(values) for values in zip(*pairs, strict=True))
+        ratios.append(f"{cpu:.2f} ({wall:.2f})")
+    return [f"{1000 * n / middle[OURS][1]:.0f}", *times, *ratios]
+
+
+def label(folder: Path, name: str) -> str:
+    """Kind of series and how far it is compressed."""
+    made = acquisition_of(name)
+    shape = (made.n_slices, made.rows, made.columns)
+    held = sum(path.stat().st_size for path in folder.iterdir())
+    size = " x ".join(map(str, shape))
+    return f"{name.split('-')[0]}, {size}, {2 * np.prod(shape) / held:.1f}:1"
+
+
+def main(options: Options) -> None:
+    """Make the series, measure and print."""
+    cv2.setNumThreads(1)
+    results: Results = {}
+    memory, labels = [], {}
+    spawn = multiprocessing.get_context("spawn")
+    for name in options.sets:
+        print(f"making and measuring {name}", file=sys.stderr, flush=True)
+        root = options.out_dir / name
+        make_set(options.out_dir, name, options.uids)
+        labels[name] = label(root / "series" / options.uids[0], name)
+        measure_set(options, name, results)
+        peaks = []
+        for method in METHODS:
+            with ProcessPoolExecutor(1, spawn) as pool:
+                peaks.append(pool.submit(peak_mib, method, root, options.uids[0]).result())
+        memory.append([labels[name], *(f"{peak:.0f}" for peak in peaks)])
+    print(f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()};")
+    print(f"medians of {options.rounds} rounds over {options.series} series each")
+    head = ["series", "slices/s", *(f"{x} ms" for x in METHODS), *(f"{x} / ours" for x in OTHERS)]
+    for processes, slices in product(options.processes, (True, False)):
+        rows = []
+        for name in options.sets:
+            of = {method: results[name, processes, slices, method] for method in METHODS}
+            rows.append([labels[name], *cells(of, acquisition_of(name).n_slices)])
+        written = "sequence and slice files" if slices else "--no_slices"
+        title = f"Processes: {processes}; {written}. CPU time (wall time) per series"
+        print_table(title, head, rows)
+    title = "Peak memory of one process beyond its imports, for one series, MiB"
+    print_table(title, ["series", *METHODS], memory)
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Options, use_underscores=True))
