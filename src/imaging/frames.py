@@ -12,18 +12,25 @@ PAD_BYTES = 1
 
 
 def count_frames(files: Sequence[DicomFile], findings: Findings) -> None:
-    """Settle NumberOfFrames of objects that lack it, but hold a multiple of one frame's bytes.
+    """Settle NumberOfFrames of uncompressed objects that lack it or state more than they hold.
 
-    The bytes are frames when nothing says that the object is one slice of a stack: it is alone or
-    has no position. Else the first frame is read, as PS3.3 C.7.6.6 has it for an absent value.
+    Where it is absent, a multiple of one frame's bytes are frames if nothing says that the object
+    is one slice of a stack: it is alone or has no position. Else the first frame is read, as
+    PS3.3 C.7.6.6 has it for an absent value.
     """
     for file in files:
         dataset = file.dataset
-        if integer(dataset, "NumberOfFrames") or not is_native(file):
+        stated, size = integer(dataset, "NumberOfFrames"), frame_size(file)
+        if not size or not is_native(file):
             continue
-        size = frame_size(file)
         held = len(bytes_of(file, "PixelData"))
-        frames = held // size if size else 0
+        begun = max(-(-held // size), 1)  # a frame that is cut off is reported when it is decoded
+        if stated:
+            if stated > begun:
+                set_frame_count(dataset, begun)
+                findings.leave_out("frames_missing", file.file)
+            continue
+        frames = held // size
         if frames < 2 or held - frames * size > PAD_BYTES:
             continue
         if len(files) == 1 or not numbers(dataset, "ImagePositionPatient", 3):

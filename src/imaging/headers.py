@@ -216,15 +216,15 @@ class _Groups:
 def slice_headers(dataset: Elements, file: str) -> list[SliceHeader]:
     """Headers of every frame of one image object, in file order."""
     frames = frame_count(dataset)
-    enhanced = item(dataset, "PerFrameFunctionalGroupsSequence") is not None
-    headers = []
-    for frame in range(frames):
-        groups = _Groups(dataset, frame)
-        header = _header(groups, dataset, file, frame)
-        if frames > 1 and not enhanced:
-            # Classic multi-frame: one root position cannot be every frame's.
-            header = replace(header, position=None)
-        headers.append(header)
+    if frames == 1:
+        return [_header(_Groups(dataset, 0), dataset, file, 0)]
+    groups = element(dataset, "PerFrameFunctionalGroupsSequence")
+    described = min(len(groups), frames) if isinstance(groups, pydicom.Sequence) else 0
+    headers = [_header(_Groups(dataset, k), dataset, file, k) for k in range(described)]
+    if described < frames:
+        # Classic multi-frame: one root position cannot be every frame's. All else they share.
+        common = _header(_Groups(dataset, described), dataset, file, described)
+        headers += [replace(common, frame=k, position=None) for k in range(described, frames)]
     return headers
 
 

@@ -36,6 +36,7 @@ CODES = {
     "changed_while_read": Code("lost", "the file's size changed while it was read"),
     "no_pixels": Code("lost", "an image object without pixel data"),
     "bad_shape": Code("lost", "Rows, Columns or NumberOfFrames are missing, 0 or absurd"),
+    "frames_missing": Code("lost", "NumberOfFrames states more frames than the pixel data hold"),
     "modality_missing": Code("lost", "an image without Modality"),
     "series_uid_missing": Code("lost", "an image without SeriesInstanceUID among others with one"),
     "mosaic": Code("lost", "a Siemens mosaic: many slices tiled in one image"),

@@ -512,6 +512,26 @@ def test_frames_are_counted_where_an_object_that_is_alone_does_not_say_how_many(
     assert {"frames_counted", "geometry_unknown"} <= codes(series)
 
 
+def test_frames_that_are_stated_and_not_there_are_a_named_loss(tmp_path):
+    path = tmp_path / "s" / "many"
+    write_multi_frame(path, store(head()))
+    edit(path, NumberOfFrames=60000)
+    series = read_series(tmp_path / "s")
+    np.testing.assert_array_equal(series.pixels, head())
+    assert left_out(series) == {"frames_missing": ["many"]}
+    assert (series.status, series.geometry.geometry_known) == ("partial", True)
+
+
+def test_of_a_multi_frame_file_that_is_cut_off_the_whole_frames_are_read(tmp_path):
+    path = tmp_path / "s" / "many"
+    write_multi_frame(path, store(head()))
+    path.write_bytes(path.read_bytes()[: -5 * 32 * 40])  # two and a half frames
+    series = read_series(tmp_path / "s")
+    np.testing.assert_array_equal(series.pixels, head()[:5])
+    assert left_out(series) == {"frames_missing": ["many"], "undecodable_pixels": ["many#5"]}
+    assert series.status == "partial"
+
+
 def test_excess_pixels_of_one_slice_among_others_are_not_frames(tmp_path):
     uids = write_single_frames(tmp_path / "s", store(head()))
     path = tmp_path / "s" / f"{uids[2]}.dcm"
