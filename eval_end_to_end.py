@@ -49,8 +49,8 @@ def score_folder(options: EvalEndToEndOptions, record: Record) -> int:
 def score_held_out(options: EvalEndToEndOptions, record: Record) -> int:
     """Score the held-out series of one fold, or of each."""
     from src.evaluation.end_to_end import held_out_jobs
+    from src.evaluation.out_of_fold import summarise_folds
     from src.evaluation.scoring import Trained, score_jobs
-    from src.inference.all_folds import summarise_folds
     from src.lineage import data_identities, open_stage
     from src.sampling.folds import chosen_folds, load_split
 
@@ -68,7 +68,7 @@ def score_held_out(options: EvalEndToEndOptions, record: Record) -> int:
         trained, out = Trained(paths, stage1, stage2), ScoredFolderPaths(paths.root)
         code = max(code, score_jobs(options, record, jobs, trained, out, str(fold), RSNA_2025))
     if options.fold == ALL_FOLDS:
-        summarise_folds(options, split.folds, "end_to_end", RSNA_2025)
+        summarise_folds(options, split, "end_to_end", RSNA_2025)
     return code
 
 

@@ -21,9 +21,12 @@ from src.task import RSNA_2025, SERIES_COLUMN
 def main(options: EvalStage1Options, record: Record) -> int:
     """Score every requested fold."""
     from src.compute import choose_compute
-    from src.inference.all_folds import summarise_folds
+    from src.evaluation.intervals import Settings
+    from src.evaluation.out_of_fold import GROUP_COLUMN, summarise_folds
+    from src.evaluation.stages import stage_metrics
+    from src.evaluation.subgroups import sample_of_split
     from src.inference.encoder import Encoder
-    from src.inference.scores import prediction_rows, stage_metrics
+    from src.inference.scores import prediction_rows
     from src.lineage import data_identities, open_stage
     from src.sampling.folds import chosen_folds, load_split
     from src.sampling.series_info import series_infos
@@ -66,21 +69,29 @@ def main(options: EvalStage1Options, record: Record) -> int:
                 )
             scored[part] = (requests, *found)
         requests, targets, probabilities = scored["held out"]
+        spots = requests[:: len(encoder.steps)]
+        uids = [spot.uid for spot in spots]
         metrics = stage_metrics(
             RSNA_2025,
             "stage 1 at spots",
-            (targets, probabilities),
+            sample_of_split(split, RSNA_2025, uids, targets, probabilities),
             scored["training"][1:],
-            stage1,
+            [stage1],
+            Settings(options.resamples, options.seed),
             "spots",
         )
-        keys = [{SERIES_COLUMN: r.uid, "index": r.index} for r in requests[:: len(encoder.steps)]]
+        patients = split.series["group"]
+        keys = [
+            {SERIES_COLUMN: spot.uid, "index": spot.index, GROUP_COLUMN: patients[spot.uid]}
+            for spot in spots
+        ]
         columns, rows = prediction_rows(RSNA_2025, keys, targets, probabilities)
         write_csv(paths.predictions("stage1"), columns, rows)
-        write_manifest(paths.metrics("stage1"), request, complete=True, content=metrics)
+        content = {**metrics, "split_hash": split.split_hash}
+        write_manifest(paths.metrics("stage1"), request, complete=True, content=content)
         log.info("wrote %s", paths.metrics("stage1"))
     if options.fold == ALL_FOLDS:
-        summarise_folds(options, split.folds, "stage1", RSNA_2025)
+        summarise_folds(options, split, "stage1", RSNA_2025)
     return 0
 
 

@@ -22,8 +22,11 @@ def main(options: EvalStage2Options, record: Record) -> int:
     """Score every requested fold."""
     import numpy as np
 
-    from src.inference.all_folds import summarise_folds
-    from src.inference.scores import prediction_rows, stage_metrics
+    from src.evaluation.intervals import Settings
+    from src.evaluation.out_of_fold import GROUP_COLUMN, summarise_folds
+    from src.evaluation.stages import stage_metrics
+    from src.evaluation.subgroups import sample_of_split
+    from src.inference.scores import prediction_rows
     from src.inference.sequence_detector import SequenceDetector
     from src.lineage import data_identities, open_stage
     from src.sampling.features import load_features
@@ -36,7 +39,8 @@ def main(options: EvalStage2Options, record: Record) -> int:
     for fold in chosen_folds(split, options.fold):
         paths = options.fold_paths(fold)
         current = data_identities(options.data, split.identity)
-        current["stage1"] = open_stage(paths, "stage1", current, RSNA_2025)["identity"]
+        stage1 = open_stage(paths, "stage1", current, RSNA_2025)
+        current["stage1"] = stage1["identity"]
         features = open_stage(paths, "features", current, RSNA_2025)
         current["features"] = features["identity"]
         stage2 = open_stage(paths, "stage2", current, RSNA_2025)
@@ -62,16 +66,22 @@ def main(options: EvalStage2Options, record: Record) -> int:
             empty = np.zeros((0, len(RSNA_2025.labels)))
             scored[part] = (np.array(labels) if labels else empty, np.array(found or empty))
         metrics = stage_metrics(
-            RSNA_2025, "stage 2 on series", scored["held out"], scored["training"], stage2
+            RSNA_2025,
+            "stage 2 on series",
+            sample_of_split(split, RSNA_2025, held_out, *scored["held out"]),
+            scored["training"],
+            [stage1, stage2],
+            Settings(options.resamples, options.seed),
         )
-        columns, rows = prediction_rows(
-            RSNA_2025, [{SERIES_COLUMN: uid} for uid in held_out], *scored["held out"]
-        )
+        patients = split.series["group"]
+        keys = [{SERIES_COLUMN: uid, GROUP_COLUMN: patients[uid]} for uid in held_out]
+        columns, rows = prediction_rows(RSNA_2025, keys, *scored["held out"])
         write_csv(paths.predictions("stage2"), columns, rows)
-        write_manifest(paths.metrics("stage2"), request, complete=True, content=metrics)
+        content = {**metrics, "split_hash": split.split_hash}
+        write_manifest(paths.metrics("stage2"), request, complete=True, content=content)
         log.info("wrote %s", paths.metrics("stage2"))
     if options.fold == ALL_FOLDS:
-        summarise_folds(options, split.folds, "stage2", RSNA_2025)
+        summarise_folds(options, split, "stage2", RSNA_2025)
     return 0
 
 

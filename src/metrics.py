@@ -5,7 +5,7 @@ targets are of one class has no AUC: it is left out by name and the mean is over
 locations. A figure that cannot be computed is None (null in JSON), never NaN.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -27,9 +27,10 @@ def score_table(task: Task, targets: np.ndarray, probabilities: np.ndarray) -> d
         probabilities: (N, L) float in the same order; only their ranks matter.
 
     Returns:
-        `weighted_auc` and `locations_mean`: {"value": float | None}; `per_label`: for each label
-        {"value": float | None, "positives": int, "negatives": int}; `left_out`: the labels with
-        one class, in label order; `series`: N (rows: spots in the tables of stage 1).
+        `weighted_auc` and `locations_mean`: a cell {"value": float | None, "low": None, "high":
+        None}; `per_label`: for each label a cell with "positives" and "negatives", int;
+        `left_out`: the labels with one class, in label order; `series`: N (rows: spots in the
+        tables of stage 1). The ends of intervals are filled in by `src.evaluation.intervals`.
 
     Raises:
         NumericalError: a probability is not finite; the message names the label and the rows.
@@ -50,65 +51,52 @@ def score_table(task: Task, targets: np.ndarray, probabilities: np.ndarray) -> d
     if overall is not None and locations_mean is not None:
         weighted = task.overall_weight * overall + (1 - task.overall_weight) * locations_mean
     return {
-        "weighted_auc": {"value": weighted},
-        "locations_mean": {"value": locations_mean},
+        "weighted_auc": cell(weighted),
+        "locations_mean": cell(locations_mean),
         "per_label": per_label,
         "left_out": left_out,
         "series": len(targets),
     }
 
 
-def score_by(
-    task: Task, targets: np.ndarray, probabilities: np.ndarray, groups: Sequence[str]
-) -> dict[str, dict[str, Any]]:
-    """`score_table` of each group of rows, in sorted order of the groups' names.
-
-    Args:
-        task: as in `score_table`.
-        targets: (N, L) of 0 and 1.
-        probabilities: (N, L) float.
-        groups: N names, for instance each series' modality.
-
-    Raises:
-        NumericalError, InputError, ValueError: as `score_table`; rows count from 0 over all groups.
-    """
-    targets, probabilities = np.asarray(targets), np.asarray(probabilities)
-    # All rows are checked first: an error then names rows of the whole table, not of one group.
-    _check(task, targets, probabilities)
-    names = np.asarray(groups, dtype=str)
-    if names.shape != (len(targets),):
-        raise ValueError(f"{names.size} group names for {len(targets)} rows")
-    return {
-        str(name): score_table(task, targets[names == name], probabilities[names == name])
-        for name in np.unique(names)
-    }
-
-
 def format_table(task: Task, table: Mapping[str, Any], unit: str = "series") -> str:
-    """A score table as aligned plain text for the terminal.
+    """A score table as aligned plain text for the terminal, 80 columns wide.
 
     Args:
         task: gives the order of the labels, which a table read back from JSON has lost.
-        table: what `score_table` returned.
+        table: what `score_table` returned, with intervals or without.
         unit: what a row of the data is: "series", or "spots" for stage 1.
     """
     width = max(len(label) for label in (*task.labels, "weighted AUC"))
-    lines = [f"{'label':<{width}}    AUC  positives  negatives"]
+    lines = [f"{'label':<{width}}    AUC  {'95 % interval':<14}  {'pos':>5}  {'neg':>5}"]
     for label in task.labels:
         score = table["per_label"][label]
         lines.append(
-            f"{label:<{width}}  {figure(score['value'])}  "
-            f"{score['positives']:>9}  {score['negatives']:>9}"
+            f"{label:<{width}}  {figure(score['value'])}  {ends(score):<14}  "
+            f"{score['positives']:>5}  {score['negatives']:>5}"
         )
-    mean, weighted = table["locations_mean"]["value"], table["weighted_auc"]["value"]
+    mean, weighted = table["locations_mean"], table["weighted_auc"]
     used = sum(name not in table["left_out"] for name in task.locations)
     lines += [
-        f"{'mean of locations':<{width}}  {figure(mean)}  over {used} of {len(task.locations)}",
-        f"{'weighted AUC':<{width}}  {figure(weighted)}  on {table['series']} {unit}",
+        f"{'mean of locations':<{width}}  {figure(mean['value'])}  {ends(mean):<14}  "
+        f"{used:>2} of {len(task.locations)}",
+        f"{'weighted AUC':<{width}}  {figure(weighted['value'])}  {ends(weighted):<14}  "
+        f"{table['series']} {unit}",
     ]
     if table["left_out"]:
         lines.append(f"left out (one class only): {', '.join(table['left_out'])}")
     return "\n".join(lines)
+
+
+def cell(value: float | None, ends: tuple[float, float] | None = None) -> dict[str, float | None]:
+    """A figure as the tables hold it; `ends` are those of its interval."""
+    low, high = ends or (None, None)
+    return {"value": value, "low": low, "high": high}
+
+
+def ends(score: Mapping[str, Any]) -> str:
+    """The interval of a cell as text, or nothing where there is none."""
+    return "" if score["low"] is None else f"{score['low']:.3f} to {score['high']:.3f}"
 
 
 def figure(value: float | None) -> str:
@@ -123,7 +111,7 @@ def _label_score(targets: np.ndarray, probabilities: np.ndarray) -> dict[str, An
     value = None
     if positives and negatives:
         value = float(roc_auc_score(targets.astype(np.int64), probabilities))
-    return {"value": value, "positives": positives, "negatives": negatives}
+    return {**cell(value), "positives": positives, "negatives": negatives}
 
 
 def _check(task: Task, targets: np.ndarray, probabilities: np.ndarray) -> None:

@@ -51,7 +51,7 @@ def write_end_to_end_report(
         summary=_summary(results, metrics, fold),
         warnings=_warnings(metrics, stage1),
         metrics=metrics if metrics["per_label"] else None,
-        per_modality=metrics.get("per_modality", {}),
+        subgroups=metrics.get("subgroups", {}),
         stage1_held_out=stage_1,
         stage1_training=(stage_1 or {}).get("training"),
         stage2_held_out=stage_2,

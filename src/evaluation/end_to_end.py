@@ -1,6 +1,6 @@
 """End-to-end scoring: jobs from the held-out fold or from a folder, results, tables."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -11,12 +11,18 @@ import pandas as pd
 from src.artifacts import DataPaths
 from src.errors import InputError, MissingArtifact
 from src.evaluation.cases import TrueSpot
+from src.evaluation.crossfit import from_reference, over_patients
+from src.evaluation.intervals import Settings, auc_table
+from src.evaluation.sample import Sample
+from src.evaluation.subgroups import by_trait, count_aneurysms, describe
+from src.evaluation.tables import evaluate, log_tables, selected_on
 from src.imaging.geometry import Geometry, stored_to_cache
+from src.imaging.linkage import Linkage, assign_groups
 from src.imaging.prepare import Rejected
 from src.imaging.train_table import read_train_csv
 from src.inference.detector import Detection, Detector
 from src.inference.points import Point
-from src.metrics import format_table, score_by, score_table
+from src.metrics import cell
 from src.provenance import digest
 from src.runlog import log, progress
 from src.sampling.folds import Split
@@ -28,11 +34,17 @@ from src.task import SERIES_COLUMN, Task
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """One series to score: its folder and what is known about it."""
+    """One series to score: its folder and what is known about it.
+
+    `group`, the patient, is '' where no split says it; `sex` and `age` are as in the labels' table.
+    """
 
     uid: str
     folder: Path
     modality: str = ""
+    group: str = ""
+    sex: str = ""
+    age: str = ""
     labels: np.ndarray | None = None
     spots: tuple[TrueSpot, ...] = ()
 
@@ -60,8 +72,17 @@ class Scored:
     frames: np.ndarray
     positions: np.ndarray
     notes: tuple[str, ...]
-    linkage_keys: tuple[str, ...]
+    linkage: Linkage
     seconds: dict[str, float]
+
+
+@dataclass(frozen=True, eq=False)
+class Reference:
+    """Held-out predictions of the same weights: their file, what they are, and their rows."""
+
+    path: Path
+    words: str
+    sample: Sample
 
 
 @dataclass
@@ -75,21 +96,20 @@ class Results:
 def held_out_jobs(split: Split, fold: int, data: DataPaths, task: Task) -> list[Job]:
     """The series of the held-out fold with their labels and localizers."""
     uids = split.held_out(fold)
-    return [
-        Job(
-            uid,
-            data.series / uid,
-            str(split.series.loc[uid, "Modality"]),
-            info.labels,
-            tuple(
-                TrueSpot(int(index), float(x), float(y), task.locations[location])
-                for index, (x, y), location in zip(
-                    info.indices, info.points, info.locations, strict=True
-                )
-            ),
+    jobs = []
+    for uid, info in series_infos(split, uids, task).items():
+        row = split.series.loc[uid]
+        spots = tuple(
+            TrueSpot(int(index), float(x), float(y), task.locations[location])
+            for index, (x, y), location in zip(
+                info.indices, info.points, info.locations, strict=True
+            )
         )
-        for uid, info in series_infos(split, uids, task).items()
-    ]
+        known = {"sex": str(row.get("PatientSex", "")), "age": str(row.get("PatientAge", ""))}
+        modality, group = str(row["Modality"]), str(row["group"])
+        folder = data.series / uid
+        jobs.append(Job(uid, folder, modality, group, **known, labels=info.labels, spots=spots))
+    return jobs
 
 
 def folder_jobs(series_dir: Path, labels: Path | None, task: Task) -> list[Job]:
@@ -124,7 +144,9 @@ def folder_jobs(series_dir: Path, labels: Path | None, task: Task) -> list[Job]:
             uid,
             folders[uid],
             row["Modality"],
-            np.array([float(row[label]) for label in task.labels], dtype=np.float32),
+            sex=row["PatientSex"],
+            age=row["PatientAge"],
+            labels=np.array([float(row[label]) for label in task.labels], dtype=np.float32),
         )
         for uid, row in known.items()
         if uid in folders
@@ -171,7 +193,7 @@ def _summary(job: Job, found: Detection, task: Task) -> Scored:
         frames=series.frames,
         positions=series.positions,
         notes=series.notes,
-        linkage_keys=tuple(digest(key) for key in series.linkage.keys()),
+        linkage=series.linkage,
         seconds=found.seconds,
     )
 
@@ -182,20 +204,67 @@ def seen_in_training(results: Results, manifest: dict[str, Any]) -> list[str]:
     return [
         found.uid
         for found in results.scored
-        if found.uid in uids or any(key in keys for key in found.linkage_keys)
+        if found.uid in uids or any(digest(key) in keys for key in found.linkage.keys())
     ]
 
 
-def metrics_of(results: Results, task: Task, manifest: dict[str, Any]) -> dict[str, Any]:
+def sample_of(results: Results, task: Task) -> Sample | None:
+    """The scored series with their patients and traits; None where no labels were given."""
+    targets, probabilities = arrays(results)
+    if targets is None:
+        return None
+    traits = [
+        describe(
+            found.modality,
+            found.plane,
+            found.job.sex,
+            found.job.age,
+            found.geometry.spacing[0] if found.geometry_known else None,
+            count_aneurysms(task, row, len(found.job.spots)),
+        )
+        for found, row in zip(results.scored, targets, strict=True)
+    ]
+    uids = [found.uid for found in results.scored]
+    joined = assign_groups([found.linkage for found in results.scored], uids)
+    groups = [found.job.group or group for found, group in zip(results.scored, joined, strict=True)]
+    return Sample(
+        targets.astype(np.int64),
+        probabilities,
+        np.array(uids, dtype=str),
+        np.array(groups, dtype=str),
+        by_trait(traits),
+    )
+
+
+def metrics_of(
+    results: Results,
+    sample: Sample | None,
+    task: Task,
+    manifests: Sequence[dict[str, Any]],
+    settings: Settings,
+    reference: Reference | None = None,
+    held_out: bool = True,
+) -> dict[str, Any]:
     """Score tables, printed and JSON-ready; null figures where no labels were given.
 
-    `stage1_maximum` scores the plain maximum of stage 1 over the slices, for comparison.
+    `stage1_maximum` scores the plain maximum of stage 1 over the slices, for comparison. Schema:
+    `src.evaluation.tables`.
+
+    Args:
+        results: what was scored.
+        sample: the same as `sample_of` made it; None where there are no labels.
+        task: the labels.
+        manifests: of stage 1 and stage 2.
+        settings: of the intervals.
+        reference: what calibration and thresholds are fitted on; None fits them on other
+            patients of the sample.
+        held_out: whether the series are those of the held-out fold.
     """
     rejected = [
         {"folder": item.folder.name, "reason": item.code, "words": item.message}
         for item in results.rejected
     ]
-    seen = seen_in_training(results, manifest)
+    seen = seen_in_training(results, manifests[0])
     if seen:
         log.warning(
             "%d of %d scored series were in training or belong to a patient that was (first: %s): "
@@ -204,27 +273,26 @@ def metrics_of(results: Results, task: Task, manifest: dict[str, Any]) -> dict[s
             len(results.scored),
             seen[0],
         )
-    selected = "this fold" if manifest["select"] == "heldout" else manifest["select"]
+    selected = selected_on(manifests, held_out)
     content: dict[str, Any] = {
         "selected_on": selected,
         "rejected": rejected,
         "seen_in_training": seen,
         "series": len(results.scored),
     }
-    if not results.scored or results.scored[0].job.labels is None:
-        return {**content, "weighted_auc": {"value": None}, "per_label": {}, "left_out": []}
-    targets, probabilities = arrays(results)
-    assert targets is not None
-    modalities = [found.modality for found in results.scored]
-    table = score_table(task, targets, probabilities)
-    log.info("end to end:\n%s", format_table(task, table))
-    maximum = np.stack([found.stage1_maximum for found in results.scored])
-    return {
-        **content,
-        **table,
-        "per_modality": score_by(task, targets, probabilities, modalities),
-        "stage1_maximum": score_table(task, targets, maximum),
-    }
+    if sample is None:
+        return {**content, "weighted_auc": cell(None), "per_label": {}, "left_out": []}
+    if reference is None:
+        finding = sample.targets[:, task.overall_index]
+        crossfit = over_patients(sample, finding, settings.seed)
+    else:
+        crossfit = from_reference(sample, reference.sample, reference.words)
+    table = evaluate(task, sample, settings, crossfit, selected, len(seen))
+    log_tables(task, "end to end", table)
+    maximum = replace(
+        sample, probabilities=np.stack([found.stage1_maximum for found in results.scored])
+    )
+    return {**content, **table, "stage1_maximum": auc_table(task, maximum, settings)[0]}
 
 
 def mean_seconds(results: Results) -> dict[str, float]:

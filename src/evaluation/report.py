@@ -21,6 +21,7 @@ from src.artifacts import atomic_open
 from src.evaluation import plots
 from src.evaluation.cases import Case, TrueSpot, select_cases
 from src.evaluation.overlays import grey_window, side_marks, slice_panels
+from src.metrics import ends
 from src.metrics import figure as three_decimals
 from src.task import Task
 
@@ -37,6 +38,16 @@ NO_FIGURE = "\N{EN DASH}"
 
 TEMPLATE = "report.html.jinja"
 
+TRAIT_NAMES = {
+    "modality": "Modality",
+    "plane": "Plane",
+    "sex": "Sex",
+    "age": "Age in years",
+    "slice_spacing": "Distance between slices",
+    "aneurysms": "Number of aneurysms",
+}
+"""Headings of the subgroups, see `src.evaluation.subgroups.describe`."""
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class ReportData:
@@ -50,7 +61,7 @@ class ReportData:
         summary: sentences under the heading.
         warnings: sentences in a box, such as "selected on this fold".
         metrics: end-to-end scores; None where no labels were given.
-        per_modality: end-to-end scores by modality.
+        subgroups: end-to-end scores by trait and its value.
         stage1_held_out: scores of stage 1 at the held-out spots, or None; likewise the next three.
         stage1_training: stage 1 at the training spots.
         stage2_held_out: stage 2 on the held-out series, from stored features.
@@ -77,7 +88,7 @@ class ReportData:
     summary: Sequence[str] = ()
     warnings: Sequence[str] = ()
     metrics: Mapping[str, Any] | None = None
-    per_modality: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    subgroups: Mapping[str, Mapping[str, Mapping[str, Any]]] = field(default_factory=dict)
     stage1_held_out: Mapping[str, Any] | None = None
     stage1_training: Mapping[str, Any] | None = None
     stage2_held_out: Mapping[str, Any] | None = None
@@ -107,9 +118,9 @@ def write_report(path: Path, data: ReportData) -> None:
         file.write(page)
 
 
-def render(data: ReportData) -> str:
-    """The page as text."""
-    environment = jinja2.Environment(
+def page_environment() -> jinja2.Environment:
+    """The environment of every page: templates of this folder, escaped, nothing undefined."""
+    return jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
@@ -117,14 +128,21 @@ def render(data: ReportData) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+
+
+def render(data: ReportData) -> str:
+    """The page as text."""
+    environment = page_environment()
     environment.filters["score"] = _score
+    environment.filters["ends"] = ends
     environment.filters["gap"] = _gap
     return environment.get_template(TEMPLATE).render(
         data=data,
         series=len(data.probabilities),
         stages=_stages(data),
         figures=_figures(data),
-        cases=[_case(case) for case in data.cases],
+        trait_names=TRAIT_NAMES,
+        cases=[case_view(case) for case in data.cases],
     )
 
 
@@ -180,7 +198,7 @@ def _figures(data: ReportData) -> dict[str, str | None]:
     return {name: data_uri(figure) if figure else None for name, figure in drawn.items()}
 
 
-def _case(case: Case) -> dict[str, Any]:
+def case_view(case: Case) -> dict[str, Any]:
     """What the template shows of one case."""
     here = [spot for spot in case.spots if spot.index == case.slice_index]
     legend = []

@@ -8,12 +8,16 @@ from src.errors import EXIT_DONE, EXIT_REJECTED, InputError
 from src.evaluation.assemble import write_end_to_end_report
 from src.evaluation.end_to_end import (
     Job,
+    Reference,
     arrays,
     attach_localizers,
     mean_seconds,
     metrics_of,
     run_jobs,
+    sample_of,
 )
+from src.evaluation.intervals import Settings
+from src.evaluation.out_of_fold import GROUP_COLUMN, reference_predictions
 from src.imaging.sources import Fingerprints, look_at
 from src.inference.detector import Detector
 from src.inference.scores import prediction_rows
@@ -60,7 +64,8 @@ def score_jobs(
     """
     jobs = jobs[: options.limit]
     fingerprints = Fingerprints(out.fingerprints)
-    request = _request(options, jobs, trained, fingerprints)
+    reference = _reference(options, trained, task)
+    request = _request(options, jobs, trained, fingerprints, reference)
     outputs = [out.predictions, out.report] if options.report else [out.predictions]
     if plan(out.metrics, request, options.overwrite, outputs) is Plan.DONE:
         log.info("%s: nothing to do, these series are scored", out.root)
@@ -85,8 +90,22 @@ def score_jobs(
         )
     if options.localizers is not None:
         attach_localizers(results, options.localizers, detector.cache.size, task)
-    metrics = metrics_of(results, task, trained.stage1)
+    sample = sample_of(results, task)
+    metrics = metrics_of(
+        results,
+        sample,
+        task,
+        (trained.stage1, trained.stage2),
+        Settings(options.resamples, options.seed),
+        reference,
+        held_out=options.series_dir is None,
+    )
     keys = [{SERIES_COLUMN: found.uid} for found in results.scored]
+    if sample is not None:
+        keys = [
+            {**key, GROUP_COLUMN: str(group)}
+            for key, group in zip(keys, sample.groups, strict=True)
+        ]
     columns, rows = prediction_rows(task, keys, *arrays(results))
     write_csv(out.predictions, columns, rows)
     if options.report:
@@ -96,13 +115,30 @@ def score_jobs(
             )
         log.info("wrote %s", out.report)
     fingerprints.save()
+    if options.series_dir is None:
+        metrics["split_hash"] = trained.stage1["split"]["hash"]
     write_manifest(out.metrics, request, complete=True, content=metrics)
     log.info("wrote %s", out.metrics)
     return _exit_code(metrics, options)
 
 
+def _reference(options: EvalEndToEndOptions, trained: Trained, task: Task) -> Reference | None:
+    """Held-out predictions to fix calibration and thresholds on, for labelled other series."""
+    if options.labels is None:
+        return None
+    found = reference_predictions(trained.paths, trained.stage2, task)
+    if found is None:
+        return None
+    path, sample = found
+    return Reference(path, f"held-out predictions of {trained.paths.root.name}", sample)
+
+
 def _request(
-    options: EvalEndToEndOptions, jobs: list[Job], trained: Trained, fingerprints: Fingerprints
+    options: EvalEndToEndOptions,
+    jobs: list[Job],
+    trained: Trained,
+    fingerprints: Fingerprints,
+    reference: Reference | None,
 ) -> Request:
     folders = {job.uid: job.folder for job in jobs}
     sources = {uid: look_at(folder) for uid, folder in folders.items()}
@@ -115,6 +151,8 @@ def _request(
         inputs["labels"] = file_digest(options.labels, "Give --labels a table.")
     if options.localizers is not None:
         inputs["localizers"] = file_digest(options.localizers, "Give --localizers a table.")
+    if reference is not None:
+        inputs["held-out predictions"] = file_digest(reference.path)
     partial = f"--limit {options.limit}" if options.limit else trained.stage2["partial"]
     return Request("end_to_end_metrics", options.identity(), inputs, partial)
 

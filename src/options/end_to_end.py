@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from src.errors import UsageError
-from src.options.common import ModelOptions
+from src.options.evaluation import EvaluationOptions
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvalEndToEndOptions(ModelOptions):
+class EvalEndToEndOptions(EvaluationOptions):
     """Run DICOM folders through both stages and score the result."""
 
     series_dir: Path | None = None

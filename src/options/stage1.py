@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from src.errors import UsageError
-from src.options.common import ModelOptions
+from src.options.evaluation import EvaluationOptions
 from src.options.training import TrainingOptions
 
 
@@ -111,7 +111,7 @@ class TrainStage1Options(TrainingOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvalStage1Options(ModelOptions):
+class EvalStage1Options(EvaluationOptions):
     """Score stage 1 at the spots of its held-out fold, beside its training spots."""
 
     batch_size: int = 32

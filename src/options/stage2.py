@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from src.errors import UsageError
-from src.options.common import ModelOptions
+from src.options.evaluation import EvaluationOptions
 from src.options.training import TrainingOptions
 
 PARTS = ("features", "logits", "peaks")
@@ -85,5 +85,5 @@ class TrainStage2Options(TrainingOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvalStage2Options(ModelOptions):
+class EvalStage2Options(EvaluationOptions):
     """Score stage 2 on the series of its held-out fold, beside its training series."""

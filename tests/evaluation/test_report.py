@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 
 from src.evaluation.report import MAX_CASES, write_report
-from src.metrics import score_by, score_table
+from src.metrics import score_table
 from src.task import RSNA_2025
-from tests.evaluation.samples import a_case, a_report, results
+from tests.evaluation.samples import a_case, a_report, metrics_of, results
 
 OPEN_TAG = re.compile(r"<(\w+)")
 IMAGE = re.compile(r'<img src="([^"]*)"')
@@ -94,7 +94,7 @@ def test_text_from_files_is_escaped(page):
         weights=evil,
         weights_licence=evil,
         versions={evil: evil},
-        per_modality={evil: a_report().metrics},
+        subgroups={evil: {evil: a_report().metrics}},
         cases=[a_case(uid=evil, why=evil, modality=evil, top_location=evil, truth=(evil,))],
     )
     assert "<b on" not in text
@@ -115,8 +115,8 @@ def test_labels_of_one_class_are_named_and_never_shown_as_numbers(page):
     targets[:, [3, 11]] = 0
     text = page(
         targets=targets,
-        metrics=score_table(RSNA_2025, targets, probabilities),
-        per_modality=score_by(RSNA_2025, targets, probabilities, modalities),
+        metrics=metrics_of(targets, probabilities, modalities),
+        subgroups=metrics_of(targets, probabilities, modalities)["subgroups"],
     )
     assert "one class only: Right Supraclinoid Internal Carotid Artery, Basilar Tip." in text
     assert "nan" not in re.sub(r'"data:[^"]*"', "", text).lower()
@@ -124,16 +124,16 @@ def test_labels_of_one_class_are_named_and_never_shown_as_numbers(page):
 
 
 def test_a_fold_without_any_aneurysm_has_no_weighted_auc_and_says_so(page):
-    targets, probabilities, _ = results()
+    targets, probabilities, modalities = results()
     targets[:] = 0
-    text = page(targets=targets, metrics=score_table(RSNA_2025, targets, probabilities))
+    text = page(targets=targets, metrics=metrics_of(targets, probabilities, modalities))
     assert "<b>\N{EN DASH}</b>weighted AUC" in text
     assert "there is no weighted AUC" in text
 
 
 def test_series_without_labels_have_no_scores(page):
     text = page(
-        targets=None, metrics=None, per_modality={}, stage1_held_out=None, stage1_training=None
+        targets=None, metrics=None, subgroups={}, stage1_held_out=None, stage1_training=None
     )
     assert "No labels were given" in text
     assert "ROC" not in text
@@ -183,10 +183,25 @@ def test_no_series_at_all_still_gives_a_page(page):
         targets=nothing,
         probabilities=nothing,
         modalities=[],
-        metrics=score_table(RSNA_2025, nothing, nothing),
-        per_modality={},
+        metrics=metrics_of(nothing, nothing, []),
+        subgroups={},
     )
     assert "<b>0</b>series" in text
+
+
+def test_intervals_stand_beside_their_figures_and_labels_without_one_are_named(page):
+    targets, probabilities, modalities = results()
+    targets[:, 0] = 0
+    targets[:3, 0] = 1
+    metrics = metrics_of(targets, probabilities, modalities)
+    text = page(targets=targets, metrics=metrics)
+    low, high = (metrics["weighted_auc"][end] for end in ("low", "high"))
+    assert text.count(f"{low:.3f} to {high:.3f}") == 2  # in a tile and in the table
+    assert "100 resamples of 40 patients" in text
+    assert "fewer than 5 patients have them: Left Infraclinoid Internal Carotid Artery" in text
+    assert "optimistic" not in text
+    metrics = metrics_of(targets, probabilities, modalities, "this fold")
+    assert "optimistic: the weights were selected on this fold" in page(metrics=metrics)
 
 
 def test_more_cases_than_a_page_takes_are_refused(page):

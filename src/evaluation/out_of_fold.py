@@ -1,0 +1,152 @@
+"""One table over all folds: the held-out predictions of every fold, pooled, and their spread."""
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from src.artifacts import ALL_FOLDS, FoldPaths, write_json
+from src.errors import InputError, MissingArtifact
+from src.evaluation.crossfit import over_folds
+from src.evaluation.intervals import Settings
+from src.evaluation.sample import Sample
+from src.evaluation.subgroups import sample_of_split
+from src.evaluation.tables import THIS_FOLD, evaluate, log_tables
+from src.metrics import figure
+from src.options.evaluation import EvaluationOptions
+from src.provenance import MADE_BY, read_manifest
+from src.runlog import log
+from src.sampling.folds import Split
+from src.task import SERIES_COLUMN, Task
+
+GROUP_COLUMN = "group"
+"""Column of the predictions tables with labels: the patient of each row."""
+
+
+def read_predictions(path: Path, task: Task, made_by: str) -> Sample:
+    """A predictions table with labels as a sample without traits.
+
+    Raises:
+        MissingArtifact: it is not there.
+        InputError: a column is missing, or a cell is not a number.
+    """
+    try:
+        with open(path, encoding="utf-8", newline="") as file:
+            reader = csv.DictReader(file)
+            columns, rows = list(reader.fieldnames or []), list(reader)
+    except FileNotFoundError:
+        raise MissingArtifact(f"{path} is missing: run {made_by} first") from None
+    truth = [f"true {label}" for label in task.labels]
+    wanted = (SERIES_COLUMN, GROUP_COLUMN, *task.labels, *truth)
+    missing = [column for column in wanted if column not in columns]
+    if missing:
+        raise InputError(
+            f"{path} has no column {missing[0]!r} ({len(missing)} are missing): run {made_by} "
+            "--overwrite"
+        )
+    try:
+        targets = np.array([[int(row[name]) for name in truth] for row in rows])
+        probabilities = np.array([[float(row[name]) for name in task.labels] for row in rows])
+    except ValueError as error:
+        raise InputError(f"{path} holds a cell that is no number ({error})") from None
+    shape = (len(rows), len(task.labels))
+    return Sample(
+        targets.reshape(shape),
+        probabilities.reshape(shape),
+        np.array([row[SERIES_COLUMN] for row in rows], dtype=str),
+        np.array([row[GROUP_COLUMN] for row in rows], dtype=str),
+    )
+
+
+def summarise_folds(options: EvaluationOptions, split: Split, stage: str, task: Task) -> None:
+    """Print and write `model/<run>/all/<stage>_metrics.json` (schema: `src.evaluation.tables`).
+
+    Calibration and thresholds of each fold are fitted on the predictions of the others.
+
+    Args:
+        options: for the run's paths and the intervals.
+        split: the split; each of its folds must have been scored.
+        stage: `stage1`, `stage2` or `end_to_end`.
+        task: labels and their weights.
+
+    Raises:
+        MissingArtifact, InputError: a fold was not scored, or its files do not fit.
+    """
+    kind, values, selections, seen = f"{stage}_metrics", {}, [], 0
+    samples, folds = [], []
+    for fold in range(split.folds):
+        paths = options.fold_paths(fold)
+        metrics = read_manifest(paths.metrics(stage), kind)
+        values[str(fold)] = metrics["weighted_auc"]["value"]
+        selections.append(metrics["selected_on"])
+        seen += len(metrics.get("seen_in_training", []))
+        samples.append(read_predictions(paths.predictions(stage), task, MADE_BY[kind]))
+        folds += [fold] * len(samples[-1])
+    sample = sample_of_split(
+        split,
+        task,
+        np.concatenate([one.uids for one in samples]).tolist(),
+        np.concatenate([one.targets for one in samples]),
+        np.concatenate([one.probabilities for one in samples]),
+    )
+    selected = THIS_FOLD if THIS_FOLD in selections else ", ".join(sorted(set(selections)))
+    settings = Settings(options.resamples, options.seed)
+    crossfit = over_folds(sample, np.array(folds))
+    table = evaluate(task, sample, settings, crossfit, selected, seen)
+    spread = _spread(list(values.values()))
+    log.info("%s, weighted AUC of each fold:", stage)
+    for name, value in values.items():
+        log.info("  fold %s  %s", name, figure(value))
+    if spread is not None:
+        log.info(
+            "  mean %s, standard deviation %s, %s to %s",
+            *(figure(spread[key]) for key in ("mean", "standard_deviation", "min", "max")),
+        )
+    unit = "spots" if stage == "stage1" else "series"
+    log_tables(task, f"{stage}, held-out predictions of all folds", table, unit)
+    path = options.fold_paths(ALL_FOLDS).metrics(stage)
+    added = {"weighted_auc_by_fold": values, "spread": spread, "folds": split.folds}
+    write_json(path, {**table, **added, "split_hash": split.split_hash})
+    log.info("wrote %s", path)
+
+
+def _spread(values: list[float | None]) -> dict[str, Any] | None:
+    """How much the folds that have a score differ; the standard deviation from two folds on."""
+    known = [value for value in values if value is not None]
+    if not known:
+        return None
+    return {
+        "mean": float(np.mean(known)),
+        "standard_deviation": float(np.std(known, ddof=1)) if len(known) > 1 else None,
+        "min": min(known),
+        "max": max(known),
+        "scored_folds": len(known),
+    }
+
+
+def reference_predictions(
+    paths: FoldPaths, stage2: dict[str, Any], task: Task
+) -> tuple[Path, Sample] | None:
+    """Held-out predictions of the same weights, on which thresholds for other series are fixed.
+
+    Those of eval_end_to_end.py, else those of eval_stage2.py; None where neither was run with the
+    weights as they are now. The final model has no held-out series.
+
+    Args:
+        paths: of the fold whose weights are used.
+        stage2: manifest of stage 2.
+        task: the labels.
+
+    Raises:
+        InputError: the predictions do not fit.
+    """
+    for stage in ("end_to_end", "stage2"):
+        metrics, predictions = paths.metrics(stage), paths.predictions(stage)
+        if not (metrics.exists() and predictions.exists()):
+            continue
+        kind = f"{stage}_metrics"
+        manifest = read_manifest(metrics, kind)
+        if manifest["inputs"].get("stage2") == stage2["identity"]:
+            return predictions, read_predictions(predictions, task, MADE_BY[kind])
+    return None

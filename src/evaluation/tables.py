@@ -1,0 +1,159 @@
+"""Everything that an evaluation says of one sample, for the metrics file and for the terminal.
+
+The metrics files of eval_stage1.py, eval_stage2.py and eval_end_to_end.py, of a fold, of a folder
+and of all folds, have one schema. A *cell* is {"value", "low", "high"}; low and high are the ends
+of a 95 % interval; each is null where it does not exist, and no figure is ever NaN.
+
+    weighted_auc       cell of the challenge's score
+    locations_mean     cell of the mean AUC of the locations
+    per_label          for each label a cell of its AUC, and
+      positives, negatives             rows of either class
+      groups_with, groups_without      patients who have rows of either class
+      no_interval                      why low and high are null, else null
+      redrawn                          share of resamples that lacked a class and were drawn again
+      delong                           {"low", "high"} after DeLong where every patient has one row
+      average_precision                cell
+      sensitivity, specificity         cells, each at the other's value in `read_at`, the threshold
+                                       being read from the scored rows themselves
+    left_out           labels with one class; they are in no mean
+    rare               labels that are in the means, but that fewer than 5 patients have
+    series, groups     rows (series, or spots for stage 1) and patients
+    read_at            {"specificity", "sensitivity"}
+    intervals          {"level", "resamples", "seed", "method", "optimistic": why the figures and
+                       their intervals are too good, or null}
+    subgroups          for each trait (modality, plane, sex, age in years, slice_spacing in mm,
+                       aneurysms) and each of its values a table like this one, without what is
+                       listed from average_precision on; series with aneurysms against all without
+    calibration        see `src.evaluation.calibration.calibration_table`
+    operating_points   see `src.evaluation.operating.operating_table`
+    selected_on        what chose the weights: last (nothing did), inner, or "this fold"
+
+Stage files add `training` (a table of the training rows, without intervals) and `gap` (training
+minus held-out weighted AUC); end to end adds `rejected`, `seen_in_training` and `stage1_maximum`
+(a table of the plain maximum of stage 1 over the slices); the files over all folds add
+`weighted_auc_by_fold`, `spread` and `folds`.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from src.evaluation.bootstrap import LEVEL, MIN_GROUPS
+from src.evaluation.calibration import calibration_table
+from src.evaluation.crossfit import Crossfit
+from src.evaluation.intervals import Settings, auc_table
+from src.evaluation.operating import operating_table
+from src.evaluation.ranking import SENSITIVITY, SPECIFICITY
+from src.evaluation.sample import Sample
+from src.evaluation.subgroups import subgroup_tables
+from src.metrics import ends, figure, format_table
+from src.runlog import log
+from src.task import Task
+
+METHOD = "percentile bootstrap over patients, apart with and without an aneurysm"
+
+THIS_FOLD = "this fold"
+
+
+def selected_on(manifests: Sequence[Mapping[str, Any]], held_out: bool = True) -> str:
+    """What selected the weights of the stages that made the predictions.
+
+    Args:
+        manifests: of every stage that took part.
+        held_out: whether the scored rows are of the held-out fold.
+    """
+    kinds = {str(manifest["select"]) for manifest in manifests}
+    if "heldout" in kinds and held_out:
+        return THIS_FOLD
+    return ", ".join(sorted(kind.replace("heldout", "the held-out fold") for kind in kinds))
+
+
+def evaluate(
+    task: Task,
+    sample: Sample,
+    settings: Settings,
+    crossfit: Crossfit,
+    selected: str,
+    seen: int = 0,
+) -> dict[str, Any]:
+    """All tables of one sample; see the schema above.
+
+    Args:
+        task: the labels.
+        sample: what is scored.
+        settings: of the intervals.
+        crossfit: what calibration and thresholds are fitted on.
+        selected: as `selected_on` says.
+        seen: scored rows that were in training.
+    """
+    table, drawn = auc_table(task, sample, settings, more=True)
+    return {
+        **table,
+        "read_at": {"specificity": SPECIFICITY, "sensitivity": SENSITIVITY},
+        "intervals": {
+            "level": LEVEL,
+            "resamples": settings.resamples,
+            "seed": settings.seed,
+            "method": METHOD,
+            "optimistic": _optimism(selected, seen),
+        },
+        "subgroups": subgroup_tables(task, sample, settings),
+        "calibration": calibration_table(task, sample, crossfit),
+        "operating_points": operating_table(task, sample, crossfit, drawn),
+        "selected_on": selected,
+    }
+
+
+def _optimism(selected: str, seen: int) -> str | None:
+    reasons = []
+    if selected == THIS_FOLD:
+        reasons.append("the weights were selected on this fold")
+    if seen:
+        reasons.append(f"{seen} scored series were in training or belong to a patient that was")
+    return "; ".join(reasons) or None
+
+
+def log_tables(task: Task, name: str, table: Mapping[str, Any], unit: str = "series") -> None:
+    """Print what `evaluate` found: the score table, what its intervals mean, and subgroups."""
+    log.info("%s:\n%s", name, format_table(task, table, unit))
+    made = table["intervals"]
+    if made["resamples"]:
+        log.info("intervals: %d resamples of %d patients", made["resamples"], table["groups"])
+    if table["rare"]:
+        log.info("fewer than %d patients: %s", MIN_GROUPS, ", ".join(table["rare"]))
+    if made["optimistic"]:
+        log.warning(
+            "the figures are not independent and their intervals are optimistic: %s",
+            made["optimistic"],
+        )
+    for trait, tables in table["subgroups"].items():
+        for value, one in tables.items():
+            score, count = one["weighted_auc"], one["per_label"][task.overall]["positives"]
+            log.info(
+                "  %-27s %s  %-14s  %d %s, %d with an aneurysm",
+                f"{trait.replace('_', ' ')} {value}",
+                figure(score["value"]),
+                ends(score),
+                *(one["series"], unit, count),
+            )
+    _log_calibration(task, table)
+
+
+def _log_calibration(task: Task, table: Mapping[str, Any]) -> None:
+    found = table["calibration"]["per_label"][task.overall]
+    if found["after"] is None:
+        log.info("%s is not calibrated: too few to fit on", task.overall)
+        return
+    log.info(
+        "%s, calibration error %.3f, after correction %.3f (fitted on %s)",
+        task.overall,
+        found["before"]["error"],
+        found["after"]["error"],
+        table["calibration"]["fitted_on"],
+    )
+    point = table["operating_points"]["per_label"][task.overall]["at_specificity"]
+    for name in ("sensitivity", "specificity"):
+        score = point[name]
+        log.info(
+            "%s, %s at the threshold for specificity %.2f: %s  %s",
+            *(task.overall, name, point["aim"], figure(score["value"]), ends(score)),
+        )

@@ -1,0 +1,28 @@
+"""Options that the three evaluations share."""
+
+from dataclasses import dataclass
+
+from src.errors import UsageError
+from src.options.common import ModelOptions
+
+FEWEST_RESAMPLES = 100
+"""Below, an end of a 95 % interval would rest on two values."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationOptions(ModelOptions):
+    """How intervals are made."""
+
+    resamples: int = 2000
+    """Resamples of the bootstrap over patients behind every interval; 0 leaves intervals out."""
+
+    seed: int = 0
+    """Keys the resamples, and the parts of a fold in which calibration is fitted."""
+
+    def __post_init__(self) -> None:
+        """Check that intervals can be made."""
+        super().__post_init__()
+        if self.resamples and self.resamples < FEWEST_RESAMPLES:
+            raise UsageError(
+                f"--resamples {self.resamples}: give {FEWEST_RESAMPLES} or more, or 0 for none"
+            )

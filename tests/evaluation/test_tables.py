@@ -1,0 +1,96 @@
+"""What a metrics file says: one schema, no NaN, and honesty about selection and training."""
+
+import json
+
+import numpy as np
+import pytest
+
+from src.errors import InputError
+from src.evaluation.crossfit import over_patients
+from src.evaluation.intervals import Settings
+from src.evaluation.stages import stage_metrics
+from src.evaluation.tables import evaluate, log_tables, selected_on
+from tests.evaluation.test_intervals import TASK, a_sample
+
+DOCUMENTED = (
+    "weighted_auc",
+    "locations_mean",
+    "per_label",
+    "left_out",
+    "rare",
+    "series",
+    "groups",
+    "read_at",
+    "intervals",
+    "subgroups",
+    "calibration",
+    "operating_points",
+    "selected_on",
+)
+
+
+def evaluated(sample, selected="last", seen=0):
+    crossfit = over_patients(sample, sample.targets[:, 3], 0)
+    return evaluate(TASK, sample, Settings(100), crossfit, selected, seen)
+
+
+def test_the_table_has_every_documented_key_and_is_valid_json():
+    table = evaluated(a_sample())
+    assert set(table) == set(DOCUMENTED)
+    assert json.loads(json.dumps(table, allow_nan=False)) == table
+    assert evaluated(a_sample().rows(np.zeros(80, dtype=bool)))["series"] == 0
+
+
+def test_the_same_sample_gives_the_same_table():
+    assert evaluated(a_sample()) == evaluated(a_sample())
+
+
+@pytest.mark.parametrize(
+    ("kinds", "held_out", "words"),
+    [
+        (("last", "last"), True, "last"),
+        (("heldout", "last"), True, "this fold"),
+        (("last", "heldout"), True, "this fold"),
+        (("last", "inner"), True, "inner, last"),
+        (("heldout", "last"), False, "last, the held-out fold"),
+    ],
+)
+def test_either_stage_can_have_selected_on_the_scored_fold(kinds, held_out, words):
+    assert selected_on([{"select": kind} for kind in kinds], held_out) == words
+
+
+def test_intervals_after_selection_or_training_on_the_scored_series_are_called_optimistic(caplog):
+    assert evaluated(a_sample())["intervals"]["optimistic"] is None
+    table = evaluated(a_sample(), "this fold", seen=3)
+    assert "selected on this fold; 3 scored series" in table["intervals"]["optimistic"]
+    with caplog.at_level("INFO", logger="aneurysm"):
+        log_tables(TASK, "end to end", table)
+    assert "intervals are optimistic" in caplog.text
+    assert "100 resamples of 80 patients" in caplog.text
+    assert "fewer than 5 patients: Rare" in caplog.text
+
+
+def test_the_threshold_of_an_operating_point_is_not_the_best_of_the_scored_series():
+    table = evaluated(a_sample(patients=200))
+    point = table["operating_points"]["per_label"]["Any"]["at_specificity"]
+    assert len(set(point["thresholds"])) > 1
+    assert table["read_at"] == {"specificity": 0.9, "sensitivity": 0.9}
+
+
+def test_a_stage_has_its_held_out_table_beside_training_and_the_gap():
+    sample, seen = a_sample(), a_sample(1, distance=3.0)
+    training = (seen.targets, seen.probabilities)
+    metrics = stage_metrics(TASK, "stage 1", sample, training, [{"select": "last"}], Settings(100))
+    value, trained = metrics["weighted_auc"]["value"], metrics["training"]["weighted_auc"]["value"]
+    assert metrics["gap"] == pytest.approx(trained - value) and metrics["gap"] > 0
+    assert metrics["training"]["weighted_auc"]["low"] is None
+    empty = (np.zeros((0, 4)), np.zeros((0, 4)))
+    assert stage_metrics(TASK, "x", sample, empty, [{"select": "last"}], Settings(0))["gap"] is None
+
+
+def test_a_fold_with_nothing_to_score_is_an_error():
+    sample = a_sample()
+    nothing = sample.rows(np.zeros(80, dtype=bool))
+    training = (sample.targets, sample.probabilities)
+    with pytest.raises(InputError, match="nothing to score"):
+        stage_metrics(TASK, "stage 1", nothing, training, [{"select": "last"}], Settings(100))
