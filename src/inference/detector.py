@@ -195,7 +195,9 @@ class AneurysmDetector:
     come from the files beside the weights. Probabilities are the mean over the folds.
 
     Attributes:
+        run: its name.
         folds: the folds that are averaged.
+        manifests: of stage 1 and stage 2, by fold.
         labels: names, in the order of every probability vector.
         compute: device and precision, with the reason for them.
         identity: changes whenever the same series could give other numbers.
@@ -247,7 +249,7 @@ class AneurysmDetector:
             stage2 = open_stage(paths, "stage2", {"stage1": stage1["identity"]}, task)
             manifests[fold] = (stage1, stage2)
         _check_alike(root, {fold: stage1 for fold, (stage1, _) in manifests.items()})
-        self.folds = tuple(manifests)
+        self.run, self.folds, self.manifests = root.name, tuple(manifests), manifests
         self.identity = digest([[one["identity"] for one in pair] for pair in manifests.values()])
         self.detectors = tuple(
             Detector(

@@ -1,0 +1,81 @@
+"""The page of one predicted series: probabilities, points and pictures of the best ones."""
+
+from pathlib import Path
+
+from src.artifacts import atomic_open
+from src.evaluation.cases import Case
+from src.evaluation.report import case_view, page_environment
+from src.inference.detector import AneurysmDetector, Detection
+from src.inference.points import APART_MM, Point
+from src.provenance import versions
+from src.sampling.series_info import pixel_mm
+from src.task import Task
+
+TEMPLATE = "series.html.jinja"
+
+POINTS_SHOWN = 6
+"""Points in the table."""
+
+PICTURES = 3
+"""Points that are shown in pictures."""
+
+
+def write_series_page(path: Path, found: Detection, detector: AneurysmDetector) -> None:
+    """Write one page, self-contained like the report: neither network nor script.
+
+    Args:
+        path: of the page.
+        found: the result with its pixels.
+        detector: that found it.
+    """
+    task, series = detector.task, found.series
+    ranked = [point for point in found.points if point.rank is not None]
+    cases = [case_view(_case(found, point, task)) for point in ranked[:PICTURES]]
+    stage1, _ = next(iter(detector.manifests.values()))
+    page = (
+        page_environment()
+        .get_template(TEMPLATE)
+        .render(
+            task=task,
+            series=series,
+            run=detector.run,
+            folds=detector.folds,
+            overall=float(found.probabilities[task.overall_index]),
+            probabilities=list(zip(task.labels, found.probabilities.tolist(), strict=True)),
+            ranked=ranked[:POINTS_SHOWN],
+            count=len(ranked),
+            apart=APART_MM,
+            cases=cases,
+            curve=cases[0]["curve"],
+            weights=stage1["model"]["backbone"],
+            weights_licence=stage1["weights_licence"],
+            versions=versions(),
+        )
+    )
+    with atomic_open(path) as file:
+        file.write(page)
+
+
+def _case(found: Detection, point: Point, task: Task) -> Case:
+    series = found.series
+    geometry, overall = series.geometry, task.overall_index
+    x_mm, y_mm = pixel_mm(geometry, series.volume.shape[-1])
+    locations = task.label_of_location()
+    top = locations[found.probabilities[locations].argmax()]
+    return Case(
+        uid=series.uid,
+        why=f"point {point.rank}, {point.label}: {point.score:.3f} at slice {point.index}",
+        modality=series.modality,
+        plane=geometry.plane,
+        geometry_known=geometry.geometry_known,
+        truth=None,
+        probability=float(found.probabilities[overall]),
+        top_location=task.labels[top],
+        top_probability=float(found.probabilities[top]),
+        slice_index=point.index,
+        image=series.volume[point.index].astype("float32"),
+        stage2_curve=found.slice_probabilities[:, overall],
+        stage1_curve=found.stage1_probabilities[:, overall],
+        point=point.cache_xy,
+        pixel_spacing=(y_mm, x_mm) if geometry.geometry_known else None,
+    )

@@ -1,0 +1,14 @@
+"""Predict one series or a folder of series with a trained run, see src/predict.py.
+
+python tools/predict.py --model model/demo --series_dir incoming --out_dir results --report
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from src.predict import command
+
+if __name__ == "__main__":
+    command()
