@@ -59,6 +59,12 @@ POSSIBLE, CLEAR = 2.0, 4.0
 the first, soft tissue reaches the second unless noise and bone drown it. What is possible is enough
 to believe the header."""
 
+CHANCE_PIXELS = 4
+"""As many pixels may lie together, or fail to, by chance; it matters in small series."""
+
+ENOUGH_PIXELS = 10_000
+"""With fewer, soft tissue may be missing from a histogram by chance."""
+
 SMALLEST_SHARE = 0.01
 """Share of the pixels that makes a tissue, air or an object; less may be artefacts."""
 
@@ -167,7 +173,8 @@ def _compare(samples: Sequence[StoredValues], padding: tuple[int, int] | None) -
         return Rescale("applied", ("rescale_uncertain:no pixels to look at",))
     applied = _histogram(samples, applied=True)
     stored = _histogram(samples, applied=False)
-    tissue, soft = _soft_peak(applied, FAR_HU), _soft_peak(stored, NEAR_HU)
+    pixels = sum(int(sample.counts.sum()) for sample in samples)
+    tissue, soft = _soft_peak(applied, FAR_HU, pixels), _soft_peak(stored, NEAR_HU, pixels)
     looks_soft = soft.hu <= HIGHEST_SOFT_PEAK_HU and soft.height >= POSSIBLE
     main = max(samples, key=lambda sample: int(sample.counts.sum()))
     soft_applied = round(main.slope * soft.hu + main.intercept)
@@ -186,10 +193,11 @@ def _compare(samples: Sequence[StoredValues], padding: tuple[int, int] | None) -
         return Rescale("applied")
     if looks_soft and not anatomy:
         below = _share(stored, (AXIS_HU[0], soft.hu - WING * soft.half_width))
-        if below >= SMALLEST_SHARE:
+        if below >= SMALLEST_SHARE + CHANCE_PIXELS / pixels:
             return _already_hu(f"{evidence} and {below:.0%} fat or air as stored")
         dense = _share(stored, (DENSE_HU, AXIS_HU[1]))
-        some = not may_be_air and not soft.drawn and dense >= SMALLEST_SHARE
+        enough = pixels >= ENOUGH_PIXELS and dense >= SMALLEST_SHARE
+        some = enough and not may_be_air and not soft.drawn
         if some and dense < _share(stored, SOFT_HU):
             return _already_hu(f"{evidence} and {dense:.0%} contrast or bone as stored")
     return Rescale("applied", (f"rescale_uncertain:{evidence}",))
@@ -243,7 +251,7 @@ class _Peak:
     """One value holds more of SOFT_HU than noise leaves it."""
 
 
-def _soft_peak(shares: np.ndarray, reach: int) -> _Peak:
+def _soft_peak(shares: np.ndarray, reach: int, pixels: int) -> _Peak:
     first, last = (hu - AXIS_HU[0] for hu in SOFT_HU)
     within = shares[first : last + 1]
     if within.sum() < SMALLEST_SHARE:
@@ -251,7 +259,8 @@ def _soft_peak(shares: np.ndarray, reach: int) -> _Peak:
     density = _smooth(shares)
     at = first + int(np.argmax(density[first : last + 1]))
     left, right = density[at - reach : at + 1], density[at : at + reach + 1]
-    height = density[at] / max(left.min(), right.min(), np.finfo(float).tiny)
+    chance = CHANCE_PIXELS / pixels / (SMOOTHING_HU * np.sqrt(2 * np.pi))
+    height = density[at] / (max(left.min(), right.min()) + chance)
     half_width = int(np.argmax(density[at::-1] < density[at] / 2))
     return _Peak(at + AXIS_HU[0], height, half_width, bool(within.max() > within.sum() / 4))
 
