@@ -46,15 +46,13 @@ AGREEMENT = 0.01
 SHAPES = {"512": (150, 512, 0.45, 0.9), "320": (60, 320, 0.7, 2.2)}
 """Slices, rows and columns, mm between pixels, mm between slices."""
 
-SYNTAXES = {
-    "raw": "",
-    "rle": "RLELossless",
-    "jpeg_lossless": "JPEGLosslessProcess14_1",
-    "jpeg_ls": "JPEGLSLossless",
-    "jpeg_2000": "JPEG2000Lossless",
-}
-"""GDCM's name of each transfer syntax."""
+WRITTEN = {"raw": "explicit", "rle": "rle", "jpeg_2000": "jpeg2000", "multiframe": "explicit"}
+"""Transfer syntaxes of src.demo.dicom_writer."""
 
+TRANSCODED = {"jpeg_lossless": "JPEGLosslessProcess14_1", "jpeg_ls": "JPEGLSLossless"}
+"""What GDCM makes of uncompressed files, by its own names."""
+
+SYNTAXES = ("raw", "rle", "jpeg_lossless", "jpeg_ls", "jpeg_2000")
 SETS = (*(f"{syntax}-{shape}" for shape in SHAPES for syntax in SYNTAXES), "multiframe-512")
 TIME_LIMIT = 600.0  # seconds for one series
 
@@ -105,6 +103,7 @@ def acquisition_of(name: str, slices: int | None = None) -> "Acquisition":
         slice_spacing=step,
         slice_thickness=step,
         multiframe=syntax == "multiframe",
+        transfer_syntax=WRITTEN.get(syntax, "explicit"),
     )
 
 
@@ -127,14 +126,14 @@ def make_set(root: Path, name: str, uids: Sequence[str]) -> None:
         unfinished = folder.with_name(f"{uid}.partial")
         shutil.rmtree(unfinished, ignore_errors=True)
         write_series(unfinished, volume, acquisition, identity)
-        if syntax := SYNTAXES.get(name.split("-")[0]):
+        if syntax := TRANSCODED.get(name.split("-")[0]):
             for path in unfinished.iterdir():
                 compress(path, syntax)
         unfinished.rename(folder)
 
 
 def compress(path: Path, syntax: str) -> None:
-    """Rewrite one file in another transfer syntax."""
+    """Rewrite one file in another transfer syntax of GDCM."""
     import gdcm
 
     reader, change, writer = (
@@ -144,10 +143,10 @@ def compress(path: Path, syntax: str) -> None:
     )
     reader.SetFileName(str(path))
     change.SetTransferSyntax(gdcm.TransferSyntax(getattr(gdcm.TransferSyntax, syntax)))
-    writer.SetFileName(str(path))
     done = reader.Read()
     change.SetInput(reader.GetImage())
     done = done and change.Change()
+    writer.SetFileName(str(path))  # not before the file is read: this empties it
     writer.SetFile(reader.GetFile())
     writer.SetImage(change.GetOutput())
     if not (done and writer.Write()):
@@ -198,8 +197,10 @@ def with_simpleitk(folder: Path, target: Path, slices: bool) -> None:
 
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
     reader = sitk.ImageSeriesReader()
-    reader.SetFileNames(reader.GetGDCMSeriesFileNames(str(folder)))
-    volume = reader.Execute()  # the view below lives as long as this
+    names = reader.GetGDCMSeriesFileNames(str(folder))
+    reader.SetFileNames(names)
+    # A file of many frames is a volume already. The view below lives as long as this.
+    volume = reader.Execute() if len(names) > 1 else sitk.ReadImage(names[0])
     post_process(sitk.GetArrayViewFromImage(volume).astype(np.float32), target, slices)
 
 
