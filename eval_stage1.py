@@ -22,7 +22,8 @@ def main(options: EvalStage1Options, record: Record) -> int:
     """Score every requested fold."""
     from src.compute import choose_compute
     from src.evaluation.intervals import Settings
-    from src.evaluation.out_of_fold import GROUP_COLUMN, summarise_folds
+    from src.evaluation.out_of_fold import summarise_folds
+    from src.evaluation.predictions import GROUP_COLUMN
     from src.evaluation.stages import stage_metrics
     from src.evaluation.subgroups import sample_of_split
     from src.inference.encoder import Encoder

@@ -23,7 +23,8 @@ def main(options: EvalStage2Options, record: Record) -> int:
     import numpy as np
 
     from src.evaluation.intervals import Settings
-    from src.evaluation.out_of_fold import GROUP_COLUMN, summarise_folds
+    from src.evaluation.out_of_fold import summarise_folds
+    from src.evaluation.predictions import GROUP_COLUMN
     from src.evaluation.stages import stage_metrics
     from src.evaluation.subgroups import sample_of_split
     from src.inference.scores import prediction_rows

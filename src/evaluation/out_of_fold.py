@@ -1,16 +1,13 @@
 """One table over all folds: the held-out predictions of every fold, pooled, and their spread."""
 
-import csv
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from src.artifacts import ALL_FOLDS, FoldPaths, write_json
-from src.errors import InputError, MissingArtifact
+from src.artifacts import ALL_FOLDS, write_json
 from src.evaluation.crossfit import over_folds
 from src.evaluation.intervals import Settings
-from src.evaluation.sample import Sample
+from src.evaluation.predictions import read_predictions
 from src.evaluation.subgroups import sample_of_split
 from src.evaluation.tables import THIS_FOLD, evaluate, log_tables
 from src.metrics import figure
@@ -18,45 +15,7 @@ from src.options.evaluation import EvaluationOptions
 from src.provenance import MADE_BY, read_manifest
 from src.runlog import log
 from src.sampling.folds import Split
-from src.task import SERIES_COLUMN, Task
-
-GROUP_COLUMN = "group"
-"""Column of the predictions tables with labels: the patient of each row."""
-
-
-def read_predictions(path: Path, task: Task, made_by: str) -> Sample:
-    """A predictions table with labels as a sample without traits.
-
-    Raises:
-        MissingArtifact: it is not there.
-        InputError: a column is missing, or a cell is not a number.
-    """
-    try:
-        with open(path, encoding="utf-8", newline="") as file:
-            reader = csv.DictReader(file)
-            columns, rows = list(reader.fieldnames or []), list(reader)
-    except FileNotFoundError:
-        raise MissingArtifact(f"{path} is missing: run {made_by} first") from None
-    truth = [f"true {label}" for label in task.labels]
-    wanted = (SERIES_COLUMN, GROUP_COLUMN, *task.labels, *truth)
-    missing = [column for column in wanted if column not in columns]
-    if missing:
-        raise InputError(
-            f"{path} has no column {missing[0]!r} ({len(missing)} are missing): run {made_by} "
-            "--overwrite"
-        )
-    try:
-        targets = np.array([[int(row[name]) for name in truth] for row in rows])
-        probabilities = np.array([[float(row[name]) for name in task.labels] for row in rows])
-    except ValueError as error:
-        raise InputError(f"{path} holds a cell that is no number ({error})") from None
-    shape = (len(rows), len(task.labels))
-    return Sample(
-        targets.reshape(shape),
-        probabilities.reshape(shape),
-        np.array([row[SERIES_COLUMN] for row in rows], dtype=str),
-        np.array([row[GROUP_COLUMN] for row in rows], dtype=str),
-    )
+from src.task import Task
 
 
 def summarise_folds(options: EvaluationOptions, split: Split, stage: str, task: Task) -> None:
@@ -123,30 +82,3 @@ def _spread(values: list[float | None]) -> dict[str, Any] | None:
         "max": max(known),
         "scored_folds": len(known),
     }
-
-
-def reference_predictions(
-    paths: FoldPaths, stage2: dict[str, Any], task: Task
-) -> tuple[Path, Sample] | None:
-    """Held-out predictions of the same weights, on which thresholds for other series are fixed.
-
-    Those of eval_end_to_end.py, else those of eval_stage2.py; None where neither was run with the
-    weights as they are now. The final model has no held-out series.
-
-    Args:
-        paths: of the fold whose weights are used.
-        stage2: manifest of stage 2.
-        task: the labels.
-
-    Raises:
-        InputError: the predictions do not fit.
-    """
-    for stage in ("end_to_end", "stage2"):
-        metrics, predictions = paths.metrics(stage), paths.predictions(stage)
-        if not (metrics.exists() and predictions.exists()):
-            continue
-        kind = f"{stage}_metrics"
-        manifest = read_manifest(metrics, kind)
-        if manifest["inputs"].get("stage2") == stage2["identity"]:
-            return predictions, read_predictions(predictions, task, MADE_BY[kind])
-    return None

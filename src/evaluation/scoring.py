@@ -17,7 +17,7 @@ from src.evaluation.end_to_end import (
     sample_of,
 )
 from src.evaluation.intervals import Settings
-from src.evaluation.out_of_fold import GROUP_COLUMN, reference_predictions
+from src.evaluation.predictions import GROUP_COLUMN, reference_predictions
 from src.imaging.sources import Fingerprints, look_at
 from src.inference.detector import Detector
 from src.inference.scores import prediction_rows

@@ -1,0 +1,109 @@
+"""Predictions tables read back: as a sample, and as what other series are calibrated on."""
+
+import csv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from src.artifacts import FoldPaths
+from src.errors import InputError, MissingArtifact
+from src.evaluation.sample import Sample
+from src.provenance import MADE_BY, read_manifest
+from src.task import SERIES_COLUMN, Task
+
+GROUP_COLUMN = "group"
+"""Column of the predictions tables with labels: the patient of each row."""
+
+TRUE = "true "
+"""Before a label in the name of the column of its targets."""
+
+
+def read_rows(path: Path, made_by: str) -> tuple[list[str], list[dict[str, str]]]:
+    """Columns and rows of a predictions table, every cell as text.
+
+    Raises:
+        MissingArtifact: it is not there.
+        InputError: it is no csv table.
+    """
+    try:
+        with open(path, encoding="utf-8", newline="") as file:
+            reader = csv.DictReader(file)
+            return list(reader.fieldnames or []), list(reader)
+    except FileNotFoundError:
+        raise MissingArtifact(f"{path} is missing: run {made_by} first") from None
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is not a readable csv table: {error}") from None
+
+
+def numbers(path: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> np.ndarray:
+    """Cells of some columns as float64 (rows, columns).
+
+    Raises:
+        InputError: a cell is not a finite number; the message names line, column and value.
+    """
+    found = np.empty((len(rows), len(columns)))
+    for number, row in enumerate(rows):
+        for position, column in enumerate(columns):
+            try:
+                value = float(row[column])
+            except (TypeError, ValueError):
+                value = np.nan
+            if not np.isfinite(value):
+                raise InputError(
+                    f"{path}, line {number + 2}, column {column}: {row[column]!r} is not a number"
+                )
+            found[number, position] = value
+    return found
+
+
+def read_predictions(path: Path, task: Task, made_by: str) -> Sample:
+    """A predictions table with labels as a sample without traits.
+
+    Raises:
+        MissingArtifact: it is not there.
+        InputError: a column is missing, or a cell is not a number.
+    """
+    columns, rows = read_rows(path, made_by)
+    truth = [f"{TRUE}{label}" for label in task.labels]
+    wanted = (SERIES_COLUMN, GROUP_COLUMN, *task.labels, *truth)
+    missing = [column for column in wanted if column not in columns]
+    if missing:
+        raise InputError(
+            f"{path} has no column {missing[0]!r} ({len(missing)} are missing): run {made_by} "
+            "--overwrite"
+        )
+    return Sample(
+        numbers(path, rows, truth).astype(np.int64),
+        numbers(path, rows, task.labels),
+        np.array([row[SERIES_COLUMN] for row in rows], dtype=str),
+        np.array([row[GROUP_COLUMN] for row in rows], dtype=str),
+    )
+
+
+def reference_predictions(
+    paths: FoldPaths, stage2: Mapping[str, Any], task: Task
+) -> tuple[Path, Sample] | None:
+    """Held-out predictions of the same weights, on which thresholds for other series are fixed.
+
+    Those of eval_end_to_end.py, else those of eval_stage2.py; None where neither was run with the
+    weights as they are now. The final model has no held-out series.
+
+    Args:
+        paths: of the fold whose weights are used.
+        stage2: manifest of stage 2.
+        task: the labels.
+
+    Raises:
+        InputError: the predictions do not fit.
+    """
+    for stage in ("end_to_end", "stage2"):
+        metrics, predictions = paths.metrics(stage), paths.predictions(stage)
+        if not (metrics.exists() and predictions.exists()):
+            continue
+        kind = f"{stage}_metrics"
+        manifest = read_manifest(metrics, kind)
+        if manifest["inputs"].get("stage2") == stage2["identity"]:
+            return predictions, read_predictions(predictions, task, MADE_BY[kind])
+    return None
