@@ -205,6 +205,11 @@ class ScoredFolderPaths:
         return self.root / "end_to_end_predictions.csv"
 
     @property
+    def points(self) -> Path:
+        """Where: points of each series, in pixels and mm."""
+        return self.root / "end_to_end_points.csv"
+
+    @property
     def report(self) -> Path:
         """The self-contained report page."""
         return self.root / "report.html"

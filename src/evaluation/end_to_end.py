@@ -10,13 +10,15 @@ import pandas as pd
 
 from src.artifacts import DataPaths
 from src.errors import InputError, MissingArtifact
+from src.evaluation.bootstrap import draw_resamples
 from src.evaluation.cases import TrueSpot
 from src.evaluation.crossfit import from_reference, over_patients
 from src.evaluation.intervals import Settings, auc_table
+from src.evaluation.localisation import Located, localisation_table, log_localisation
 from src.evaluation.sample import Sample
 from src.evaluation.subgroups import by_trait, count_aneurysms, describe
 from src.evaluation.tables import evaluate, log_tables, selected_on
-from src.imaging.geometry import Geometry, stored_to_cache
+from src.imaging.geometry import Geometry, cache_to_patient, stored_to_cache
 from src.imaging.linkage import Linkage, assign_groups
 from src.imaging.prepare import Rejected
 from src.imaging.train_table import read_train_csv
@@ -53,7 +55,8 @@ class Job:
 class Scored:
     """What is kept of one result; small, so that memory does not grow with pixels.
 
-    `stage2_curve` and `stage1_curve` float (n,): probability of any aneurysm per slice.
+    `stage2_curve` and `stage1_curve` float (n,): probability of any aneurysm per slice; `size`
+    edge of the cached slices in pixels.
     """
 
     job: Job
@@ -67,6 +70,7 @@ class Scored:
     stage1_curve: np.ndarray
     stage2_curve: np.ndarray
     points: tuple[Point, ...]
+    size: int
     geometry: Geometry
     sop_uids: tuple[str, ...]
     frames: np.ndarray
@@ -188,6 +192,7 @@ def _summary(job: Job, found: Detection, task: Task) -> Scored:
         stage1_curve=found.stage1_probabilities[:, task.overall_index],
         stage2_curve=found.slice_probabilities[:, task.overall_index],
         points=found.points,
+        size=size,
         geometry=series.geometry,
         sop_uids=series.sop_uids,
         frames=series.frames,
@@ -247,8 +252,9 @@ def metrics_of(
 ) -> dict[str, Any]:
     """Score tables, printed and JSON-ready; null figures where no labels were given.
 
-    `stage1_maximum` scores the plain maximum of stage 1 over the slices, for comparison. Schema:
-    `src.evaluation.tables`.
+    `stage1_maximum` scores the plain maximum of stage 1 over the slices, for comparison;
+    `localisation` judges the points, null without localizers. Schema: `src.evaluation.tables`,
+    `src.evaluation.localisation.localisation_table`.
 
     Args:
         results: what was scored.
@@ -292,7 +298,28 @@ def metrics_of(
     maximum = replace(
         sample, probabilities=np.stack([found.stage1_maximum for found in results.scored])
     )
-    return {**content, **table, "stage1_maximum": auc_table(task, maximum, settings)[0]}
+    localisation = None
+    if any(found.job.spots for found in results.scored):
+        finding = sample.targets[:, task.overall_index]
+        drawn = None
+        if settings.resamples:
+            drawn = draw_resamples(sample.groups, finding, settings.resamples, settings.seed)
+        located = [_located(found) for found in results.scored]
+        localisation = localisation_table(task, sample, located, crossfit, drawn)
+        log_localisation(localisation)
+    return {
+        **content,
+        **table,
+        "stage1_maximum": auc_table(task, maximum, settings)[0],
+        "localisation": localisation,
+    }
+
+
+def _located(found: Scored) -> Located:
+    spots = found.job.spots
+    cached = np.array([(spot.x, spot.y, spot.index) for spot in spots]).reshape(-1, 3)
+    centres = cache_to_patient(found.geometry, cached, found.positions, found.size)
+    return Located(found.points, centres, [s.location for s in spots], found.geometry_known)
 
 
 def mean_seconds(results: Results) -> dict[str, float]:

@@ -17,7 +17,7 @@ belongs to: a point there may be right without anybody knowing. Intervals are by
 patients, as everywhere.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +29,8 @@ from src.evaluation.crossfit import Crossfit
 from src.evaluation.operating import threshold_at_specificity
 from src.evaluation.sample import Sample
 from src.inference.points import Point
+from src.metrics import ends, figure
+from src.runlog import log
 from src.task import Task
 
 WITHIN_MM = (5, 10)
@@ -126,6 +128,27 @@ def localisation_table(
         },
         "froc": froc_table(located, judged, drawn),
     }
+
+
+def log_localisation(table: Mapping[str, Any]) -> None:
+    """Print the shares of true positives and the sensitivity at one false point per series."""
+    for name, what in (("true_positives", "series"), ("true_positive_locations", "locations")):
+        found = table[name]
+        shares = [f"{_words(one)} within {mm} mm" for mm, one in found["within_mm"].items()]
+        log.info("%d true positive %s: %s", found["count"], what, ", ".join(shares))
+    if table["froc"] is not None:
+        one = table["froc"]["sensitivity"]["1"]
+        centres, right = table["froc"]["centres"], table["froc"]["right_mm"]
+        log.info(
+            "%d aneurysms: %s are found within %d mm at 1 false point per series",
+            *(centres, _words(one), right),
+        )
+
+
+def _words(one: Figure) -> str:
+    """A share and, in brackets, its interval."""
+    interval_ends = ends(one)
+    return figure(one["value"]) + (f" ({interval_ends})" if interval_ends else "")
 
 
 def _lacks_centre(task: Task, targets: np.ndarray, one: Located) -> bool:
@@ -246,7 +269,7 @@ def froc_table(
             np.maximum(_by_group(judged.astype(float), drawn) @ counts, 1),
         )
 
-    def figure(rate: float) -> Figure:
+    def at(rate: float) -> Figure:
         low, high = (interval(band(rate)) if band else None) or (None, None)
         return {"value": float(plain(rate)[0]), "low": low, "high": high}
 
@@ -254,8 +277,8 @@ def froc_table(
         "right_mm": RIGHT_MM,
         "series": int(judged.sum()),
         "centres": int(centres.sum()),
-        "sensitivity": {f"{rate:g}": figure(rate) for rate in FALSE_POINTS},
-        "curve": [{"false_points": rate, **figure(rate)} for rate in CURVE_POINTS],
+        "sensitivity": {f"{rate:g}": at(rate) for rate in FALSE_POINTS},
+        "curve": [{"false_points": rate, **at(rate)} for rate in CURVE_POINTS],
     }
 
 

@@ -113,6 +113,42 @@ def roc_locations(
     return figure
 
 
+def froc(table: Mapping[str, Any]) -> Figure:
+    """Sensitivity against false points per series, with its 95 % band where there is one.
+
+    Args:
+        table: as `src.evaluation.localisation.froc_table` returned it.
+    """
+    figure = _figure(4.25, 3.4)
+    axes = figure.subplots()
+    _plain_axes(axes)
+    curve = table["curve"]
+    rates = [cell["false_points"] for cell in curve]
+    banded = [cell for cell in curve if cell["low"] is not None]
+    if banded:
+        axes.fill_between(
+            [cell["false_points"] for cell in banded],
+            [cell["low"] for cell in banded],
+            [cell["high"] for cell in banded],
+            color=BLUE,
+            alpha=0.18,
+            linewidth=0,
+            label="95 % by patients",
+        )
+        axes.legend(loc="lower right", fontsize=9, frameon=False)
+    axes.plot(rates, [cell["value"] for cell in curve], color=BLUE, linewidth=2.4)
+    axes.set_xscale("log", base=2)
+    axes.set_xlim(rates[0], rates[-1])
+    axes.set_xticks([float(rate) for rate in table["sensitivity"]])
+    axes.set_xticklabels(list(table["sensitivity"]))
+    axes.minorticks_off()
+    axes.set_ylim(0, 1.02)
+    axes.set_xlabel("false points per series")
+    axes.set_ylabel("share of aneurysms found")
+    axes.set_title(f"FROC, within {table['right_mm']} mm", fontsize=11)
+    return figure
+
+
 def learning_curves(logs: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure | None:
     """Loss, learning rate and, where they were logged, scores by epoch; one row per stage.
 

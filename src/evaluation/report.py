@@ -191,6 +191,8 @@ def _figures(data: ReportData) -> dict[str, str | None]:
     """Data URIs of the figures, None for those that cannot be drawn."""
     logs = {"Stage 1": data.stage1_log, "Stage 2": data.stage2_log}
     drawn = {"roc": None, "roc_locations": None, "learning": plots.learning_curves(logs)}
+    where = (data.metrics or {}).get("localisation")
+    drawn["froc"] = plots.froc(where["froc"]) if where and where["froc"] else None
     if data.targets is not None and data.metrics is not None and len(data.targets):
         scored = (data.task, data.targets, data.probabilities)
         drawn["roc"] = plots.roc_overall(*scored, data.modalities)

@@ -20,6 +20,7 @@ from src.evaluation.intervals import Settings
 from src.evaluation.predictions import GROUP_COLUMN, reference_predictions
 from src.imaging.sources import Fingerprints, look_at
 from src.inference.detector import Detector
+from src.inference.points import POINT_COLUMNS, point_row
 from src.inference.scores import prediction_rows
 from src.options.end_to_end import EvalEndToEndOptions
 from src.provenance import MADE_BY, Plan, Request, digest, file_digest, plan, write_manifest
@@ -66,7 +67,7 @@ def score_jobs(
     fingerprints = Fingerprints(out.fingerprints)
     reference = _reference(options, trained, task)
     request = _request(options, jobs, trained, fingerprints, reference)
-    outputs = [out.predictions, out.report] if options.report else [out.predictions]
+    outputs = [out.predictions, out.points, *([out.report] if options.report else [])]
     if plan(out.metrics, request, options.overwrite, outputs) is Plan.DONE:
         log.info("%s: nothing to do, these series are scored", out.root)
         return _exit_code(read_json(out.metrics, MADE_BY[request.kind]), options)
@@ -108,6 +109,8 @@ def score_jobs(
         ]
     columns, rows = prediction_rows(task, keys, *arrays(results))
     write_csv(out.predictions, columns, rows)
+    points = (point_row(one.uid, point) for one in results.scored for point in one.points)
+    write_csv(out.points, POINT_COLUMNS, points)
     if options.report:
         with record.timed(f"report {name}"):
             write_end_to_end_report(

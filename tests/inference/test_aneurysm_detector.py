@@ -1,0 +1,192 @@
+"""The Python interface: a run's folder and a series' folder are enough."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from src.artifacts import ScoredFolderPaths
+from src.errors import InputError, MissingArtifact, StaleArtifact, UsageError
+from src.imaging.prepare import Rejected
+from src.imaging.selection import SeriesError
+from src.inference.detector import AneurysmDetector, Prediction
+from src.task import LABELS, RSNA_2025
+from tests.tiny_data import MULTI_FRAME, SAGITTAL, uid_of
+from tests.tiny_runs import Place, edit, read
+
+
+@pytest.fixture(scope="module")
+def detector(tiny: Place) -> AneurysmDetector:
+    return AneurysmDetector(tiny.model_dir / "tiny", device="cpu", precision="fp32")
+
+
+@pytest.fixture
+def run(tiny: Place, tmp_path: Path) -> Path:
+    """A copy of what a run needs: weights and sidecars of fold 0, nothing else."""
+    return run_with_folds(tiny, tmp_path / "model" / "elsewhere", 0)
+
+
+def run_with_folds(tiny: Place, run: Path, *folds: int) -> Path:
+    for fold in folds:
+        (run / f"fold-{fold}").mkdir(parents=True)
+        for stage in ("stage1", "stage2"):
+            for path in (tiny.fold().weights(stage), tiny.fold().manifest(stage)):
+                shutil.copy(path, run / f"fold-{fold}" / path.name)
+    return run
+
+
+def test_a_prediction_is_that_of_the_end_to_end_evaluation(tiny: Place, detector):
+    table = pd.read_csv(tiny.fold().predictions("end_to_end"), index_col=0)
+    uid = str(table.index[0])
+    found = detector.predict(tiny.data.series / uid)
+    assert found.uid == uid and found.labels == LABELS
+    expected = table.loc[uid, list(LABELS)].to_numpy(dtype=float)
+    assert np.allclose(found.probabilities, expected, atol=1e-3)  # the evaluation's precision
+    assert found.probability("Aneurysm Present") == found.probabilities[13]
+    with pytest.raises(KeyError):
+        found.probability("Aneurysm")
+
+
+def test_a_prediction_says_where_how_it_was_read_and_how_long_it_took(detector, others: Path):
+    found = detector.predict(str(others / "series" / uid_of(101)))
+    n = len(found.sop_uids)
+    assert found.slice_probabilities.shape == (n, 14) and found.frames.shape == (n,)
+    assert found.modality == "CT" and found.status == "read" and found.notes == ()
+    assert found.points[0].rank == 1 and found.points[0].sop_uid in found.sop_uids
+    assert {"read and prepare", "stage 1", "stage 2"} <= set(found.seconds)
+
+
+@pytest.mark.parametrize("number", [SAGITTAL, MULTI_FRAME])
+def test_points_name_a_slice_of_the_file_and_a_pixel_in_it(tiny: Place, detector, number: int):
+    found = detector.predict(tiny.data.series / uid_of(number))
+    for point in found.points:
+        assert found.sop_uids[point.index] == point.sop_uid
+        assert found.frames[point.index] == point.frame
+        assert -0.5 <= point.x <= 63.5 and -0.5 <= point.y <= 63.5
+
+
+def test_many_series_come_in_order_and_a_bad_one_costs_itself_alone(detector, others, tmp_path):
+    (tmp_path / "empty").mkdir()
+    folders = [others / "series" / uid_of(101), tmp_path / "empty", others / "series" / uid_of(100)]
+    first, bad, last = detector.predict_many(iter(folders))
+    assert isinstance(first, Prediction) and first.uid == uid_of(101)
+    assert isinstance(bad, Rejected) and bad.code == "no_files"
+    assert isinstance(last, Prediction) and last.uid == uid_of(100)
+
+
+def test_a_series_that_cannot_be_read_is_an_error_with_a_code(detector, tmp_path):
+    with pytest.raises(SeriesError, match="is not a folder") as caught:
+        detector.predict(tmp_path / "nowhere")
+    assert caught.value.code == "missing_folder"
+
+
+def test_processes_that_read_ahead_change_nothing(tiny: Place, detector, others):
+    folder = others / "series" / uid_of(100)
+    ahead = AneurysmDetector(tiny.model_dir / "tiny", device="cpu", precision="fp32", num_workers=1)
+    alone, read_ahead = detector.predict(folder), ahead.predict(folder)
+    assert np.array_equal(alone.probabilities, read_ahead.probabilities)
+    assert alone.points == read_ahead.points
+
+
+def test_the_folder_of_a_run_is_enough(run: Path, detector, others):
+    found = AneurysmDetector(run, device="cpu", precision="fp32")
+    folder = others / "series" / uid_of(100)
+    assert np.array_equal(
+        found.predict(folder).probabilities, detector.predict(folder).probabilities
+    )
+    assert found.folds == ("0",) and found.identity == detector.identity
+
+
+def test_probabilities_are_the_mean_over_the_folds(tiny: Place, tmp_path, others):
+    run = run_with_folds(tiny, tmp_path / "run", 0, 1)
+    weights = run / "fold-1" / "stage2.safetensors"
+    from safetensors.numpy import load_file, save_file
+
+    tensors = load_file(weights)
+    tensors["head.3.bias"] = tensors["head.3.bias"] + 1
+    save_file(tensors, weights)
+    folder = others / "series" / uid_of(100)
+    one, two, both = (
+        AneurysmDetector(run, folds, device="cpu", precision="fp32").predict(folder)
+        for folds in ([0], [1], None)
+    )
+    assert not np.allclose(one.probabilities, two.probabilities)
+    assert np.allclose(both.probabilities, (one.probabilities + two.probabilities) / 2)
+    assert len(both.points) >= 14
+
+
+def test_a_fold_that_is_not_trained_to_the_end_is_left_out_and_said(tiny, tmp_path, caplog):
+    run = run_with_folds(tiny, tmp_path / "run", 0, 1)
+    (run / "fold-1" / "stage2.json").unlink()
+    with caplog.at_level("WARNING", logger="aneurysm"):
+        assert AneurysmDetector(run, device="cpu").folds == ("0",)
+    assert "fold 1: train_stage2.py" in caplog.text
+
+
+def test_the_final_model_is_taken_where_there_are_no_folds(tiny, tmp_path):
+    run = run_with_folds(tiny, tmp_path / "run", 0)
+    (run / "fold-0").rename(run / "final")
+    assert AneurysmDetector(run, device="cpu").folds == ("final",)
+
+
+def test_missing_runs_folds_and_weights_are_named(run: Path, tmp_path):
+    with pytest.raises(MissingArtifact, match="nothing is not a folder"):
+        AneurysmDetector(tmp_path / "nothing")
+    with pytest.raises(MissingArtifact, match="no trained fold"):
+        AneurysmDetector(tmp_path)
+    with pytest.raises(MissingArtifact, match=r"fold-3.*train_stage1\.py"):
+        AneurysmDetector(run, [3])
+    with pytest.raises(InputError, match="folds is empty"):
+        AneurysmDetector(run, [])
+    (run / "fold-0" / "stage1.safetensors").unlink()
+    with pytest.raises(MissingArtifact, match=r"stage1\.safetensors"):
+        AneurysmDetector(run, device="cpu")
+
+
+def test_damaged_and_mixed_files_are_refused(tiny: Place, run: Path, tmp_path):
+    sidecar = run / "fold-0" / "stage1.json"
+    text = sidecar.read_text()
+    edit(sidecar, identity="0123456789abcdef")
+    with pytest.raises(StaleArtifact, match="stage1"):
+        AneurysmDetector(run, device="cpu")
+    sidecar.write_text(text[:50])
+    with pytest.raises(InputError, match=r"stage1\.json is not valid JSON"):
+        AneurysmDetector(run, device="cpu")
+    sidecar.write_text(text)
+    (run / "fold-0" / "stage1.safetensors").write_bytes(b"nothing")
+    with pytest.raises(InputError, match=r"stage1\.safetensors"):
+        AneurysmDetector(run, device="cpu")
+
+
+def test_a_run_of_another_task_is_refused(run: Path):
+    labels = (*RSNA_2025.labels[:-1], "Something Else")
+    task = replace(RSNA_2025, labels=labels, overall="Something Else")
+    with pytest.raises(InputError, match="other labels"):
+        AneurysmDetector(run, device="cpu", task=task)
+
+
+def test_folds_of_differently_prepared_series_are_refused(tiny: Place, tmp_path):
+    run = run_with_folds(tiny, tmp_path / "run", 0, 1)
+    sidecar = run / "fold-1" / "stage1.json"
+    edit(sidecar, preprocessing={**read(sidecar)["preprocessing"], "size": 128})
+    with pytest.raises(InputError, match="fold 0 was trained on series prepared with"):
+        AneurysmDetector(run, device="cpu")
+
+
+def test_an_unknown_device_is_named(run: Path):
+    with pytest.raises(UsageError, match="abacus"):
+        AneurysmDetector(run, device="abacus")
+
+
+def test_the_evaluation_writes_the_points_of_every_series(tiny: Place):
+    points = pd.read_csv(ScoredFolderPaths(tiny.fold().root).points)
+    predictions = pd.read_csv(tiny.fold().predictions("end_to_end"))
+    assert set(points["SeriesInstanceUID"]) == set(predictions["SeriesInstanceUID"])
+    first = points[points["rank"] == 1]
+    assert len(first) == len(predictions)
+    assert points[["x", "y", "x_mm", "y_mm", "z_mm"]].notna().all(axis=None)
+    table = read(tiny.fold().metrics("end_to_end"))["localisation"]
+    assert table["judged"] + sum(table["not_judged"].values()) == len(predictions)
