@@ -1,6 +1,7 @@
-"""The size that a compressed image states in its own header, read before anything is decoded.
+"""What a compressed image states in its own header, read before anything is decoded.
 
-A stream of a few bytes may claim 65,535 x 65,535 pixels; a decoder would allocate them.
+A stream of a few bytes may claim 65,535 x 65,535 pixels, which a decoder would allocate; and
+decoders in C end the process over some damage that the segments before the scan show.
 """
 
 import struct
@@ -10,54 +11,93 @@ JPEG_START, JPEG2000_START = b"\xff\xd8", b"\xff\x4f\xff\x51"
 JP2_BOX = b"\x00\x00\x00\x0cjP  "
 """A JPEG 2000 file header, which some writers put before the stream against PS3.5 A.4.4."""
 
-FRAME_MARKERS = frozenset({*range(0xC0, 0xD0), 0xF7}) - {0xC4, 0xC8, 0xCC}
-"""SOF0 to SOF15 of ISO 10918-1 without the three other tables between them, and SOF55 of JPEG-LS
-(ISO 14495-1)."""
+SCAN, HUFFMAN_TABLES, LOSSLESS, JPEG_LS = 0xDA, 0xC4, 0xC3, 0xF7
+"""Markers SOS, DHT, SOF3 and SOF55 (ISO 10918-1 B.1.1.3, ISO 14495-1 C.1.1)."""
 
-STANDALONE = frozenset({0x01, *range(0xD0, 0xD9)})
-"""JPEG markers without a length."""
+FRAMES = frozenset({0xC0, 0xC1, 0xC2, LOSSLESS, JPEG_LS})
+"""Frame headers of the processes that DICOM uses: baseline, extended, progressive, lossless, LS."""
+
+LARGEST_PRECISION = 16
+
+
+class DamagedStream(ValueError):
+    """The segments before the scan are not what a decoder can work from."""
 
 
 @dataclass(frozen=True)
 class Codestream:
-    """Rows, columns and components that a stream states."""
+    """Rows, columns, components and bits per sample that a stream states."""
 
     rows: int
     columns: int
     samples: int
+    bits: int
 
 
 def codestream_header(data: bytes) -> Codestream | None:
-    """Read the size of a JPEG, JPEG-LS, JPEG 2000 or HTJ2K stream; None where there is none."""
+    """Read the header of a JPEG, JPEG-LS, JPEG 2000 or HTJ2K stream; None where there is none.
+
+    Raises:
+        DamagedStream: the header does not reach to the scan, or lacks a table that it needs.
+    """
     try:
         if data[:2] == JPEG_START:
             return _jpeg(data)
         if data[: len(JP2_BOX)] == JP2_BOX:
             data = data[max(data.find(JPEG2000_START), 0) :]
         return _jpeg2000(data) if data[:4] == JPEG2000_START else None
-    except struct.error:
-        return None
+    except (struct.error, IndexError):
+        raise DamagedStream("the header of the compressed image is cut short") from None
 
 
-def _jpeg(data: bytes) -> Codestream | None:
-    """Walk the marker segments to the frame header (ISO 10918-1 B.2.2)."""
-    position = 2
-    while position + 4 <= len(data):
-        if data[position] != 0xFF:
-            return None
-        marker = data[position + 1]
-        if marker == 0xFF or marker in STANDALONE:  # fill byte, or a marker alone
-            position += 1 if marker == 0xFF else 2
-            continue
-        if marker in FRAME_MARKERS:
-            rows, columns, samples = struct.unpack_from(">HHB", data, position + 5)
-            return Codestream(rows, columns, samples)
-        position += 2 + struct.unpack_from(">H", data, position + 2)[0]
-    return None
+def _jpeg(data: bytes) -> Codestream:
+    """Walk the marker segments up to the scan (ISO 10918-1 B.2)."""
+    position, found, kind = 2, None, 0
+    tables: set[int] = set()
+    while True:
+        while data[position] == 0xFF and data[position + 1] == 0xFF:  # fill bytes
+            position += 1
+        marker, (length,) = data[position + 1], struct.unpack_from(">H", data, position + 2)
+        if data[position] != 0xFF or marker < 0xC0 or length < 2:
+            raise DamagedStream(f"byte {position} of the compressed image begins no JPEG segment")
+        segment = data[position + 4 : position + 2 + length]
+        if marker in FRAMES:
+            bits, rows, columns, samples = struct.unpack_from(">BHHB", segment)
+            found, kind = Codestream(rows, columns, samples, bits), marker
+        elif marker == HUFFMAN_TABLES:
+            tables |= _huffman_tables(segment)
+        elif marker == SCAN:
+            break
+        position += 2 + length
+    if found is None or not 2 <= found.bits <= LARGEST_PRECISION:
+        raise DamagedStream("the compressed image has no frame header of a known JPEG process")
+    if kind != JPEG_LS and not _needed_tables(segment, kind) <= tables:
+        raise DamagedStream("the compressed image lacks a Huffman table that its scan needs")
+    return found
+
+
+def _huffman_tables(segment: bytes) -> set[int]:
+    """Class and identifier of every table of a DHT segment (B.2.4.2), as in the file."""
+    found, position = set(), 0
+    while position < len(segment):
+        found.add(segment[position])
+        position += 17 + sum(segment[position + 1 : position + 17])
+    return found
+
+
+def _needed_tables(scan: bytes, kind: int) -> set[int]:
+    """Tables that the header of a scan refers to (B.2.3); a lossless one has no AC tables."""
+    needed = set()
+    for component in range(scan[0]):
+        selectors = scan[2 + 2 * component]
+        needed.add(selectors >> 4)
+        if kind != LOSSLESS:
+            needed.add(0x10 | selectors & 0x0F)
+    return needed
 
 
 def _jpeg2000(data: bytes) -> Codestream:
     """Read the SIZ segment, which comes first (ISO 15444-1 A.5.1)."""
     right, bottom, left, top = struct.unpack_from(">IIII", data, 8)
-    (samples,) = struct.unpack_from(">H", data, 40)
-    return Codestream(bottom - top, right - left, samples)
+    samples, depth = struct.unpack_from(">HB", data, 40)
+    return Codestream(bottom - top, right - left, samples, (depth & 0x7F) + 1)

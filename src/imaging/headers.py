@@ -132,9 +132,17 @@ def number(dataset: Elements | None, keyword: str) -> float | None:
     if isinstance(dataset, dict):  # one plain number, as most are
         value = dataset.get(keyword)
         if isinstance(value, float | int):
-            return float(value) if math.isfinite(value) else None
+            return _finite(value)
     values = numbers(dataset, keyword)
     return values[0] if values else None
+
+
+def _finite(value: float) -> float | None:
+    try:
+        found = float(value)
+    except OverflowError:  # an integer of hundreds of digits
+        return None
+    return found if math.isfinite(found) else None
 
 
 def integer(dataset: Elements | None, keyword: str) -> int | None:
@@ -154,7 +162,7 @@ def numbers(dataset: Elements | None, keyword: str, count: int | None = None) ->
     parts: Sequence[Any] = value if several else [value]
     try:
         found = [float(part) for part in parts]
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return []
     if not all(map(math.isfinite, found)) or (count is not None and len(found) != count):
         return []
@@ -190,7 +198,7 @@ def set_frame_count(dataset: Elements, frames: int) -> None:
     if isinstance(dataset, dict):
         dataset["NumberOfFrames"] = frames
     else:
-        dataset.NumberOfFrames = frames
+        dataset.add_new("NumberOfFrames", "IS", frames)  # also over one of another VR
 
 
 class _Groups:

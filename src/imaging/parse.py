@@ -48,8 +48,12 @@ Reader = Literal["scan", "pydicom"]
 """scan: `src.imaging.scan` for plain files and pydicom for all others; pydicom: for every file."""
 
 PREAMBLE = 128
-INFLATED_AT_ONCE = 1 << 20
-"""Bytes that are inflated at a time while they are only counted."""
+INFLATED_AT_ONCE = 1 << 12
+"""Compressed bytes that are inflated at a time while they are counted; at most 4 MiB result."""
+
+ALWAYS_INFLATED, LARGEST_RATIO = 1 << 26, 100
+"""A deflated file may become 64 MiB, or 100 times its size: images deflate to a half or a third,
+and blank ones that go beyond are small."""
 
 ENCAPSULATED_PIXELS = b"\xe0\x7f\x10\x00OB\x00\x00\xff\xff\xff\xff"
 """Pixel Data of undefined length in explicit VR little endian."""
@@ -149,23 +153,22 @@ def _with_pydicom(data: bytes) -> tuple[Dataset, UID, str] | None:
 
 
 def _inflates_beyond(data: bytes, limit: int) -> bool:
-    """Whether a deflated data set (PS3.5 A.5) becomes larger than `limit` bytes."""
+    """Whether a deflated data set (PS3.5 A.5) becomes larger than `limit`, or than is credible."""
     try:
         meta, position = file_meta(data)
     except NotPlain:
         return False
     if meta.get("TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:
         return False
-    rest = data[position:]
+    limit = min(limit, max(ALWAYS_INFLATED, LARGEST_RATIO * len(data)))
     inflater, total = zlib.decompressobj(-zlib.MAX_WBITS), 0
     try:
-        while rest and not inflater.eof:
-            total += len(inflater.decompress(rest, INFLATED_AT_ONCE))
-            rest = inflater.unconsumed_tail
+        for start in range(position, len(data), INFLATED_AT_ONCE):
+            total += len(inflater.decompress(data[start : start + INFLATED_AT_ONCE]))
             if total > limit:
                 return True
     except zlib.error:
-        return False
+        return False  # pydicom will refuse it
     return False
 
 

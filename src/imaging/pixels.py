@@ -19,7 +19,7 @@ from src.imaging.parse import PIXEL_KEYWORDS, DicomFile
 
 PREFERRED_PLUGIN = {
     uid.RLELossless: "pylibjpeg",
-    uid.JPEGBaseline8Bit: "gdcm",
+    uid.JPEGBaseline8Bit: "pillow",
     uid.JPEGExtended12Bit: "gdcm",
     uid.JPEGLossless: "gdcm",
     uid.JPEGLosslessSV1: "gdcm",
@@ -31,11 +31,18 @@ PREFERRED_PLUGIN = {
     uid.HTJ2KLossless: "pylibjpeg",
     uid.HTJ2KLosslessRPCL: "pylibjpeg",
 }
-"""Fastest permissively licensed decoder; GDCM's JPEG 2000 would use every core of a worker."""
+"""Fastest permissively licensed decoder. GDCM's JPEG 2000 would use every core of a worker, and its
+JPEG ends the process over some damage, which Pillow reports."""
 
 DECODED_AS = {uid.JPEGExtended12Bit: uid.JPEGLossless}
 """pydicom hands GDCM no 12-bit JPEG Extended, which GDCM decodes by the stream's own header, as it
 does under any other JPEG syntax; the result equals SimpleITK's."""
+
+WITHOUT_HEADER = frozenset({uid.RLELossless})
+"""Compression whose frames do not state their size; all others are JPEG of some kind."""
+
+LARGEST_WORD = 16
+"""BitsAllocated of compressed images (PS3.5 8.2)."""
 
 LITTLE_ENDIAN = frozenset(
     {uid.ImplicitVRLittleEndian, uid.ExplicitVRLittleEndian, uid.DeflatedExplicitVRLittleEndian}
@@ -104,7 +111,7 @@ def _decode(
             if encoded is None:
                 source, index = bytes(element(file.dataset, options["pixel_keyword"])), frame
             else:
-                source, index = _one_frame(encoded.get(frame), options), 0
+                source, index = _one_frame(encoded.get(frame), options, syntax), 0
             array, _ = decoder.as_array(
                 source, index=index, raw=True, decoding_plugin=plugin, **options
             )
@@ -132,16 +139,23 @@ def _encoded_frames(dataset: Elements, options: dict[str, Any]) -> dict[int, byt
     return found
 
 
-def _one_frame(frame: bytes | None, options: dict[str, Any]) -> bytes:
+def _one_frame(frame: bytes | None, options: dict[str, Any], syntax: uid.UID) -> bytes:
     """Wrap a compressed frame for the decoder; one of another size is refused undecoded."""
     if frame is None:
         raise ValueError("the pixel data ends before this frame")
     stated = codestream_header(frame)
+    if stated is None and syntax not in WITHOUT_HEADER:
+        raise ValueError("the pixel data is no compressed image of that kind")
     wanted = (options["rows"], options["columns"], options["samples_per_pixel"])
     if stated is not None and (stated.rows, stated.columns, stated.samples) != wanted:
         raise ValueError(
             f"the compressed image states {stated.rows} x {stated.columns} x {stated.samples} "
             f"(rows, columns, samples), the header {wanted[0]} x {wanted[1]} x {wanted[2]}"
+        )
+    if stated is not None and not stated.bits <= options["bits_allocated"] <= LARGEST_WORD:
+        raise ValueError(
+            f"the compressed image has samples of {stated.bits} bits, BitsAllocated is "
+            f"{options['bits_allocated']}"
         )
     return encapsulate([frame], has_bot=False)
 

@@ -17,6 +17,7 @@ META_START = 132
 UNDEFINED = 0xFFFFFFFF
 ITEM, ITEM_END, SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 PIXEL_DATA = 0x7FE00010
+DELIMITER_LENGTH = 8
 DEEPEST_NESTING = 12
 """Levels of sequences that are skipped; deeper ones are left to pydicom."""
 
@@ -111,10 +112,12 @@ def _implicit(data: bytes, position: int) -> tuple[int, bytes, int, int]:
 
 
 def _root(data: bytes, position: int, syntax: uid.UID, found: dict[str, Any]) -> None:
-    """Read the root elements up to the pixels."""
+    """Read the root elements; nothing but zeros or padding may follow the pixels."""
     header = _implicit if syntax.is_implicit_VR else _explicit
     end, last = len(data), 0
     while position < end:
+        if last >= PIXEL_DATA and not data[position:].strip(b"\0"):
+            return
         tag, vr, start, length = header(data, position)
         if tag <= last or tag >> 16 == 0xFFFE:
             raise NotPlain
@@ -122,8 +125,10 @@ def _root(data: bytes, position: int, syntax: uid.UID, found: dict[str, Any]) ->
         keyword, wanted_vr = WANTED.get(tag, ("", ""))
         if length == UNDEFINED:
             if tag == PIXEL_DATA and syntax.is_encapsulated:
-                found[keyword] = memoryview(data)[start : _end_of_fragments(data, start)]
-                return
+                position = _end_of_fragments(data, start)
+                found[keyword] = memoryview(data)[start:position]
+                position += DELIMITER_LENGTH
+                continue
             if keyword or vr not in (b"", b"SQ"):
                 raise NotPlain
             position = _end_of_sequence(data, start, header, 0)
@@ -139,8 +144,6 @@ def _root(data: bytes, position: int, syntax: uid.UID, found: dict[str, Any]) ->
             if tag == PIXEL_DATA and syntax.is_encapsulated:
                 raise NotPlain
             found[keyword] = memoryview(data)[start:position]
-            if tag == PIXEL_DATA:
-                return
         else:
             found[keyword] = _decoded(wanted_vr, data[start:position])
 
