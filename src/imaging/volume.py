@@ -1,5 +1,6 @@
 """Chosen slices -> images: decode the pixels, settle the rescale once for the series, apply it."""
 
+import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -30,8 +31,8 @@ from src.imaging.values import (
     value_table,
 )
 
-SAMPLING = 8
-"""Every eighth row and column is looked at to settle the rescale of CT."""
+ENOUGH_PIXELS = 500_000
+"""About so many are looked at to settle the rescale of CT, spread over rows, columns and slices."""
 
 
 @dataclass(eq=False)
@@ -127,10 +128,11 @@ def _decode(
 def _samples(decoded: Sequence[Decoded]) -> list[StoredValues]:
     """Histograms of stored values, padding left out, for every rescale and format."""
     alike: dict[tuple[float, float, PixelFormat, str], list[np.ndarray]] = defaultdict(list)
+    step = max(math.isqrt(sum(slice_.words.size for slice_ in decoded) // ENOUGH_PIXELS), 1)
     for slice_ in decoded:
         if slice_.tabled and slice_.lookup is None:
             key = (slice_.header.slope, slice_.header.intercept)
-            words = slice_.words[::SAMPLING, ::SAMPLING].ravel()
+            words = slice_.words[::step, ::step].ravel()
             alike[*key, slice_.form, slice_.words.dtype.str].append(words)
     samples = []
     for (slope, intercept, form, dtype), parts in alike.items():
