@@ -1,0 +1,84 @@
+"""Compare two runs on the same series: paired differences with intervals and p-values.
+
+Reads    the predictions and metrics files of both runs: held-out predictions of one fold or of
+         all, or two folders that eval_end_to_end.py --out_dir scored.
+Writes   a JSON file, by default <stage>_against_<RUN_B>.json beside the predictions of RUN_A.
+
+A run is the name of a folder under --model_dir, or a folder that holds predictions. Differences
+are RUN_B minus RUN_A. Runs are compared when their split hashes are equal, or when they were scored
+on the same list of series; otherwise the tool refuses.
+
+    python tools/compare.py baseline larger --fold all
+    python tools/compare.py results_a results_b
+"""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from src.errors import PipelineError, UsageError
+from src.task import RSNA_2025 as TASK
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to compare."""
+
+    run_a: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN_A")]
+    """Run, or folder with predictions."""
+
+    run_b: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN_B")]
+    """The other run, or folder."""
+
+    model_dir: Path = Path("model")
+    """Folder of all runs."""
+
+    stage: Literal["end_to_end", "stage1", "stage2"] = "end_to_end"
+    """Whose predictions: end_to_end, stage2 (series) or stage1 (spots)."""
+
+    fold: str = "0"
+    """Held-out fold; `all` for the held-out predictions of every fold together."""
+
+    resamples: int = 2000
+    """Resamples of the bootstrap over patients."""
+
+    seed: int = 0
+    """Keys the resamples."""
+
+    out_file: Path | None = None
+    """Where the JSON file goes."""
+
+
+def main(options: Options) -> int:
+    """Compare, print, save."""
+    from src.artifacts import write_json
+    from src.evaluation.comparison import compare, format_comparison
+    from src.evaluation.intervals import Settings
+    from src.evaluation.scored_runs import load_run
+    from src.options.evaluation import FEWEST_RESAMPLES
+
+    if options.resamples < FEWEST_RESAMPLES:
+        raise UsageError(f"--resamples {options.resamples}: give {FEWEST_RESAMPLES} or more")
+    where = (options.model_dir, options.stage, options.fold, TASK)
+    first, folder = load_run(options.run_a, *where)
+    second, _ = load_run(options.run_b, *where)
+    found = compare(TASK, first, second, Settings(options.resamples, options.seed))
+    print(format_comparison(TASK, found, "spots" if options.stage == "stage1" else "series"))
+    name = f"{options.stage}_against_{Path(options.run_b).name}.json"
+    path = options.out_file or folder / name
+    write_json(path, {**found, "stage": options.stage, "fold": options.fold})
+    print(f"wrote {path}")
+    return 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(tyro.cli(Options, description=__doc__, use_underscores=True)))
+    except PipelineError as error:
+        print(f"compare.py: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
