@@ -10,7 +10,7 @@ import os
 import re
 import stat
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -119,23 +119,31 @@ def _hash_file(path: Path) -> str:
         return "unreadable"
 
 
-def discover(folder: Path, reader: Reader = "scan", max_bytes: int = LARGEST_FOLDER) -> Discovery:
+def discover(
+    folder: Path,
+    files: Iterable[tuple[str, os.stat_result]],
+    findings: Findings,
+    reader: Reader = "scan",
+    max_bytes: int = LARGEST_FOLDER,
+) -> Discovery:
     """Read every file of a series folder.
 
     Args:
-        folder: the series folder, searched recursively.
+        folder: the series folder.
+        files: what `walk` gives for it.
+        findings: gets what is left aside.
         reader: how headers are parsed; both find the same.
         max_bytes: most that one deflated file may become.
 
     Returns:
         The image objects in natural order of their paths, and what was left aside:
-        what `walk` passes over, `empty_file`, `unreadable_file`, `not_dicom`, `compressed_file`,
+        `empty_file`, `unreadable_file`, `not_dicom`, `compressed_file`,
         `header_broken`, `dicomdir`, `non_image:MODALITY`, `no_pixels`, `inflates_too_far`,
         `changed_while_read`.
     """
-    found = Discovery()
+    found = Discovery(findings=findings)
     digest = xxhash.xxh3_128()
-    for name, status in walk(folder, found.findings):
+    for name, status in files:
         content = _take_in(folder / name, name, status.st_size, found, reader, max_bytes)
         digest.update(_digest_line(name, status.st_size, content))
     found.digest = digest.hexdigest()

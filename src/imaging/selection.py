@@ -1,5 +1,6 @@
 """Which files of a folder are the series that is asked for, and what was left aside."""
 
+import os
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -43,25 +44,33 @@ class SeriesError(InputError):
         return (SeriesError, (self.code, self.message))
 
 
-def check_folder(path: Path, max_gib: float) -> None:
-    """Reject a folder that is missing, empty, or larger on disk than the limit in GiB.
+def check_folder(
+    path: Path, max_gib: float, findings: Findings
+) -> list[tuple[str, os.stat_result]]:
+    """Files of a folder as `walk` gives them, unless it is missing, empty or too large.
+
+    Args:
+        path: the series folder.
+        max_gib: largest sum of the files' sizes in GiB.
+        findings: gets what `walk` passes over.
 
     Raises:
         SeriesError: `missing_folder`, `no_files` or `too_large`.
     """
     if not path.is_dir():
         raise SeriesError("missing_folder", f"{path} is not a folder; put the series' files there")
-    findings = Findings()
-    sizes = [status.st_size for _, status in walk(path, findings)]
-    if not sizes:
+    files = list(walk(path, findings))
+    size = sum(status.st_size for _, status in files) / GIB
+    if not files:
         beside = f" ({', '.join(findings.notes)})" if findings.left_out else ""
         raise SeriesError("no_files", f"{path} holds no files{beside}; copy the series again")
-    if sum(sizes) > max_gib * GIB:
+    if size > max_gib:
         raise SeriesError(
             "too_large",
-            f"{path}: files of {sum(sizes) / GIB:.2f} GiB are more than the limit of {max_gib:g} "
-            "GiB; raise --max_series_gib if the series is sound",
+            f"{path}: files of {size:.2f} GiB are more than the limit of {max_gib:g} GiB; raise "
+            "--max_series_gib if the series is sound",
         )
+    return files
 
 
 def select_files(found: Discovery, path: Path, wanted: str, findings: Findings) -> list[DicomFile]:

@@ -13,7 +13,7 @@ from src.imaging.dicom import discover
 from src.imaging.geometry import Geometry, reorientation, slice_normal
 from src.imaging.headers import SliceHeader, text
 from src.imaging.linkage import Linkage, make_linkage
-from src.imaging.outcome import LeftOut, Status
+from src.imaging.outcome import Findings, LeftOut, Status
 from src.imaging.parse import Reader
 from src.imaging.selection import (
     GIB,
@@ -117,9 +117,9 @@ def read_series(path: Path, options: ReadOptions | None = None) -> Series:
             `mosaic`, `unreadable_files`.
     """
     options = options or ReadOptions()
-    check_folder(path, options.max_gib)
-    found = discover(path, options.reader, int(options.max_gib * GIB))
-    findings = found.findings
+    findings = Findings()
+    listed = check_folder(path, options.max_gib, findings)
+    found = discover(path, listed, findings, options.reader, int(options.max_gib * GIB))
     files = select_files(found, path, options.expected_uid or path.name, findings)
     headers = read_headers(files, path, findings, options.max_gib)
     chosen = stacks.choose_stack(headers, pixel_comparison(files), findings)

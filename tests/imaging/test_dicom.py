@@ -6,7 +6,8 @@ import pytest
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-from src.imaging.dicom import discover, natural_key, source_digest, stat_digest
+from src.imaging.dicom import discover, natural_key, source_digest, stat_digest, walk
+from src.imaging.outcome import Findings
 from src.imaging.series import ReadOptions, SeriesError, read_series
 from tests.imaging.make_series import head, store, write_single_frames
 
@@ -140,7 +141,7 @@ def test_the_digest_follows_content_and_the_cheap_one_follows_time(tmp_path):
     folder = tmp_path / "s"
     uids = write_single_frames(folder, store(head(2)))
     content, cheap = source_digest(folder), stat_digest(folder)[0]
-    assert discover(folder).digest == content
+    assert discover(folder, walk(folder), Findings()).digest == content
     path = folder / f"{uids[0]}.dcm"
     data = path.read_bytes()
     path.write_bytes(data)
