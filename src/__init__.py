@@ -1,1 +1,23 @@
-"""Two-stage detection of intracranial aneurysms in head CTA, MRA and MRI series."""
+"""Two-stage detection of intracranial aneurysms in head CTA, MRA and MRI series.
+
+`AneurysmDetector` and what it returns can be imported from here, other programs need no more.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from src.imaging.prepare import Rejected
+    from src.imaging.selection import SeriesError
+    from src.inference.detector import AneurysmDetector, Prediction
+    from src.inference.points import Point
+
+__all__ = ["AneurysmDetector", "Point", "Prediction", "Rejected", "SeriesError"]
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401
+    """Import the interface when it is asked for: torch takes seconds that not every use needs."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from src.inference import detector
+
+    return getattr(detector, name)
