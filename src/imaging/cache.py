@@ -4,13 +4,17 @@ preprocess_data.py writes what `to_cache` returns and eval_end_to_end.py feeds i
 models, so both see the same bytes.
 """
 
+import io
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
+import xxhash
 
 from src.imaging.intensity import MrWindow, find_window
 from src.imaging.series import Series
+from src.imaging.values import is_constant
 
 OPENCV_CONVERTS = (
     getattr(cv2, "CV_16F", None) is not None and int(cv2.__version__.split(".")[0]) >= 5
@@ -41,19 +45,60 @@ def to_cache(series: Series, options: CacheOptions) -> np.ndarray:
     Returns:
         float16 (n, size, size), values 0..5.
     """
+    cached = np.empty((len(series.images), options.size, options.size), dtype=np.float16)
+    for target, image in zip(cached, cached_slices(series, options), strict=True):
+        target[...] = image
+    return cached
+
+
+def cached_slices(series: Series, options: CacheOptions) -> Iterator[np.ndarray]:
+    """The slices of `to_cache` one by one, each in the place of the one before.
+
+    One buffer stays in the processor's cache while its slice is hashed and written.
+    """
     window = find_window(series.images, series.modality, options.mr_window)
     size = options.size
-    cached = np.empty((len(series.images), size, size), dtype=np.float16)
+    cached = np.empty((size, size), dtype=np.float16)
     halves: dict[int, np.ndarray] = {}
-    for image, target in zip(series.images, cached, strict=True):
+    for image in series.images:
         if image.table is not None and image.words.shape == (size, size):
             half = halves.get(id(image.table))
             if half is None:
                 half = halves[id(image.table)] = to_half(window.apply(image.table))
-            cv2.LUT(image.words, half.view(np.uint16), dst=target.view(np.uint16))
+            cv2.LUT(image.words, half.view(np.uint16), dst=cached.view(np.uint16))
         else:
-            target[...] = to_half(resize(window.apply_to(image), size))
-    return cached
+            cached[...] = to_half(resize(window.apply_to(image), size))
+        yield cached
+
+
+class CacheDigest:
+    """XXH3-128 of the npy file of a cache, slice by slice, and whether there is an image in it."""
+
+    def __init__(self, shape: tuple[int, int, int]) -> None:
+        """Begin the file of an array float16 (n, size, size)."""
+        header = io.BytesIO()
+        about = {"descr": "<f2", "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(header, about)
+        self.header = header.getvalue()
+        self._digest = xxhash.xxh3_128(self.header)
+        self._first: np.float16 | None = None
+        self._varies = False
+
+    def update(self, image: np.ndarray) -> None:
+        """Add the next slice, float16 (size, size)."""
+        self._digest.update(image.view(np.uint16).data)
+        if self._first is None:
+            self._first = image.flat[0]
+        self._varies = self._varies or image.flat[0] != self._first or not is_constant(image)
+
+    def hexdigest(self) -> str:
+        """Digest of header and slices so far."""
+        return self._digest.hexdigest()
+
+    @property
+    def of_image(self) -> str | None:
+        """The digest, None for a constant array, which identifies nobody."""
+        return self.hexdigest() if self._varies else None
 
 
 def to_half(values: np.ndarray) -> np.ndarray:

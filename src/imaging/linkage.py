@@ -3,12 +3,7 @@
 import hashlib
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-
-import numpy as np
-import xxhash
-
-from src.imaging.values import is_constant
+from dataclasses import dataclass
 
 PLACEHOLDERS = frozenset(
     {
@@ -59,7 +54,8 @@ class Linkage:
     """StudyInstanceUID."""
 
     pixels: str | None
-    """XXH3-128 of shape and values of the cache; None for a constant image."""
+    """Digest of the cache, so that one scan in two encodings is found too; None for a constant
+    image."""
 
     def keys(self) -> tuple[str, ...]:
         """The keys that exist, told apart by kind."""
@@ -78,24 +74,12 @@ def is_placeholder(patient_id: str) -> bool:
 
 
 def make_linkage(patient_id: str, issuer: str, study_uid: str) -> Linkage:
-    """Hash what the header links series by; `with_content` adds the pixels."""
+    """Hash what the header links series by; the pixels are added when there is a cache."""
     return Linkage(
         patient=None if is_placeholder(patient_id) else _hashed(patient_id, issuer),
         study=_hashed(study_uid) if study_uid else None,
         pixels=None,
     )
-
-
-def with_content(linkage: Linkage, cached: np.ndarray) -> Linkage:
-    """Add the key of equal pixels: `cached` is float16 (n, size, size), values 0..5.
-
-    The cached values are taken, so that one scan in two encodings is found too.
-    """
-    if cached.size == 0 or is_constant(cached.view(np.uint16)):
-        return linkage
-    digest = xxhash.xxh3_128(str(cached.shape).encode())
-    digest.update(cached.view(np.uint16).data)
-    return replace(linkage, pixels=digest.hexdigest())
 
 
 def assign_groups(linkages: Sequence[Linkage], names: Sequence[str]) -> list[str]:

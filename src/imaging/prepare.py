@@ -4,14 +4,14 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from src.imaging.cache import CacheOptions, to_cache
+from src.imaging.cache import CacheDigest, CacheOptions, to_cache
 from src.imaging.geometry import Geometry
-from src.imaging.linkage import Linkage, with_content
+from src.imaging.linkage import Linkage
 from src.imaging.outcome import Status
 from src.imaging.processes import WorkerDied, WorkerPool
 from src.imaging.series import ReadOptions, read_series
@@ -56,6 +56,9 @@ def prepare_series(
     try:
         series = read_series(folder, read)
         volume = to_cache(series, cache)
+        digest = CacheDigest(volume.shape)
+        for image in volume:
+            digest.update(image)
     except Exception as error:  # whatever a damaged file provokes must not end the run
         code, words = read_failure(error)
         return Rejected(folder, code, words if str(folder) in words else f"{folder}: {words}")
@@ -70,7 +73,7 @@ def prepare_series(
         positions=series.positions,
         status=series.status,
         notes=series.notes,
-        linkage=with_content(series.linkage, volume),
+        linkage=replace(series.linkage, pixels=digest.of_image),
         seconds=time.perf_counter() - start,
     )
 

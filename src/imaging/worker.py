@@ -4,22 +4,20 @@ The sidecar `npy_sequence/<uid>.json` is written last: it is the mark of a finis
 its rows of the tables, and says what it was made from.
 """
 
-import io
 import os
 import shutil
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import xxhash
 
 from src.artifacts import TEMPORARY_SUFFIX, DataPaths, atomic_open, write_json
-from src.imaging.cache import CacheOptions, to_cache
+from src.imaging.cache import CacheDigest, CacheOptions, cached_slices
 from src.imaging.dicom import source_digest
 from src.imaging.geometry import GEOMETRY_COLUMNS, cache_scale
-from src.imaging.linkage import with_content
 from src.imaging.outcome import CODES, LeftOut, base_code
 from src.imaging.parse import Reader
 from src.imaging.series import ReadOptions, Series, SeriesError, read_series
@@ -115,22 +113,20 @@ def cache_series(job: Job) -> Outcome:
     folder = job.data.series / job.uid
     stat = look_at(folder).stat
     try:
-        series, cached = _read(job, folder)
+        series = _read(job, folder)
     except Exception as error:  # whatever a damaged file provokes must not end the run
         return _reject(job, folder, stat, *read_failure(error))
     if look_at(folder).stat != stat:
         return _reject(job, folder, stat, "changed_while_read", CHANGED)
-    digest, size = _write_sequence(job.data.sequence(job.uid), cached)
-    if job.slices:
-        _write_slices(job.data.slices / job.uid, cached)
+    digest, size = _write_caches(job, series)
     sidecar = {
         **_head(job, series.source),
         "status": series.status,
         "meta": _meta_row(series, job.config["size"]),
         "slices": _slice_rows(series),
         "lost": _lost_rows(series.left_out),
-        "linkage": asdict(with_content(series.linkage, cached)),
-        CONTENT_HASH: digest,
+        "linkage": asdict(replace(series.linkage, pixels=digest.of_image)),
+        CONTENT_HASH: digest.hexdigest(),
         "bytes": size,
     }
     write_json(job.data.sequence_sidecar(job.uid), sidecar)
@@ -148,7 +144,7 @@ def read_failure(error: Exception) -> tuple[str, str]:
     return "internal", f"{type(error).__name__}: {error}"
 
 
-def _read(job: Job, folder: Path) -> tuple[Series, np.ndarray]:
+def _read(job: Job, folder: Path) -> Series:
     options = ReadOptions(
         orient=job.config["orient"],
         max_gib=job.max_gib,
@@ -156,8 +152,7 @@ def _read(job: Job, folder: Path) -> tuple[Series, np.ndarray]:
         rescale=job.config["rescale"],
         reader=job.reader,
     )
-    series = read_series(folder, options)
-    return series, to_cache(series, CacheOptions(job.config["size"], job.config["mr_window"]))
+    return read_series(folder, options)
 
 
 def _head(job: Job, source: str) -> dict[str, Any]:
@@ -187,25 +182,33 @@ def _remove_caches(job: Job) -> None:
     shutil.rmtree(job.data.slices / job.uid, ignore_errors=True)
 
 
-def _write_sequence(path: Path, cached: np.ndarray) -> tuple[str, int]:
-    """Write the sequence; returns digest and length of the file."""
-    header = io.BytesIO()
-    np.lib.format.write_array_header_1_0(header, np.lib.format.header_data_from_array_1_0(cached))
-    digest = xxhash.xxh3_128(header.getvalue())
-    digest.update(cached.data)
-    with atomic_open(path, "wb") as file:
-        file.write(header.getvalue())
-        cached.tofile(file)
-    return digest.hexdigest(), len(header.getvalue()) + cached.nbytes
+def _write_caches(job: Job, series: Series) -> tuple[CacheDigest, int]:
+    """Write the sequence and the slice copies; returns digest and length of the sequence."""
+    options = CacheOptions(job.config["size"], job.config["mr_window"])
+    digest = CacheDigest((len(series.images), options.size, options.size))
+    size = len(digest.header)
+    with atomic_open(job.data.sequence(job.uid), "wb") as file, _slice_folder(job) as copies:
+        file.write(digest.header)
+        for index, image in enumerate(cached_slices(series, options)):
+            digest.update(image)
+            file.write(image.data)
+            size += image.nbytes
+            if copies is not None:
+                np.save(copies / f"{index:04d}.npy", image, allow_pickle=False)
+    return digest, size
 
 
-def _write_slices(folder: Path, cached: np.ndarray) -> None:
-    """Write one file per slice; the folder appears when all of them are there."""
+@contextmanager
+def _slice_folder(job: Job) -> Iterator[Path | None]:
+    """A folder for one file per slice, which takes its name when all of them are there."""
+    if not job.slices:
+        yield None
+        return
+    folder = job.data.slices / job.uid
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}{TEMPORARY_SUFFIX}")
     try:
         temporary.mkdir(parents=True, exist_ok=True)
-        for index, image in enumerate(cached):
-            np.save(temporary / f"{index:04d}.npy", image, allow_pickle=False)
+        yield temporary
         shutil.rmtree(folder, ignore_errors=True)
         os.replace(temporary, folder)
     except BaseException:

@@ -2,7 +2,6 @@
 
 import random
 
-import numpy as np
 import pytest
 
 from src.imaging.linkage import (
@@ -11,7 +10,6 @@ from src.imaging.linkage import (
     is_placeholder,
     large_groups,
     make_linkage,
-    with_content,
 )
 
 
@@ -27,18 +25,6 @@ def test_a_real_patient_id_links_within_its_issuer():
     assert first.patient == make_linkage("A-1047", "H1", "").patient
     assert first.patient != make_linkage("A-1047", "H2", "").patient
     assert "1047" not in str(first)
-
-
-def test_equal_caches_link_and_others_do_not():
-    cached = np.arange(8, dtype=np.float16).reshape(2, 2, 2)
-    first, again, other = (
-        with_content(make_linkage("", "", ""), c) for c in (cached, cached.copy(), cached + 1)
-    )
-    assert first.pixels == again.pixels != other.pixels
-
-
-def test_a_constant_image_links_nothing():
-    assert with_content(make_linkage("", "", ""), np.zeros((2, 2, 2), np.float16)).pixels is None
 
 
 def test_series_that_share_any_key_share_a_group_also_through_others():
