@@ -15,7 +15,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
-from sklearn.metrics import roc_curve
+from sklearn.metrics import precision_recall_curve, roc_curve
 
 from src.evaluation.cases import Case
 from src.task import Task
@@ -30,6 +30,9 @@ GROUP_STYLES = ((VERMILLION, "--"), (GREEN, "-."), (PURPLE, ":"), (ORANGE, (0, (
 MIN_GROUP_CLASS = 5
 """A modality gets a curve of its own from this many series of either class on; below, steps of a
 fifth or more of the axis say little."""
+
+RELIABILITY_COLUMNS = 4
+"""Panels in a row of the reliability diagrams."""
 
 SLICE_AXIS = {
     "axial": "inferior to superior",
@@ -85,32 +88,118 @@ def roc_locations(
         probabilities: (N, L) float.
         table: the score table of these rows; the AUC in a panel is the table's.
     """
-    rows = _panel_rows(task)
-    columns = max(len(row) for row in rows)
-    figure = _figure(1.93 * columns, 2.25 * len(rows))
-    grid = {name: (i, j) for i, names in enumerate(rows) for j, name in enumerate(names)}
-    for name, (row, position) in grid.items():
-        place = row * columns + position + 1
-        axes = figure.add_subplot(len(rows), columns, place)
+    figure, panels = _location_panels(task)
+    for name, axes in panels.items():
         column = task.labels.index(name)
-        truth = targets[:, column]
-        score = table["per_label"][name]
+        truth, score = targets[:, column], table["per_label"][name]
         _roc_axes(axes, name, truth, small=True)
         if score["value"] is not None:
             x, y, _ = roc_curve(truth, probabilities[:, column])
             axes.plot(x, y, color=BLUE, linewidth=1.8)
-            axes.text(
-                0.97,
-                0.04,
-                f"AUC {score['value']:.3f}\n{score['positives']} of {len(truth)} positive",
-                ha="right",
-                fontsize=8,
-                bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1},
-            )
-        axes.set_title("\n".join(textwrap.wrap(name, 24)), fontsize=8.5)
+            count = f"{score['positives']} of {len(truth)} positive"
+            _panel_words(axes, f"AUC {score['value']:.3f}\n{count}", 0.04, "bottom")
     figure.supxlabel("1 - specificity", fontsize=9)
     figure.supylabel("sensitivity", fontsize=9)
     return figure
+
+
+def precision_recall_locations(
+    task: Task, targets: np.ndarray, probabilities: np.ndarray, table: Mapping[str, Any]
+) -> Figure:
+    """Precision against recall of every location, in the places of `roc_locations`.
+
+    Arguments as there; the table has the average precisions. The dashed line is the share of
+    positives: what calling series at random reaches.
+    """
+    figure, panels = _location_panels(task)
+    for name, axes in panels.items():
+        column = task.labels.index(name)
+        truth, score = targets[:, column], table["per_label"][name]
+        _roc_axes(axes, name, truth, small=True, chance=False)
+        if score["value"] is not None:
+            precision, recall, _ = precision_recall_curve(truth, probabilities[:, column])
+            # Steps, as the average precision counts them: between two recalls there is none.
+            axes.step(recall, precision, where="post", color=BLUE, linewidth=1.8)
+            axes.axhline(truth.mean(), color=GREY, linewidth=0.8, linestyle=(0, (4, 3)))
+            words = f"AP {score['average_precision']['value']:.3f}"
+            _panel_words(axes, words, 0.96, "top")
+    figure.supxlabel("recall (sensitivity)", fontsize=9)
+    figure.supylabel("precision", fontsize=9)
+    return figure
+
+
+def reliability(task: Task, table: Mapping[str, Any]) -> Figure | None:
+    """Observed share against predicted probability of every label that was corrected.
+
+    Args:
+        task: names the labels.
+        table: what `src.evaluation.calibration.calibration_table` returned.
+
+    Returns:
+        The figure, or None where no label was corrected.
+    """
+    found = table["per_label"]
+    names = [name for name in reversed(task.labels) if found[name]["after"] is not None]
+    if not names:
+        return None
+    columns = min(len(names), RELIABILITY_COLUMNS)
+    figure = _figure(2.75 * columns, 2.9 * -(-len(names) // columns))
+    for place, name in enumerate(names, start=1):
+        axes = figure.add_subplot(-(-len(names) // columns), columns, place)
+        axes.plot([0, 1], [0, 1], color=GREY, linewidth=0.8, linestyle=(0, (4, 3)))
+        bins, words = [], []
+        for when, colour, marker, dashes in (
+            ("before", VERMILLION, "s", "--"),
+            ("after", BLUE, "o", "-"),
+        ):
+            part = found[name][when]
+            bins += part["bins"]
+            words.append(f"error {when} {part['error']:.3f}")
+            x, y = ([one[key] for one in part["bins"]] for key in ("predicted", "observed"))
+            style: dict[str, Any] = {
+                "color": colour,
+                "marker": marker,
+                "linestyle": dashes,
+                "label": when,
+            }
+            axes.plot(x, y, **style, linewidth=1.3, markersize=4.5)
+        # A rare label's bins all lie near 0: its axes end at the last of them.
+        top = max(max(one["predicted"], one["observed"]) for one in bins)
+        top = min(1.02, max(0.1, 1.1 * top))
+        axes.set(xlim=(-0.02 * top, top), ylim=(-0.02 * top, top), aspect="equal")
+        _plain_axes(axes)
+        axes.xaxis.set_major_locator(MaxNLocator(4))
+        axes.yaxis.set_major_locator(MaxNLocator(4))
+        axes.tick_params(labelsize=8)
+        _panel_words(axes, "\n".join(words), 0.04, "bottom")
+        axes.set_title("\n".join(textwrap.wrap(name, 26)), fontsize=9)
+    lines, names_of_lines = figure.axes[0].get_legend_handles_labels()
+    names_of_lines = [f"{when} correction" for when in names_of_lines]
+    figure.legend(
+        *(lines, names_of_lines), loc="outside upper center", ncols=2, fontsize=9, frameon=False
+    )
+    figure.supxlabel("mean predicted probability of a bin", fontsize=9)
+    figure.supylabel("share with the finding", fontsize=9)
+    return figure
+
+
+def _location_panels(task: Task) -> tuple[Figure, dict[str, Axes]]:
+    """A figure with one panel per location: left above right, then the others."""
+    rows = _panel_rows(task)
+    columns = max(len(row) for row in rows)
+    figure = _figure(1.93 * columns, 2.25 * len(rows))
+    panels = {}
+    for number, names in enumerate(rows):
+        for position, name in enumerate(names, start=1):
+            panels[name] = figure.add_subplot(len(rows), columns, number * columns + position)
+            panels[name].set_title("\n".join(textwrap.wrap(name, 24)), fontsize=8.5)
+    return figure, panels
+
+
+def _panel_words(axes: Axes, words: str, y: float, where: str) -> None:
+    """Figures of a small panel, in its right corner."""
+    box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1}
+    axes.text(0.97, y, words, ha="right", va=where, fontsize=8, bbox=box, transform=axes.transAxes)
 
 
 def froc(table: Mapping[str, Any]) -> Figure:
@@ -237,8 +326,10 @@ def _plain_axes(axes: Axes) -> None:
     axes.tick_params(labelsize=9)
 
 
-def _roc_axes(axes: Axes, name: str, truth: np.ndarray, small: bool = False) -> None:
-    """Square axes 0..1 with the line of chance, or with the reason why there is no curve."""
+def _roc_axes(
+    axes: Axes, name: str, truth: np.ndarray, small: bool = False, chance: bool = True
+) -> None:
+    """Square axes 0..1 with the diagonal of chance, or with the reason why there is no curve."""
     axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
     ticks = [0, 0.5, 1] if small else [0, 0.2, 0.4, 0.6, 0.8, 1]
     axes.set_xticks(ticks)
@@ -248,7 +339,8 @@ def _roc_axes(axes: Axes, name: str, truth: np.ndarray, small: bool = False) -> 
         axes.tick_params(labelsize=8)
     positives = int(truth.sum())
     if 0 < positives < len(truth):
-        axes.plot([0, 1], [0, 1], color=GREY, linewidth=0.8, linestyle=(0, (4, 3)))
+        if chance:
+            axes.plot([0, 1], [0, 1], color=GREY, linewidth=0.8, linestyle=(0, (4, 3)))
         return
     missing = "positive" if positives == 0 else "negative"
     axes.set_facecolor("#f2f2f2")

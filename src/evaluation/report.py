@@ -190,13 +190,17 @@ def _stages(data: ReportData) -> list[dict[str, Any]]:
 def _figures(data: ReportData) -> dict[str, str | None]:
     """Data URIs of the figures, None for those that cannot be drawn."""
     logs = {"Stage 1": data.stage1_log, "Stage 2": data.stage2_log}
-    drawn = {"roc": None, "roc_locations": None, "learning": plots.learning_curves(logs)}
+    of_scores = ("roc", "roc_locations", "precision_recall", "reliability")
+    drawn: dict[str, Figure | None] = dict.fromkeys(of_scores)
+    drawn["learning"] = plots.learning_curves(logs)
     where = (data.metrics or {}).get("localisation")
     drawn["froc"] = plots.froc(where["froc"]) if where and where["froc"] else None
     if data.targets is not None and data.metrics is not None and len(data.targets):
         scored = (data.task, data.targets, data.probabilities)
         drawn["roc"] = plots.roc_overall(*scored, data.modalities)
         drawn["roc_locations"] = plots.roc_locations(*scored, data.metrics)
+        drawn["precision_recall"] = plots.precision_recall_locations(*scored, data.metrics)
+        drawn["reliability"] = plots.reliability(data.task, data.metrics["calibration"])
     return {name: data_uri(figure) if figure else None for name, figure in drawn.items()}
 
 

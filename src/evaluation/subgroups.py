@@ -55,19 +55,20 @@ def describe(
         "modality": modality or UNKNOWN,
         "plane": plane,
         "sex": sex.strip().capitalize() or UNKNOWN,
-        "age": _band(int(years[1]), AGE_BANDS) if years else UNKNOWN,
-        "slice_spacing": f"{_band(slice_mm, SPACING_BANDS)} mm" if known else UNKNOWN,
+        "age": _band(int(years[1]), AGE_BANDS, 1) if years else UNKNOWN,
+        "slice_spacing": f"{_band(slice_mm, SPACING_BANDS, 0)} mm" if known else UNKNOWN,
         ANEURYSMS: str(aneurysms) if aneurysms < MANY_ANEURYSMS else f"{MANY_ANEURYSMS}+",
     }
 
 
-def _band(value: float | None, starts: Sequence[int]) -> str:
+def _band(value: float | None, starts: Sequence[int], step: int) -> str:
+    """The band of a value; `step` is 1 where whole numbers are counted, so that none is in two."""
     assert value is not None
     edges = [0, *starts]
     position = int(np.searchsorted(starts, value, "right"))
     if position == len(starts):
         return f"{edges[position]}+"
-    return f"{edges[position]} to {edges[position + 1]}"
+    return f"{edges[position]} to {edges[position + 1] - step}"
 
 
 def count_aneurysms(task: Task, labels: np.ndarray, localizers: int) -> int:

@@ -5,10 +5,17 @@ import warnings
 import numpy as np
 import pytest
 
-from src.evaluation.plots import learning_curves, roc_locations, roc_overall, slice_curve
+from src.evaluation.plots import (
+    learning_curves,
+    precision_recall_locations,
+    reliability,
+    roc_locations,
+    roc_overall,
+    slice_curve,
+)
 from src.metrics import score_table
 from src.task import RSNA_2025
-from tests.evaluation.samples import a_case, results
+from tests.evaluation.samples import a_case, metrics_of, results
 
 
 @pytest.fixture(autouse=True)
@@ -54,6 +61,48 @@ def test_a_location_of_one_class_says_why_it_has_no_curve(only, word):
     (axes,) = (axes for axes in figure.axes if axes.get_title() == "Basilar Tip")
     assert words(axes) == [f"left out:\nno {word} series"]
     assert not axes.lines
+
+
+def test_the_area_under_each_precision_recall_curve_is_the_average_precision():
+    targets, probabilities, modalities = results(rows=200)
+    targets[:, 11] = 0
+    table = metrics_of(targets, probabilities, modalities)
+    panels = precision_recall_locations(RSNA_2025, targets, probabilities, table).axes
+    assert len(panels) == 13
+    for axes in panels:
+        name = axes.get_title().replace("\n", " ")
+        if name == "Basilar Tip":
+            assert words(axes) == ["left out:\nno positive series"] and not axes.lines
+            continue
+        score = table["per_label"][name]["average_precision"]["value"]
+        recall, precision = axes.lines[0].get_data()
+        assert -np.sum(np.diff(recall) * np.array(precision)[:-1]) == pytest.approx(score)
+        assert words(axes) == [f"AP {score:.3f}"]
+
+
+def test_a_reliability_diagram_shows_the_bins_of_every_label_that_was_corrected():
+    targets, probabilities, modalities = results(rows=200)
+    table = metrics_of(targets, probabilities, modalities)["calibration"]
+    figure = reliability(RSNA_2025, table)
+    names = [axes.get_title().replace("\n", " ") for axes in figure.axes]
+    assert names == [
+        name for name in reversed(RSNA_2025.labels) if name not in table["uncalibrated"]
+    ]
+    for axes, name in zip(figure.axes, names, strict=True):
+        after = table["per_label"][name]["after"]
+        assert axes.lines[2].get_ydata().tolist() == [one["observed"] for one in after["bins"]]
+        assert f"error after {after['error']:.3f}" in words(axes)[0]
+        top = axes.get_xlim()[1]
+        assert all(max(line.get_ydata()) <= max(top, 1) for line in axes.lines)
+    figure.canvas.draw()
+
+
+def test_there_is_no_reliability_diagram_where_nothing_was_corrected():
+    targets, probabilities, modalities = results(rows=8)
+    assert (
+        reliability(RSNA_2025, metrics_of(targets, probabilities, modalities)["calibration"])
+        is None
+    )
 
 
 def test_the_large_roc_has_a_curve_for_each_modality_with_enough_series():

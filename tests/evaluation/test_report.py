@@ -53,7 +53,7 @@ def test_the_page_needs_neither_network_nor_script(full_page):
 
 def test_every_image_is_a_data_uri_that_decodes(full_page):
     sources = IMAGE.findall(full_page)
-    assert len(sources) == full_page.count("<img") == 3 + 2 * 2
+    assert len(sources) == full_page.count("<img") == 4 + 2 * 2
     for source in sources:
         start, _, content = source.partition(",")
         assert start == "data:image/png;base64"
@@ -202,6 +202,20 @@ def test_intervals_stand_beside_their_figures_and_labels_without_one_are_named(p
     assert "optimistic" not in text
     metrics = metrics_of(targets, probabilities, modalities, "this fold")
     assert "optimistic: the weights were selected on this fold" in page(metrics=metrics)
+
+
+def test_calibration_is_shown_with_what_it_was_fitted_on_and_what_is_uncalibrated(page):
+    targets, probabilities, modalities = results(rows=200)
+    targets[20:, 11] = 0
+    metrics = metrics_of(targets, probabilities, modalities)
+    text = page(
+        targets=targets, probabilities=probabilities, modalities=modalities, metrics=metrics
+    )
+    assert 'alt="Observed share against predicted probability"' in text
+    assert "fitted on other patients of the same fold, in 5 parts" in text
+    assert "too few series have them to fit on: Basilar Tip." in text
+    after = metrics["calibration"]["per_label"]["Aneurysm Present"]["after"]
+    assert f"<td>{after['brier']:.3f}</td>" in text and f"<td>{after['error']:.3f}</td>" in text
 
 
 def test_more_cases_than_a_page_takes_are_refused(page):

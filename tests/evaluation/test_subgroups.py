@@ -15,10 +15,10 @@ from tests.evaluation.test_intervals import TASK, a_sample
 @pytest.mark.parametrize(
     ("age", "band"),
     [
-        ("44", "0 to 45"),
-        ("45", "45 to 60"),
-        ("59.5", "45 to 60"),
-        ("060Y", "60 to 75"),
+        ("44", "0 to 44"),
+        ("45", "45 to 59"),
+        ("59.5", "45 to 59"),
+        ("060Y", "60 to 74"),
         ("75", "75+"),
         ("89y", "75+"),
         ("", "unknown"),
