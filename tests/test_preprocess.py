@@ -462,7 +462,7 @@ def test_frames_that_are_missing_from_a_multi_frame_file_are_one_row(tmp_path):
     run(tmp_path)
     found = [row for row in rows(tmp_path / "rejected.csv") if row["file"] == file.name]
     assert len(found) == 1
-    assert "frames from 0: " in found[0]["words"]
+    assert found[0]["reason"] == "frames_missing"
 
 
 def test_rejected_series_and_missing_files_stand_in_the_order_of_train_csv(tmp_path):
@@ -520,7 +520,8 @@ def test_an_absurd_header_costs_its_file_before_anything_is_allocated(tmp_path, 
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     found = [(row["file"], row["reason"]) for row in rows(tmp_path / "rejected.csv")]
-    assert found == [(cut.name, "bad_shape")]
+    reason = "frames_missing" if "NumberOfFrames" in changes else "bad_shape"
+    assert found == [(cut.name, reason)]
     assert peak < 2**26
 
 
