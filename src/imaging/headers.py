@@ -90,6 +90,7 @@ class SliceHeader:
         nominal_step: mm, SpacingBetweenSlices or else SliceThickness, None when missing.
         slope: RescaleSlope; 1 when missing, zero or not a number.
         intercept: RescaleIntercept; 0 when missing or not a number.
+        rescaled: whether there is a RescaleSlope or RescaleIntercept at all.
         instance_number: InstanceNumber, None when missing.
         phase: what tells apart volumes at the same positions, see `PHASE_NAMES`.
         notes: stable codes of what was odd.
@@ -106,6 +107,7 @@ class SliceHeader:
     nominal_step: float | None
     slope: float
     intercept: float
+    rescaled: bool
     instance_number: int | None
     phase: Phase
     notes: tuple[str, ...] = ()
@@ -244,7 +246,7 @@ def _header(groups: _Groups, dataset: Elements, file: str, frame: int) -> SliceH
         value = number(groups.find("PixelMeasuresSequence", keyword), keyword)
         if step is None and value:
             step = abs(value)
-    slope, intercept, notes = _rescale(groups)
+    slope, intercept, rescaled, notes = _rescale(groups)
     sop_uid = text(dataset, "SOPInstanceUID")
     if not sop_uid:
         notes = (*notes, "sop_uid_missing")
@@ -260,6 +262,7 @@ def _header(groups: _Groups, dataset: Elements, file: str, frame: int) -> SliceH
         nominal_step=step,
         slope=slope,
         intercept=intercept,
+        rescaled=rescaled,
         instance_number=integer(dataset, "InstanceNumber"),
         phase=_phase(groups, dataset),
         notes=notes,
@@ -289,16 +292,18 @@ def _position(groups: _Groups) -> Vector | None:
     return (place[0] + 0.0, place[1] + 0.0, place[2] + 0.0)
 
 
-def _rescale(groups: _Groups) -> tuple[float, float, tuple[str, ...]]:
-    """Slope and intercept of PS3.3 C.11.1.1.2: output = slope * stored + intercept."""
+def _rescale(groups: _Groups) -> tuple[float, float, bool, tuple[str, ...]]:
+    """Slope and intercept of PS3.3 C.11.1.1.2 (output = slope * stored + intercept), and notes."""
     macro = "PixelValueTransformationSequence"
     slope_at = groups.find(macro, "RescaleSlope")
     slope = number(slope_at, "RescaleSlope")
-    intercept = number(groups.find(macro, "RescaleIntercept"), "RescaleIntercept")
+    intercept_at = groups.find(macro, "RescaleIntercept")
+    intercept = number(intercept_at, "RescaleIntercept")
     notes: tuple[str, ...] = ()
     if slope_at is not None and not slope:
         notes = ("rescale_slope_unusable",)
-    return slope or 1.0, intercept or 0.0, notes
+    rescaled = slope_at is not None or intercept_at is not None
+    return slope or 1.0, intercept or 0.0, rescaled, notes
 
 
 def _phase(groups: _Groups, dataset: Elements) -> Phase:

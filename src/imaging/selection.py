@@ -13,6 +13,7 @@ from src.imaging.headers import SliceHeader, frame_count, integer, slice_headers
 from src.imaging.outcome import Findings, safe_detail
 from src.imaging.parse import DicomFile
 from src.imaging.pixels import LOSSY, is_grey, is_native
+from src.imaging.values import pixel_format
 
 MODALITIES = ("CT", "MR")
 LARGEST_SIDE = 16384
@@ -226,6 +227,12 @@ def read_headers(
             findings.noticed["monochrome1_inverted"] += 1
         if "ModalityLUTSequence" in file.dataset and "RescaleSlope" not in file.dataset:
             findings.noticed["modality_lut"] += 1
+        form = pixel_format(file.dataset, is_native(file))
+        if form.native and form.high != form.stored - 1:
+            findings.noticed["high_bit_shifted"] += 1
+    lacking = [header for header in headers if not header.rescaled]
+    if len(lacking) < len(headers):
+        findings.noticed["rescale_missing"] += len(lacking)
     if not headers:
         stated = ", ".join(
             f"{keyword} {integer(files[0].dataset, keyword)}"

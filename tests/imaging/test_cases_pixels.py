@@ -1,4 +1,11 @@
-"""Pixel data as real files have it: each way in which it has gone wrong somewhere, once."""
+"""Pixel data as real files have it: each way in which it has gone wrong somewhere, once.
+
+No encoder is at hand for 12-bit JPEG Extended, the retired JPEG processes and HTJ2K: pydicom's own
+files (test_pydicom_files.py) and the real ones (test_real_data.py) serve for the first two, and
+HTJ2K is not tested.
+"""
+
+import io
 
 import numpy as np
 import pydicom
@@ -10,6 +17,7 @@ from pydicom.uid import (
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
+    JPEGBaseline8Bit,
     JPEGLosslessSV1,
     JPEGLSLossless,
     RLELossless,
@@ -57,6 +65,85 @@ def test_signed_twelve_bit_pixels_survive_compression(tmp_path, syntax):
     transcode(tmp_path / "s", syntax)
     np.testing.assert_array_equal(read_series(tmp_path / "s").pixels, expected)
     np.testing.assert_array_equal(expected, values)
+
+
+def test_a_high_bit_elsewhere_is_noted_with_the_shift(tmp_path):
+    tags = {"BitsStored": 12, "HighBit": 15}
+    write_single_frames(tmp_path / "s", store(head().astype(np.uint16) << 4), tags=tags)
+    series = read_series(tmp_path / "s")
+    np.testing.assert_array_equal(series.pixels, head() - 1024.0)
+    assert "high_bit_shifted:8" in series.notes
+
+
+def test_baseline_jpeg_is_read_and_noted_as_lossy(tmp_path):
+    """8-bit JPEG of the standard's process 1, as photographs have it."""
+    from PIL import Image
+
+    volume = np.broadcast_to(np.linspace(0, 250, 40), (8, 32, 40)).astype(np.uint8)
+    write_single_frames(tmp_path / "s", store(volume), modality="MR", intercept=0)
+
+    def compress(dataset):
+        file = io.BytesIO()
+        Image.fromarray(dataset.pixel_array).save(file, "JPEG", quality=95)
+        dataset.PixelData = encapsulate([file.getvalue()])
+        dataset.file_meta.TransferSyntaxUID = JPEGBaseline8Bit
+
+    change(tmp_path / "s", compress)
+    series = read_series(tmp_path / "s")
+    np.testing.assert_allclose(series.pixels, volume, atol=3)
+    assert "lossy_compression:8" in series.notes
+
+
+def head_in_hu(rng) -> np.ndarray:
+    """Air around a disc of brain with fat, bone and vessels, in HU, int16 (8, 96, 96)."""
+    rows, columns = np.mgrid[:96, :96]
+    radius = np.hypot(rows - 48, columns - 48)
+    image = np.select([radius < 30, radius < 34, radius < 38], [35, 900, -100], -1000)
+    image = np.where((rows - 40) ** 2 + (columns - 50) ** 2 < 9, 350, image)
+    return (image + rng.normal(0, 8, (8, 96, 96))).round().clip(-1024, 3071).astype(np.int16)
+
+
+def test_hounsfield_units_that_state_an_intercept_all_the_same_are_found(tmp_path):
+    """Some files of the challenge hold Hounsfield units already although an intercept is given."""
+    hu = head_in_hu(np.random.default_rng(5))
+    write_single_frames(tmp_path / "s", store(hu), intercept=-1024)
+    series = read_series(tmp_path / "s")
+    np.testing.assert_array_equal(series.pixels, hu)
+    assert "rescale_already_hu" in codes(series)
+    always = read_series(tmp_path / "s", ReadOptions(rescale="always"))
+    np.testing.assert_array_equal(always.pixels, hu - 1024.0)
+
+
+def test_honest_files_are_rescaled_and_never_takes_them_as_stored(tmp_path):
+    hu = head_in_hu(np.random.default_rng(6))
+    write_single_frames(tmp_path / "s", store(hu + 1024), intercept=-1024)
+    series = read_series(tmp_path / "s")
+    np.testing.assert_array_equal(series.pixels, hu)
+    assert not any(code.startswith("rescale") for code in codes(series))
+    never = read_series(tmp_path / "s", ReadOptions(rescale="never"))
+    np.testing.assert_array_equal(never.pixels, hu + 1024.0)
+    assert "rescale_never" in codes(never)
+
+
+def test_twelve_bit_values_that_wrapped_are_unwrapped(tmp_path):
+    """Seen in public haemorrhage data: negative HU stored modulo 4096 and no intercept."""
+    hu = head_in_hu(np.random.default_rng(7)).clip(-1000, 3000)
+    words = (hu.astype(np.int32) % 4096).astype(np.uint16)
+    tags = {"BitsStored": 12, "HighBit": 11}
+    write_single_frames(tmp_path / "s", store(words), tags=tags, intercept=0)
+    series = read_series(tmp_path / "s")
+    np.testing.assert_array_equal(series.pixels, hu)
+    assert "rescale_unwrapped" in codes(series)
+    write_single_frames(tmp_path / "mr", store(words), modality="MR", tags=tags, intercept=0)
+    np.testing.assert_array_equal(read_series(tmp_path / "mr").pixels, words)
+
+
+def test_a_ct_series_that_tells_nothing_is_rescaled_and_noted_as_uncertain(tmp_path):
+    noise = np.random.default_rng(8).integers(-500, 2500, (8, 64, 64)).astype(np.int16)
+    write_single_frames(tmp_path / "s", store(noise), intercept=-1024)
+    series = read_series(tmp_path / "s")
+    np.testing.assert_array_equal(series.pixels, noise - 1024.0)
+    assert "rescale_uncertain" in codes(series)
 
 
 def test_four_byte_words_are_read(tmp_path):
@@ -113,14 +200,16 @@ def test_a_padding_range_is_filled(tmp_path):
 
 
 def test_slopes_that_differ_by_slice_and_one_that_is_missing(tmp_path):
-    """Philips writes a slope per slice; a slice without one has 1 and is noted with it."""
+    """Philips writes a slope per slice; a slice without one has 1."""
     slopes = [1.5, 2.5, None, 1.0, 1.0, 1.0, 1.0, 1.0]
+    intercepts = [0 if slope else None for slope in slopes]
     write_single_frames(
         tmp_path / "s",
         store(head()),
         modality="MR",
-        per_slice={"RescaleSlope": slopes, "RescaleIntercept": [0] * 8},
+        per_slice={"RescaleSlope": slopes, "RescaleIntercept": intercepts},
     )
+    assert "rescale_missing:1" in read_series(tmp_path / "s").notes
     expected = head() * np.array([slope or 1.0 for slope in slopes])[:, None, None]
     np.testing.assert_allclose(read_series(tmp_path / "s").pixels, expected)
 
