@@ -124,6 +124,17 @@ def test_the_three_metrics_files_have_one_shape(tiny: Place):
             assert (row["value"] is None) == (label in metrics["left_out"])
         assert metrics["selected_on"] == "last"
         assert metrics["partial"] is None
+        assert metrics["intervals"]["resamples"] == 2000
+        assert metrics["intervals"]["optimistic"] is None
+        assert list(metrics["subgroups"]) == sorted(
+            ("modality", "plane", "sex", "age", "slice_spacing", "aneurysms")
+        )
+        assert metrics["subgroups"]["age"].keys() == {"60 to 74"}
+        # Eight series are too few to fit on; the file says so.
+        assert metrics["calibration"]["fitted_on"].startswith(("nothing: ", "other patients"))
+        assert metrics["calibration"]["uncalibrated"] == list(LABELS)
+        splits = read(tiny.data.folds_manifest)["splits"]
+        assert metrics["split_hash"] == splits["3"]["split_hash"]
 
 
 def test_predictions_have_a_row_per_series_with_every_probability(tiny: Place):
@@ -133,6 +144,8 @@ def test_predictions_have_a_row_per_series_with_every_probability(tiny: Place):
         for row in table:
             assert all(0 <= float(row[label]) <= 1 for label in LABELS)
             assert {row[f"true {label}"] for label in LABELS} <= {"0", "1"}
+        groups = {row[SERIES_COLUMN]: row["group"] for row in rows(tiny.data.train_meta_csv)}
+        assert all(row["group"] == groups[row[SERIES_COLUMN]] for row in table)
 
 
 def test_the_report_needs_neither_network_nor_script(tiny: Place):
@@ -269,8 +282,13 @@ def test_every_fold_in_turn_gives_a_table_over_all_folds(tiny: Place, tmp_path: 
             assert "weighted AUC of each fold" in said.text
     for stage in METRICS:
         metrics = read(place.fold("all", "two").metrics(stage))
-        assert set(metrics["weighted_auc_by_fold"]) == {"0", "1"}
-        assert 0 <= metrics["weighted_auc"]["value"] <= 1
+        folds = metrics["weighted_auc_by_fold"]
+        assert set(folds) == {"0", "1"}
+        assert metrics["spread"]["mean"] == pytest.approx(sum(folds.values()) / 2)
+        assert metrics["spread"]["max"] == max(folds.values())
+        assert metrics["calibration"]["fitted_on"] == "out-of-fold predictions of the other folds"
+        low, high = (metrics["weighted_auc"][end] for end in ("low", "high"))
+        assert 0 <= low < metrics["weighted_auc"]["value"] < high <= 1
         assert set(metrics["per_label"]) == set(LABELS)
     pooled = [row for k in (0, 1) for row in rows(place.fold(k, "two").predictions("stage2"))]
     assert len(pooled) == 26

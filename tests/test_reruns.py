@@ -141,6 +141,16 @@ def test_a_folder_scored_by_an_older_model_is_refused(
     assert "end_to_end_metrics.json" in said.text
 
 
+def test_other_resamples_are_another_evaluation(tiny_copy: Place):
+    for stage in ("eval_stage1", "eval_stage2", "eval_end_to_end"):
+        said = tiny_copy.call(stage, "--resamples", "100")
+        assert said.code == 5 and "option resamples: 2000 -> 100" in said.text
+        assert tiny_copy.call(stage, "--resamples", "5").code == 2
+    before = tiny_copy.fold().metrics("stage2").read_bytes()
+    assert tiny_copy.call("eval_stage2", "--overwrite").code == 0
+    assert tiny_copy.fold().metrics("stage2").read_bytes() == before
+
+
 def test_a_copied_data_set_with_other_times_is_not_stale(tiny: Place, tiny_copy: Place):
     uid = uid_of(0)
     path = next((tiny.data.series / uid).iterdir())

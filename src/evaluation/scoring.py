@@ -8,15 +8,13 @@ from src.errors import EXIT_DONE, EXIT_REJECTED, InputError
 from src.evaluation.assemble import write_end_to_end_report
 from src.evaluation.end_to_end import (
     Job,
-    Reference,
     arrays,
     attach_localizers,
     mean_seconds,
-    metrics_of,
     run_jobs,
-    sample_of,
 )
 from src.evaluation.intervals import Settings
+from src.evaluation.judging import Reference, metrics_of, sample_of
 from src.evaluation.predictions import GROUP_COLUMN, reference_predictions
 from src.imaging.sources import Fingerprints, look_at
 from src.inference.detector import Detector

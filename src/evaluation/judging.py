@@ -1,0 +1,151 @@
+"""Scores of end-to-end results: who was scored, what the figures are, and what limits them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from src.evaluation.bootstrap import draw_resamples
+from src.evaluation.crossfit import from_reference, over_patients
+from src.evaluation.end_to_end import Results, Scored, arrays
+from src.evaluation.intervals import Settings, auc_table
+from src.evaluation.localisation import Located, localisation_table, log_localisation
+from src.evaluation.sample import Sample
+from src.evaluation.subgroups import by_trait, count_aneurysms, describe
+from src.evaluation.tables import evaluate, log_tables, selected_on
+from src.imaging.geometry import cache_to_patient
+from src.imaging.linkage import assign_groups
+from src.metrics import cell
+from src.provenance import digest
+from src.runlog import log
+from src.task import Task
+
+
+@dataclass(frozen=True, eq=False)
+class Reference:
+    """Held-out predictions of the same weights: their file, what they are, and their rows."""
+
+    path: Path
+    words: str
+    sample: Sample
+
+
+def seen_in_training(results: Results, manifest: dict[str, Any]) -> list[str]:
+    """UIDs of scored series that were in training, or share patient, study or pixels with one."""
+    uids, keys = set(manifest["training_series"]), set(manifest["training_keys"])
+    return [
+        found.uid
+        for found in results.scored
+        if found.uid in uids or any(digest(key) in keys for key in found.linkage.keys())
+    ]
+
+
+def sample_of(results: Results, task: Task) -> Sample | None:
+    """The scored series with their patients and traits; None where no labels were given."""
+    targets, probabilities = arrays(results)
+    if targets is None:
+        return None
+    traits = [
+        describe(
+            found.modality,
+            found.plane,
+            found.job.sex,
+            found.job.age,
+            found.geometry.spacing[0] if found.geometry_known else None,
+            count_aneurysms(task, row, len(found.job.spots)),
+        )
+        for found, row in zip(results.scored, targets, strict=True)
+    ]
+    uids = [found.uid for found in results.scored]
+    joined = assign_groups([found.linkage for found in results.scored], uids)
+    groups = [found.job.group or group for found, group in zip(results.scored, joined, strict=True)]
+    return Sample(
+        targets.astype(np.int64),
+        probabilities,
+        np.array(uids, dtype=str),
+        np.array(groups, dtype=str),
+        by_trait(traits),
+    )
+
+
+def metrics_of(
+    results: Results,
+    sample: Sample | None,
+    task: Task,
+    manifests: Sequence[dict[str, Any]],
+    settings: Settings,
+    reference: Reference | None = None,
+    held_out: bool = True,
+) -> dict[str, Any]:
+    """Score tables, printed and JSON-ready; null figures where no labels were given.
+
+    `stage1_maximum` scores the plain maximum of stage 1 over the slices, for comparison;
+    `localisation` judges the points, null without localizers. Schema: `src.evaluation.tables`,
+    `src.evaluation.localisation.localisation_table`.
+
+    Args:
+        results: what was scored.
+        sample: the same as `sample_of` made it; None where there are no labels.
+        task: the labels.
+        manifests: of stage 1 and stage 2.
+        settings: of the intervals.
+        reference: what calibration and thresholds are fitted on; None fits them on other
+            patients of the sample.
+        held_out: whether the series are those of the held-out fold.
+    """
+    rejected = [
+        {"folder": item.folder.name, "reason": item.code, "words": item.message}
+        for item in results.rejected
+    ]
+    seen = seen_in_training(results, manifests[0])
+    if seen:
+        log.warning(
+            "%d of %d scored series were in training or belong to a patient that was (first: %s): "
+            "their figures are not independent",
+            len(seen),
+            len(results.scored),
+            seen[0],
+        )
+    selected = selected_on(manifests, held_out)
+    content: dict[str, Any] = {
+        "selected_on": selected,
+        "rejected": rejected,
+        "seen_in_training": seen,
+        "series": len(results.scored),
+    }
+    if sample is None:
+        return {**content, "weighted_auc": cell(None), "per_label": {}, "left_out": []}
+    if reference is None:
+        finding = sample.targets[:, task.overall_index]
+        crossfit = over_patients(sample, finding, settings.seed)
+    else:
+        crossfit = from_reference(sample, reference.sample, reference.words)
+    table = evaluate(task, sample, settings, crossfit, selected, len(seen))
+    log_tables(task, "end to end", table)
+    maximum = replace(
+        sample, probabilities=np.stack([found.stage1_maximum for found in results.scored])
+    )
+    localisation = None
+    if any(found.job.spots for found in results.scored):
+        finding = sample.targets[:, task.overall_index]
+        drawn = None
+        if settings.resamples:
+            drawn = draw_resamples(sample.groups, finding, settings.resamples, settings.seed)
+        located = [_located(found) for found in results.scored]
+        localisation = localisation_table(task, sample, located, crossfit, drawn)
+        log_localisation(localisation)
+    return {
+        **content,
+        **table,
+        "stage1_maximum": auc_table(task, maximum, settings)[0],
+        "localisation": localisation,
+    }
+
+
+def _located(found: Scored) -> Located:
+    spots = found.job.spots
+    cached = np.array([(spot.x, spot.y, spot.index) for spot in spots]).reshape(-1, 3)
+    centres = cache_to_patient(found.geometry, cached, found.positions, found.size)
+    return Located(found.points, centres, [s.location for s in spots], found.geometry_known)
