@@ -19,7 +19,7 @@ patients, as everywhere.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -28,7 +28,6 @@ from src.evaluation.calibration import fittable
 from src.evaluation.crossfit import Crossfit
 from src.evaluation.operating import threshold_at_specificity
 from src.evaluation.sample import Sample
-from src.inference.points import Point
 from src.metrics import ends, figure
 from src.runlog import log
 from src.task import Task
@@ -51,6 +50,19 @@ MOST_THRESHOLDS = 512
 Figure = dict[str, float | None]
 
 
+class Placed(Protocol):
+    """What is judged of a point: `src.inference.points.Point`, or one read from a table."""
+
+    @property
+    def label(self) -> str: ...  # noqa: D102
+    @property
+    def score(self) -> float: ...  # noqa: D102
+    @property
+    def rank(self) -> int | None: ...  # noqa: D102
+    @property
+    def mm(self) -> tuple[float, float, float] | None: ...  # noqa: D102
+
+
 @dataclass(frozen=True, eq=False)
 class Located:
     """What one series has of points and centres.
@@ -62,7 +74,7 @@ class Located:
         geometry_known: whether points and centres are in true millimetres.
     """
 
-    points: Sequence[Point]
+    points: Sequence[Placed]
     centres: np.ndarray
     locations: Sequence[str]
     geometry_known: bool
@@ -174,7 +186,7 @@ def _called(task: Task, sample: Sample, crossfit: Crossfit) -> tuple[np.ndarray,
     return called, fitted
 
 
-def _distance(point: Point, centres: np.ndarray) -> float:
+def _distance(point: Placed, centres: np.ndarray) -> float:
     """Mm from a point to the nearest centre, infinite without centres."""
     if not len(centres):
         return float("inf")

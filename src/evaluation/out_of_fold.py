@@ -4,10 +4,14 @@ from typing import Any
 
 import numpy as np
 
-from src.artifacts import ALL_FOLDS, write_json
-from src.evaluation.crossfit import over_folds
+from src.artifacts import ALL_FOLDS, ScoredFolderPaths, write_json
+from src.evaluation.bootstrap import draw_resamples
+from src.evaluation.crossfit import Crossfit, over_folds
 from src.evaluation.intervals import Settings
+from src.evaluation.localisation import localisation_table, log_localisation
+from src.evaluation.located import located_of_split
 from src.evaluation.predictions import read_predictions
+from src.evaluation.sample import Sample
 from src.evaluation.subgroups import sample_of_split
 from src.evaluation.tables import THIS_FOLD, evaluate, log_tables
 from src.metrics import figure
@@ -64,10 +68,28 @@ def summarise_folds(options: EvaluationOptions, split: Split, stage: str, task: 
         )
     unit = "spots" if stage == "stage1" else "series"
     log_tables(task, f"{stage}, held-out predictions of all folds", table, unit)
+    if stage == "end_to_end":
+        table["localisation"] = _localisation(options, split, task, sample, crossfit)
     path = options.fold_paths(ALL_FOLDS).metrics(stage)
     added = {"weighted_auc_by_fold": values, "spread": spread, "folds": split.folds}
     write_json(path, {**table, **added, "split_hash": split.split_hash})
     log.info("wrote %s", path)
+
+
+def _localisation(
+    options: EvaluationOptions, split: Split, task: Task, sample: Sample, crossfit: Crossfit
+) -> dict[str, Any]:
+    """Points of all folds, judged at thresholds from the other folds."""
+    folders = [options.fold_paths(fold).root for fold in range(split.folds)]
+    tables = [ScoredFolderPaths(folder).points for folder in folders]
+    located = located_of_split(split, sample.uids.tolist(), tables)
+    drawn = None
+    if options.resamples:
+        finding = sample.targets[:, task.overall_index]
+        drawn = draw_resamples(sample.groups, finding, options.resamples, options.seed)
+    table = localisation_table(task, sample, located, crossfit, drawn)
+    log_localisation(table)
+    return table
 
 
 def _spread(values: list[float | None]) -> dict[str, Any] | None:

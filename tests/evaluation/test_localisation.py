@@ -5,12 +5,20 @@ import json
 import numpy as np
 import pytest
 
+from src.artifacts import ScoredFolderPaths
+from src.errors import InputError
 from src.evaluation.bootstrap import draw_resamples
 from src.evaluation.crossfit import Crossfit, Part, over_patients
 from src.evaluation.localisation import RIGHT_MM, Located, froc_table, localisation_table
+from src.evaluation.located import located_of_split, read_points
+from src.evaluation.plots import froc
+from src.evaluation.report import render
 from src.evaluation.sample import Sample
 from src.inference.points import Point
+from src.sampling.folds import load_split
 from src.task import RSNA_2025
+from tests.evaluation.samples import a_report
+from tests.tiny_runs import Place, read
 
 TASK = RSNA_2025
 OVERALL = TASK.overall_index
@@ -199,3 +207,42 @@ def test_a_patient_s_repeated_series_do_not_narrow_the_band():
 
 def test_without_any_centre_there_is_no_curve():
     assert froc_table([located([a_point(0.5)])], np.array([True]), None) is None
+
+
+def test_the_figure_has_the_curve_of_the_table_and_its_band():
+    series = random_series(60, 3)
+    finding = np.array([len(one.centres) > 0 for one in series])
+    drawn = draw_resamples(np.arange(60).astype(str), finding, 200, 0)
+    table = froc_table(series, np.ones(60, dtype=bool), drawn)
+    (axes,) = froc(table).axes
+    (line,) = axes.lines
+    assert list(line.get_ydata()) == [cell["value"] for cell in table["curve"]]
+    assert len(axes.collections) == 1
+    (axes,) = froc(froc_table(series, np.ones(60, dtype=bool), None)).axes
+    assert not axes.collections
+
+
+def test_the_report_has_a_section_of_places_where_they_were_judged():
+    assert "<h2>Where</h2>" not in render(a_report())
+    data = a_report()
+    data.metrics["localisation"] = table_of(*a_study([1.0] * 10 + [7.0] * 6 + [30.0] * 4))
+    page = render(data)
+    assert "<h2>Where</h2>" in page and "<td>0.800</td>" in page
+    assert "Sensitivity against false points per series" in page
+
+
+def test_points_are_read_back_from_their_table_with_the_centres_of_the_split(tiny: Place):
+    split = load_split(tiny.data, None)
+    path = ScoredFolderPaths(tiny.fold().root).points
+    points = read_points(path)
+    uids = split.held_out(0)
+    one = located_of_split(split, uids, [path])
+    metrics = read(tiny.fold().metrics("end_to_end"))["localisation"]
+    judged = split.series.loc[uids, "localized"].to_numpy() == 1
+    again = froc_table(one, judged, None)
+    assert again["centres"] == metrics["froc"]["centres"]
+    for rate, cell in metrics["froc"]["sensitivity"].items():
+        assert again["sensitivity"][rate]["value"] == pytest.approx(cell["value"])
+    assert all(points[uid][0].rank == 1 for uid in uids)
+    with pytest.raises(InputError, match="have no points of"):
+        located_of_split(split, split.training(0), [path])
