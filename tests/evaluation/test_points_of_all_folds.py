@@ -1,0 +1,64 @@
+"""Over all folds the points are judged at thresholds from the other folds."""
+
+import shutil
+
+import numpy as np
+
+from src.artifacts import ALL_FOLDS, ScoredFolderPaths, write_csv
+from src.evaluation.out_of_fold import summarise_folds
+from src.evaluation.predictions import GROUP_COLUMN
+from src.inference.points import POINT_COLUMNS
+from src.inference.scores import prediction_rows
+from src.options.evaluation import EvaluationOptions
+from src.sampling.folds import load_split
+from src.sampling.spots import POSITIVE
+from src.task import LABELS, RSNA_2025, SERIES_COLUMN
+from tests.tiny_runs import Place, read
+
+OFF_MM = 3.0
+"""Every made-up point lies this far from its aneurysm."""
+
+
+def write_fold(place: Place, split, fold: int) -> None:
+    """Predictions that tell positives from negatives, and points beside the aneurysms."""
+    paths = place.fold(fold)
+    paths.root.mkdir(exist_ok=True)
+    if fold:
+        shutil.copy(place.fold(0).metrics("end_to_end"), paths.metrics("end_to_end"))
+    uids = split.held_out(fold)
+    truth = split.series.loc[uids, list(LABELS)].to_numpy()
+    rng = np.random.default_rng(fold)
+    probabilities = 0.5 * truth + rng.uniform(0, 0.4, truth.shape)
+    groups = split.series.loc[uids, "group"]
+    keys = [{SERIES_COLUMN: uid, GROUP_COLUMN: groups[uid]} for uid in uids]
+    write_csv(
+        paths.predictions("end_to_end"), *prediction_rows(RSNA_2025, keys, truth, probabilities)
+    )
+    spots = split.spots[split.spots["kind"] == POSITIVE].set_index(SERIES_COLUMN)
+    rows = []
+    for uid in uids:
+        x, y, z = spots.loc[uid, ["x_mm", "y_mm", "z_mm"]] if uid in spots.index else (0, 0, 0)
+        place_mm = {"x_mm": x + OFF_MM, "y_mm": y, "z_mm": z}
+        row = {SERIES_COLUMN: uid, "score": 0.9 if uid in spots.index else 0.1, **place_mm}
+        rows += [{**row, "location": name, "rank": None} for name in RSNA_2025.locations]
+        rows.insert(-13, {**row, "location": RSNA_2025.overall, "rank": 1})
+    write_csv(ScoredFolderPaths(paths.root).points, POINT_COLUMNS, rows)
+
+
+def test_the_table_over_all_folds_judges_the_points_of_each(tiny_copy: Place):
+    split = load_split(tiny_copy.data, None)
+    for fold in range(split.folds):
+        write_fold(tiny_copy, split, fold)
+    options = EvaluationOptions(
+        data_dir=tiny_copy.data.root,
+        model_dir=tiny_copy.model_dir,
+        run="tiny",
+        fold=ALL_FOLDS,
+        resamples=200,
+    )
+    summarise_folds(options, split, "end_to_end", RSNA_2025)
+    found = read(tiny_copy.fold(ALL_FOLDS).metrics("end_to_end"))["localisation"]
+    assert found["threshold_from"] == "out-of-fold predictions of the other folds"
+    assert found["judged"] == int((split.series["localized"] == 1).sum())
+    assert found["true_positives"]["left_out"] == [RSNA_2025.overall]  # too few to fix one on
+    assert found["froc"]["sensitivity"]["0.125"]["value"] == 1.0
