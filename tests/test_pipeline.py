@@ -213,7 +213,7 @@ def test_a_folder_of_series_is_scored_like_the_held_out_fold(
     assert "in training" not in said.text
     assert out.predictions.read_bytes() == tiny.fold().predictions("stage2").read_bytes()
     own, scored = read(tiny.fold().metrics("end_to_end")), read(out.metrics)
-    for key in ("weighted_auc", "per_label", "left_out", "subgroups", "stage1_maximum"):
+    for key in ("weighted_auc", "per_label", "subgroups", "calibration", "stage1_maximum"):
         assert scored[key] == own[key]
     assert "labelled" in out.report.read_text(encoding="utf-8")
     assert tiny.content() == before

@@ -91,8 +91,8 @@ def metrics_of(
         task: the labels.
         manifests: of stage 1 and stage 2.
         settings: of the intervals.
-        reference: what calibration and thresholds are fitted on; None fits them on other
-            patients of the sample.
+        reference: what calibration and thresholds are fitted on; where there is none, or none
+            with other patients, they are fitted on other patients of the sample.
         held_out: whether the series are those of the held-out fold.
     """
     rejected = [
@@ -117,11 +117,10 @@ def metrics_of(
     }
     if sample is None:
         return {**content, "weighted_auc": cell(None), "per_label": {}, "left_out": []}
-    if reference is None:
-        finding = sample.targets[:, task.overall_index]
-        crossfit = over_patients(sample, finding, settings.seed)
-    else:
-        crossfit = from_reference(sample, reference.sample, reference.words)
+    crossfit = over_patients(sample, sample.targets[:, task.overall_index], settings.seed)
+    if reference is not None:
+        found = from_reference(sample, reference.sample, reference.words)
+        crossfit = found if found.parts else crossfit
     table = evaluate(task, sample, settings, crossfit, selected, len(seen))
     log_tables(task, "end to end", table)
     maximum = replace(
