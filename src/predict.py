@@ -91,6 +91,7 @@ def main(options: PredictOptions, record: Record) -> int:
             num_workers=options.num_workers,
             max_series_gib=options.max_series_gib,
             max_series_seconds=options.max_series_seconds,
+            views=options.views,
         )
     log.info("folds %s: %s", ", ".join(detector.folds), detector.compute.reason)
     remove_temporaries(paths.series)

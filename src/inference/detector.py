@@ -26,11 +26,12 @@ from src.imaging.series import ReadOptions
 from src.inference.encoder import Encoder
 from src.inference.points import Point, find_points
 from src.inference.sequence_detector import SequenceDetector
+from src.inference.views import PLAIN, check_views, views_of
 from src.lineage import open_stage
 from src.provenance import MADE_BY, digest
 from src.runlog import log
 from src.sampling.features import FeatureSet
-from src.sampling.series_info import slice_mm
+from src.sampling.series_info import flip_axis, slice_mm
 from src.task import RSNA_2025, Task
 
 STAGES = ("stage1", "stage2")
@@ -42,8 +43,8 @@ class Detection:
 
     `probabilities` float64 (L,); `slice_probabilities` float64 (n, L) from stage 2;
     `stage1_probabilities` float64 (n, L), averaged over the steps; `peaks` float64 (S, n, L, 3),
-    for every step (of every fold) x and y in cache pixels and heat-map probability; `points` as
-    `find_points` orders them; `seconds` per part of the work.
+    for every step (of every view and fold) x and y in cache pixels and heat-map probability;
+    `points` as `find_points` orders them; `seconds` per part of the work.
     """
 
     series: PreparedSeries
@@ -67,6 +68,7 @@ class Detector:
         device: str,
         precision: str,
         max_gib: float,
+        views: Sequence[str] = (),
     ) -> None:
         """Load both networks.
 
@@ -78,9 +80,10 @@ class Detector:
             device: see `choose_compute`.
             precision: of stage 1; stage 2 runs as it was trained.
             max_gib: largest series to read.
+            views: ways of `VIEWS` to see a series in, beside the plain one.
         """
         preprocessing = stage1["preprocessing"]
-        self.task = task
+        self.task, self.views = task, tuple(views)
         self.read = ReadOptions(
             orient=preprocessing["orient"],
             max_gib=max_gib,
@@ -92,31 +95,40 @@ class Detector:
         self.detector = SequenceDetector(paths, stage2, device)
 
     def detect(self, series: PreparedSeries) -> Detection:
-        """Run both stages on one prepared series."""
+        """Run both stages on one prepared series, in every view that it has."""
+        geometry, size = series.geometry, series.volume.shape[-1]
+        views = views_of(self.views, flip_axis(geometry))
+        at_series, at_slices, at_stage1, peaks = [], [], [], []
+        seconds = {"read and prepare": series.seconds, "stage 1": 0.0, "stage 2": 0.0}
+        for view in views:
+            start = time.perf_counter()
+            found = self.encoder.encode(series.volume, None if view is PLAIN else view.transform)
+            encoded = time.perf_counter()
+            sets = {(s, 0): FeatureSet(f.features, f.logits, f.peaks) for s, f in found.items()}
+            result = self.detector.predict(sets, slice_mm(geometry), geometry.geometry_known)
+            logits = np.stack([f.logits for f in found.values()]).astype(np.float64)
+            stage1 = (1 / (1 + np.exp(-logits))).mean(axis=0)
+            at_series.append(view.restore_labels(result.probabilities, self.task))
+            at_slices.append(view.restore_labels(result.slice_probabilities, self.task))
+            at_stage1.append(view.restore_labels(stage1, self.task))
+            peaks += [
+                view.restore_peaks(f.peaks, self.task, size, self.encoder.inputs)
+                for f in found.values()
+            ]
+            seconds["stage 1"] += encoded - start
+            seconds["stage 2"] += time.perf_counter() - encoded
         start = time.perf_counter()
-        found = self.encoder.encode(series.volume)
-        encoded = time.perf_counter()
-        sets = {(step, 0): FeatureSet(f.features, f.logits, f.peaks) for step, f in found.items()}
-        geometry = series.geometry
-        result = self.detector.predict(sets, slice_mm(geometry), geometry.geometry_known)
-        logits = np.stack([f.logits for f in found.values()]).astype(np.float64)
-        classified = time.perf_counter()
-        peaks = np.stack([f.peaks for f in found.values()]).astype(np.float64)
-        probabilities, at_slices = result.probabilities, result.slice_probabilities
-        points = find_points(self.task, series, peaks, at_slices, probabilities)
+        probabilities, slice_probabilities = np.mean(at_series, axis=0), np.mean(at_slices, axis=0)
+        every_peak = np.stack(peaks)
+        points = find_points(self.task, series, every_peak, slice_probabilities, probabilities)
         return Detection(
             series=series,
             probabilities=probabilities,
-            slice_probabilities=at_slices,
-            stage1_probabilities=(1 / (1 + np.exp(-logits))).mean(axis=0),
-            peaks=peaks,
+            slice_probabilities=slice_probabilities,
+            stage1_probabilities=np.mean(at_stage1, axis=0),
+            peaks=every_peak,
             points=points,
-            seconds={
-                "read and prepare": series.seconds,
-                "stage 1": encoded - start,
-                "stage 2": classified - encoded,
-                "points": time.perf_counter() - classified,
-            },
+            seconds={**seconds, "points": time.perf_counter() - start},
         )
 
     def detect_folders(
@@ -213,6 +225,7 @@ class AneurysmDetector:
         num_workers: int = 0,
         max_series_gib: float = 8.0,
         max_series_seconds: float = 600.0,
+        views: Sequence[str] = (),
         task: Task = RSNA_2025,
     ) -> None:
         """Open a run and load its networks.
@@ -229,6 +242,7 @@ class AneurysmDetector:
                 the program along.
             max_series_gib: largest series in GiB of decoded pixels; larger ones are rejected.
             max_series_seconds: time that a process may take to read one series.
+            views: test-time augmentation, see `src.inference.views`: "flip", "reverse", "crop".
             task: labels and locations that the run was trained for.
 
         Raises:
@@ -236,8 +250,9 @@ class AneurysmDetector:
             StaleArtifact: stage 2 was trained on another stage 1.
             InputError: a file is damaged, or the folds were trained on differently prepared
                 series.
-            UsageError: no such device or precision.
+            UsageError: no such device, precision or view.
         """
+        check_views(views)
         self.task, self.labels = task, task.labels
         self.num_workers, self.max_series_seconds = num_workers, max_series_seconds
         root = Path(run).absolute()
@@ -252,7 +267,8 @@ class AneurysmDetector:
             manifests[fold] = (stage1, stage2)
         _check_alike(root, {fold: stage1 for fold, (stage1, _) in manifests.items()})
         self.run, self.folds, self.manifests = root.name, tuple(manifests), manifests
-        self.identity = digest([[one["identity"] for one in pair] for pair in manifests.values()])
+        made_from = [[one["identity"] for one in pair] for pair in manifests.values()]
+        self.identity = digest([made_from, sorted(set(views))])
         self.detectors = tuple(
             Detector(
                 FoldPaths(root.parent, root.name, fold),
@@ -262,6 +278,7 @@ class AneurysmDetector:
                 device,
                 precision,
                 max_series_gib,
+                views,
             )
             for fold, (stage1, stage2) in manifests.items()
         )

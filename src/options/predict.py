@@ -27,6 +27,9 @@ class PredictOptions:
     folds: tuple[str, ...] = ()
     """Folds to average, numbers or `final` (default: all that are trained)."""
 
+    views: tuple[str, ...] = ()
+    """Test-time augmentation: flip, reverse, crop; each takes as long as the plain view."""
+
     report: bool = False
     """Write a page with pictures for every series."""
 

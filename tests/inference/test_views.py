@@ -1,0 +1,84 @@
+"""What is found in an augmented view is brought back to where it is in the series."""
+
+import numpy as np
+import pytest
+
+from src.errors import UsageError
+from src.imaging.geometry import mirror_axis
+from src.inference.detector import AneurysmDetector
+from src.inference.views import PLAIN, VIEWS, View, check_views, views_of
+from src.sampling.stacks import InputSpec, input_to_cache, prepare_slices
+from src.task import LABELS, RSNA_2025
+from tests.tiny_data import SAGITTAL, uid_of
+from tests.tiny_runs import Place
+
+TASK = RSNA_2025
+EVERY = [
+    View(columns=True, mirrored=True),
+    View(slices=True, mirrored=True),
+    View(slices=True),
+    View(crop=0.75),
+]
+
+
+@pytest.mark.parametrize("view", EVERY)
+@pytest.mark.parametrize(("size", "crop"), [(64, 1.0), (64, 0.6), (65, 0.8)])
+def test_the_brightest_pixel_of_a_view_is_restored_to_its_place(view: View, size: int, crop: float):
+    inputs = InputSpec(crop=crop, input_size=48, mean=0.0)
+    volume = np.zeros((9, size, size), dtype=np.float16)
+    z, row, column = np.ogrid[:9, :size, :size]
+    centre = (3, size // 2 - 3, size // 2 + 5)  # slice, y, x
+    squared = (row - centre[1]) ** 2 + (column - centre[2]) ** 2 + 9 * (z - centre[0]) ** 2
+    volume[:] = 5 * np.exp(-squared / 18)
+    seen = view.transform(prepare_slices(volume, inputs))
+    index, y, x = np.unravel_index(seen.argmax(), seen.shape)
+    peaks = np.zeros((9, 14, 3))
+    peaks[..., :2] = input_to_cache(np.array([x, y], dtype=np.float64), size, inputs)
+    peaks[index, :, 2] = 1
+    restored = view.restore_peaks(peaks, TASK, size, inputs)
+    assert restored[:, 0, 2].argmax() == centre[0]
+    pixel = 1 / inputs.scale(size)
+    assert restored[centre[0], 0, :2] == pytest.approx((centre[2], centre[1]), abs=0.75 * pixel)
+
+
+def test_a_mirrored_view_exchanges_labels_with_a_side_and_nothing_else():
+    values = np.arange(14.0)
+    found = dict(
+        zip(LABELS, View(columns=True, mirrored=True).restore_labels(values, TASK), strict=True)
+    )
+    plain = dict(zip(LABELS, values, strict=True))
+    assert found["Left Middle Cerebral Artery"] == plain["Right Middle Cerebral Artery"]
+    assert found["Basilar Tip"] == plain["Basilar Tip"]
+    assert np.array_equal(View(slices=True).restore_labels(values, TASK), values)
+
+
+def test_reversed_slices_are_put_back_in_order():
+    curve = np.arange(28.0).reshape(2, 14)
+    assert np.array_equal(View(slices=True).restore_labels(curve, TASK), curve[::-1])
+
+
+def test_a_flip_follows_the_plane_and_is_left_out_where_left_is_not_known():
+    assert views_of(("flip",), mirror_axis("axial")) == [PLAIN, EVERY[0]]
+    assert views_of(("flip", "reverse"), mirror_axis("sagittal")) == [PLAIN, EVERY[1]]
+    assert views_of(("flip", "reverse"), None) == [PLAIN]
+    assert len(views_of((*VIEWS, "flip"), "columns")) == 4
+
+
+def test_unknown_views_are_refused():
+    with pytest.raises(UsageError, match=r"'twist': choose from flip, reverse, crop"):
+        check_views(["flip", "twist"])
+
+
+@pytest.mark.parametrize("number", [0, SAGITTAL])
+def test_views_are_averaged_and_keep_the_points_in_the_series(tiny: Place, number: int):
+    folder = tiny.data.series / uid_of(number)
+    run = tiny.model_dir / "tiny"
+    some = {"device": "cpu", "precision": "fp32"}
+    plain = AneurysmDetector(run, **some)
+    more = AneurysmDetector(run, views=VIEWS, **some)
+    assert plain.identity != more.identity
+    one, mean = plain.predict(folder), more.predict(folder)
+    assert one.slice_probabilities.shape == mean.slice_probabilities.shape
+    assert not np.array_equal(one.probabilities, mean.probabilities)
+    assert np.allclose(one.probabilities, mean.probabilities, atol=0.2)
+    assert all(-0.5 <= point.x <= 63.5 for point in mean.points)
