@@ -9,6 +9,7 @@ from src.evaluation.end_to_end import Results, Scored, arrays
 from src.evaluation.report import Case, ReportData, select_cases, write_report
 from src.imaging.prepare import Rejected, prepare_series
 from src.inference.detector import Detector
+from src.metrics import ends
 from src.provenance import read_manifest, versions
 from src.task import Task
 
@@ -125,13 +126,20 @@ def _summary(results: Results, metrics: dict[str, Any], fold: str) -> list[str]:
     lines = [f"{count} series of {what} were read from DICOM and scored by both stages."]
     value = metrics["weighted_auc"]["value"]
     if value is not None:
-        lines.append(f"Weighted AUC end to end: {value:.3f} on {count} series.")
-        maximum = metrics["stage1_maximum"]["weighted_auc"]["value"]
-        if maximum is not None:
-            lines.append(f"The maximum of stage 1 over the slices alone reaches {maximum:.3f}.")
+        span = _in_brackets(metrics["weighted_auc"])
+        lines.append(f"Weighted AUC end to end: {value:.3f}{span} on {count} series.")
+        maximum = metrics["stage1_maximum"]["weighted_auc"]
+        if maximum["value"] is not None:
+            reached = f"{maximum['value']:.3f}{_in_brackets(maximum)}"
+            lines.append(f"The maximum of stage 1 over the slices alone reaches {reached}.")
     if results.rejected:
         lines.append(f"{len(results.rejected)} series were rejected and are not in the figures.")
     return lines
+
+
+def _in_brackets(score: dict[str, Any]) -> str:
+    """The interval of a cell for a sentence, or nothing."""
+    return "" if score["low"] is None else f" (95 % interval {ends(score)})"
 
 
 def _warnings(metrics: dict[str, Any], stage1: dict[str, Any]) -> list[str]:

@@ -173,12 +173,9 @@ def reliability(task: Task, table: Mapping[str, Any]) -> Figure | None:
         axes.tick_params(labelsize=8)
         _panel_words(axes, "\n".join(words), 0.04, "bottom")
         axes.set_title("\n".join(textwrap.wrap(name, 26)), fontsize=9)
-    lines, names_of_lines = figure.axes[0].get_legend_handles_labels()
-    names_of_lines = [f"{when} correction" for when in names_of_lines]
-    figure.legend(
-        *(lines, names_of_lines), loc="outside upper center", ncols=2, fontsize=9, frameon=False
-    )
-    figure.supxlabel("mean predicted probability of a bin", fontsize=9)
+    lines, times = figure.axes[0].get_legend_handles_labels()
+    figure.legend(lines, times, loc="outside upper center", ncols=2, fontsize=9, frameon=False)
+    figure.supxlabel("mean probability of a bin", fontsize=9)
     figure.supylabel("share with the finding", fontsize=9)
     return figure
 
