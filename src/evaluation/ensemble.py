@@ -1,0 +1,182 @@
+"""Several runs' predictions of the same rows, combined.
+
+- mean: the weighted mean of the probabilities, by default with equal weights.
+- rank: the mean of each label's ranks among the scored rows, 0..1, under the same weights: for
+  runs whose probabilities are of different scales. Ranks depend on the other rows, so a single
+  series cannot be predicted in this way.
+- fitted: the mean under the weights, non-negative and of sum 1, that make the truth most probable
+  (least cross-entropy over all labels). Each row takes weights that were fitted on other folds, or
+  within one fold on other patients. *Optimism* is the score that weights fitted on the scored rows
+  themselves would claim, minus that.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from scipy.stats import rankdata
+
+from src.errors import InputError
+from src.evaluation.comparison import Predictions
+from src.evaluation.crossfit import Crossfit
+from src.metrics import score_table
+from src.task import Task
+
+METHODS = ("mean", "rank", "fitted")
+
+SMALLEST = 1e-6
+"""Probabilities are kept this far from 0 and 1: one sure error must not decide the weights."""
+
+MOST_STEPS = 1000
+"""Steps of the fit, each of which improves it."""
+
+CHANGE = 1e-9
+"""The fit ends when no weight changes by more."""
+
+
+@dataclass(frozen=True, eq=False)
+class Ensemble:
+    """Combined probabilities by method, each (N, L), and what is said of them, JSON-ready."""
+
+    probabilities: dict[str, np.ndarray]
+    table: dict[str, Any]
+
+
+def align(runs: Sequence[Predictions]) -> list[Predictions]:
+    """The runs with their rows in the order of the first.
+
+    Raises:
+        InputError: fewer than two runs, equal names, or other splits, rows, labels or truth.
+    """
+    if len(runs) < 2:
+        raise InputError("give two runs or more: there is nothing to combine")
+    names = [run.name for run in runs]
+    if len({*names, *METHODS}) < len(names) + len(METHODS):
+        raise InputError(f"{', '.join(names)}: runs need names of their own, none of {METHODS}")
+    first, *others = runs
+    order = np.argsort(first.keys, kind="stable")
+    aligned = [first]
+    for other in others:
+        both = f"{first.name} and {other.name}"
+        if other.split_hash != first.split_hash:
+            raise InputError(
+                f"{both} are of different splits ({first.split_hash}, {other.split_hash}): one was "
+                "trained on what the other is scored on"
+            )
+        if other.labels != first.labels:
+            raise InputError(f"{both} predict different labels")
+        theirs = np.argsort(other.keys, kind="stable")
+        if not np.array_equal(first.keys[order], other.keys[theirs]):
+            lacking = len(set(first.keys.tolist()) ^ set(other.keys.tolist()))
+            raise InputError(f"{both} have different rows: {lacking} are in one of them only")
+        rows = np.empty_like(theirs)
+        rows[order] = theirs
+        sample = other.sample.rows(rows)
+        if not np.array_equal(sample.targets, first.sample.targets):
+            raise InputError(f"{both} disagree about the labels of a row: score both again")
+        aligned.append(replace(other, keys=other.keys[rows], sample=sample))
+    return aligned
+
+
+def combine(
+    task: Task, runs: Sequence[Predictions], weights: Sequence[float] | None, crossfit: Crossfit
+) -> Ensemble:
+    """Every method on aligned runs.
+
+    Args:
+        task: the labels; the runs must have all of them.
+        runs: as `align` gives them.
+        weights: of `mean` and `rank`, one per run; None for equal ones.
+        crossfit: on what the weights of `fitted` are fitted for which rows of the first run.
+
+    Raises:
+        InputError: the weights do not fit the runs, or a run lacks labels of the task.
+    """
+    if runs[0].labels != task.labels:
+        raise InputError(f"{runs[0].name} does not predict all {len(task.labels)} labels")
+    if weights is not None and (len(weights) != len(runs) or min(weights) < 0 or not sum(weights)):
+        raise InputError(
+            f"{len(runs)} runs need as many weights, none below 0 and not all 0, not {weights}"
+        )
+    stacked = np.stack([run.sample.probabilities for run in runs])  # (R, N, L)
+    targets = runs[0].sample.targets
+    share = np.array(weights if weights is not None else np.ones(len(runs)), dtype=np.float64)
+    share /= share.sum()
+    ranks = np.stack([(rankdata(one, axis=0) - 0.5) / len(one) for one in stacked])
+    found = {
+        "mean": np.einsum("r,rnl->nl", share, stacked),
+        "rank": np.einsum("r,rnl->nl", share, ranks),
+    }
+    names = [run.name for run in runs]
+    table: dict[str, Any] = {
+        "runs": names,
+        "weights": share.tolist(),
+        "fitted_on": crossfit.fitted_on,
+        "weighted_auc": {run.name: _score(task, targets, run.sample.probabilities) for run in runs},
+    }
+    if crossfit.parts:
+        fitted, parts = np.empty_like(found["mean"]), []
+        for part in crossfit.parts:
+            scored = np.zeros(len(targets), dtype=bool)
+            scored[part.rows] = True
+            one = fit_weights(targets[~scored], stacked[:, ~scored])
+            fitted[scored] = np.einsum("r,rnl->nl", one, stacked[:, scored])
+            parts.append(one.tolist())
+        every = fit_weights(targets, stacked)
+        claimed = _score(task, targets, np.einsum("r,rnl->nl", every, stacked))
+        found["fitted"] = fitted
+        reached = _score(task, targets, fitted)
+        table["fitted"] = {
+            "weights_of_parts": parts,
+            "weights": every.tolist(),
+            "optimism": None if claimed is None or reached is None else claimed - reached,
+        }
+    table["weighted_auc"] |= {name: _score(task, targets, each) for name, each in found.items()}
+    return Ensemble(found, table)
+
+
+def fit_weights(targets: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    """Weights of a mean that make the truth most probable: float64 (R,), of sum 1.
+
+    The mean is a mixture of the runs' Bernoulli distributions, so the steps of expectation
+    maximisation keep the weights non-negative and never make the fit worse, which is convex.
+
+    Args:
+        targets: (N, L) of 0 and 1.
+        probabilities: (R, N, L).
+    """
+    clipped = np.clip(probabilities, SMALLEST, 1 - SMALLEST)
+    right = np.where(targets == 1, clipped, 1 - clipped).reshape(len(probabilities), -1)
+    weights = np.full(len(right), 1 / len(right))
+    for _ in range(MOST_STEPS):
+        share = weights[:, None] * right
+        changed = (share / share.sum(axis=0)).mean(axis=1)
+        done = np.abs(changed - weights).max() < CHANGE
+        weights = changed
+        if done:
+            break
+    return weights
+
+
+def _score(task: Task, targets: np.ndarray, probabilities: np.ndarray) -> float | None:
+    value: float | None = score_table(task, targets, probabilities)["weighted_auc"]["value"]
+    return value
+
+
+def format_ensemble(table: dict[str, Any]) -> str:
+    """Scores and weights as text for the terminal."""
+    width = max(len(name) for name in table["weighted_auc"])
+    lines = [f"{'':<{width}}  weighted AUC"]
+    for name, value in table["weighted_auc"].items():
+        lines.append(f"{name:<{width}}  " + ("-" if value is None else f"{value:.3f}"))
+    if "fitted" in table:
+        fitted = table["fitted"]
+        shares = ", ".join(
+            f"{name} {value:.2f}"
+            for name, value in zip(table["runs"], fitted["weights"], strict=True)
+        )
+        lines.append(f"fitted weights: {shares} (each part on {table['fitted_on']})")
+        if fitted["optimism"] is not None:
+            lines.append(f"fitted on the scored rows it would claim {fitted['optimism']:+.3f} more")
+    return "\n".join(lines)

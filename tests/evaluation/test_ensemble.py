@@ -1,0 +1,148 @@
+"""Runs are combined row by row, and fitted weights are judged on rows that they have not seen."""
+
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.optimize import minimize
+
+from src.errors import InputError
+from src.evaluation.comparison import Predictions
+from src.evaluation.crossfit import Crossfit, over_folds, over_patients
+from src.evaluation.ensemble import align, combine, fit_weights, format_ensemble
+from src.evaluation.sample import Sample
+from src.task import LABELS, RSNA_2025
+from tests.tiny_runs import ROOT, Place, read
+
+TASK = RSNA_2025
+
+
+def a_truth(n: int = 200, seed: int = 0) -> np.ndarray:
+    targets = (np.random.default_rng(seed).random((n, 14)) < 0.1).astype(int)
+    targets[:, TASK.overall_index] = targets[:, :13].any(axis=1)
+    return targets
+
+
+def a_run(name: str, skill: float, targets: np.ndarray | None = None, seed: int = 1) -> Predictions:
+    targets = a_truth() if targets is None else targets
+    noise = np.random.default_rng(seed).normal(0, 1, targets.shape)
+    probabilities = 1 / (1 + np.exp(-(skill * (2 * targets - 1) + noise)))
+    uids = np.array([f"1.2.{row}" for row in range(len(targets))])
+    return Predictions(name, LABELS, uids, Sample(targets, probabilities, uids, uids), "hash", None)
+
+
+def patients(run: Predictions, seed: int = 0) -> Crossfit:
+    return over_patients(run.sample, run.sample.targets[:, TASK.overall_index], seed)
+
+
+def test_rows_are_joined_by_series_whatever_their_order():
+    first, second = a_run("a", 1), a_run("b", 1, seed=2)
+    shuffled = np.random.default_rng(0).permutation(200)
+    moved = replace(second, keys=second.keys[shuffled], sample=second.sample.rows(shuffled))
+    _, back = align([first, moved])
+    assert np.array_equal(back.sample.probabilities, second.sample.probabilities)
+
+
+def test_the_mean_is_weighted_and_ranks_do_not_care_for_scale():
+    first, second = a_run("a", 1), a_run("b", 1, seed=2)
+    found = combine(TASK, [first, second], [3, 1], patients(first)).probabilities
+    expected = 0.75 * first.sample.probabilities + 0.25 * second.sample.probabilities
+    assert np.allclose(found["mean"], expected)
+    squeezed = replace(
+        second, sample=replace(second.sample, probabilities=second.sample.probabilities**4)
+    )
+    again = combine(TASK, [first, squeezed], [3, 1], patients(first)).probabilities
+    assert np.allclose(found["rank"], again["rank"])
+    assert not np.allclose(found["mean"], again["mean"])
+
+
+def test_fitted_weights_are_those_of_a_general_optimiser():
+    runs = [a_run("a", 2), a_run("b", 1, seed=2), a_run("c", 0.0, seed=3)]
+    stacked = np.stack([run.sample.probabilities for run in runs])
+    targets = a_truth()
+
+    def loss(weights):
+        mixed = np.einsum("r,rnl->nl", weights, stacked)
+        return -np.mean(np.log(np.where(targets == 1, mixed, 1 - mixed)))
+
+    best = minimize(
+        loss,
+        np.full(3, 1 / 3),
+        bounds=[(0, 1)] * 3,
+        constraints={"type": "eq", "fun": lambda weights: weights.sum() - 1},
+        options={"ftol": 1e-12},
+    )
+    weights = fit_weights(targets, stacked)
+    assert weights.sum() == pytest.approx(1) and (weights >= 0).all()
+    assert loss(weights) <= best.fun + 1e-7
+    assert weights == pytest.approx(best.x, abs=2e-3)
+    assert weights[0] > weights[1] > weights[2]
+
+
+def test_what_is_fitted_on_a_part_has_not_seen_it():
+    first = a_run("a", 1)
+    # the second run knows the truth of the second half and nothing of the first
+    half = np.arange(200) >= 100
+    knowing = np.where(half[:, None], first.sample.targets * 0.98 + 0.01, 0.5)
+    second = replace(a_run("b", 1), sample=replace(first.sample, probabilities=knowing))
+    crossfit = over_folds(first.sample, half.astype(int))
+    table = combine(TASK, [first, second], None, crossfit).table["fitted"]
+    on_second_half, on_first_half = (parts[1] for parts in table["weights_of_parts"])
+    assert on_second_half > 0.9  # rows of fold 0 take what fold 1 says
+    assert on_first_half < 0.6
+
+
+def test_optimism_is_what_fitting_on_the_scored_rows_would_add():
+    targets = a_truth(40)
+    runs = [a_run(str(k), 0.2, targets, seed=k) for k in range(8)]
+    found = combine(TASK, runs, None, patients(runs[0]))
+    optimism = found.table["fitted"]["optimism"]
+    assert optimism > 0
+    assert f"{optimism:+.3f} more" in format_ensemble(found.table)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"split_hash": "other"}, "different splits"),
+        ({"labels": LABELS[:-1]}, "different labels"),
+        ({"keys": np.array([f"9.{row}" for row in range(200)])}, "different rows: 400"),
+        ({"name": "a"}, "names of their own"),
+        ({"name": "rank"}, "names of their own"),
+    ],
+)
+def test_runs_that_do_not_fit_are_refused(change, words: str):
+    with pytest.raises(InputError, match=words):
+        align([a_run("a", 1), replace(a_run("b", 1), **change)])
+
+
+def test_another_truth_and_wrong_weights_are_refused():
+    first = a_run("a", 1)
+    with pytest.raises(InputError, match="disagree about the labels"):
+        align([first, a_run("b", 1, a_truth(seed=5))])
+    with pytest.raises(InputError, match="two runs or more"):
+        align([first])
+    for weights in ([1], [1, -1], [0, 0]):
+        with pytest.raises(InputError, match="as many weights"):
+            combine(TASK, [first, first], weights, patients(first))
+
+
+def test_the_tool_combines_two_runs(tiny_copy: Place, tmp_path):
+    (tiny_copy.model_dir / "tiny").rename(tiny_copy.model_dir / "one")
+    shutil.copytree(tiny_copy.model_dir / "one", tiny_copy.model_dir / "two")
+    flags = ["--model_dir", str(tiny_copy.model_dir), "--out_dir", str(tmp_path / "out")]
+    command = [sys.executable, str(ROOT / "tools" / "ensemble.py"), "one", "two", *flags]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    table = read(tmp_path / "out" / "ensemble.json")
+    scores = table["weighted_auc"]
+    assert scores["mean"] == scores["one"] == scores["two"]
+    mean = pd.read_csv(tmp_path / "out" / "mean_predictions.csv", index_col=0)
+    one = pd.read_csv(tiny_copy.fold(run="one").predictions("end_to_end"), index_col=0)
+    assert np.allclose(mean.loc[one.index, list(LABELS)], one[list(LABELS)])
+    done = subprocess.run([*command[:3], *flags], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 3 and "two runs or more" in done.stderr

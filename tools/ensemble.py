@@ -1,0 +1,95 @@
+"""Combine the predictions of several runs: mean, mean rank, and fitted weights.
+
+Reads    the predictions and metrics files of the runs: held-out predictions of one fold or of all,
+         or folders that eval_end_to_end.py --out_dir scored. Their splits must be equal, and their
+         rows. Runs may be seeds, networks, or folders of other folds.
+Writes   <out_dir>/mean_predictions.csv, rank_predictions.csv and fitted_predictions.csv, and
+         ensemble.json with scores, weights and how optimistic fitted weights are.
+
+    python tools/ensemble.py seed0 seed1 seed2 --fold all --out_dir model/ensemble
+"""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from src.artifacts import ALL_FOLDS, write_csv, write_json
+from src.errors import PipelineError
+from src.task import RSNA_2025 as TASK
+from src.task import SERIES_COLUMN
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to combine."""
+
+    runs: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
+    """Runs, or folders with predictions; two or more."""
+
+    out_dir: Path
+    """Where the combined predictions go."""
+
+    model_dir: Path = Path("model")
+    """Folder of all runs."""
+
+    stage: Literal["end_to_end", "stage2"] = "end_to_end"
+    """Whose predictions."""
+
+    fold: str = "0"
+    """Held-out fold; `all` for the held-out predictions of every fold together."""
+
+    weights: tuple[float, ...] = ()
+    """Weights of mean and rank, one per run (default: equal ones)."""
+
+    seed: int = 0
+    """Keys the parts of one fold in which weights are fitted."""
+
+
+def main(options: Options) -> int:
+    """Combine, print, save."""
+    import numpy as np
+
+    from src.evaluation.crossfit import over_folds, over_patients
+    from src.evaluation.ensemble import align, combine, format_ensemble
+    from src.evaluation.predictions import GROUP_COLUMN
+    from src.evaluation.scored_runs import load_run
+    from src.inference.scores import prediction_rows
+
+    where = (options.model_dir, options.stage)
+    runs = align([load_run(run, *where, options.fold, TASK)[0] for run in options.runs])
+    sample = runs[0].sample
+    if options.fold == ALL_FOLDS:
+        folds = np.full(len(sample), -1)
+        for fold in range(len(sample)):
+            if (folds >= 0).all():
+                break
+            held_out = load_run(options.runs[0], *where, str(fold), TASK)[0].sample.uids
+            folds[np.isin(sample.uids, held_out)] = fold
+        crossfit = over_folds(sample, folds)
+    else:
+        crossfit = over_patients(sample, sample.targets[:, TASK.overall_index], options.seed)
+    found = combine(TASK, runs, options.weights or None, crossfit)
+    print(format_ensemble(found.table))
+    keys = [
+        {SERIES_COLUMN: str(uid), GROUP_COLUMN: str(group)}
+        for uid, group in zip(sample.uids, sample.groups, strict=True)
+    ]
+    for method, probabilities in found.probabilities.items():
+        columns, rows = prediction_rows(TASK, keys, sample.targets, probabilities)
+        write_csv(options.out_dir / f"{method}_predictions.csv", columns, rows)
+    write_json(options.out_dir / "ensemble.json", {**found.table, "fold": options.fold})
+    print(f"wrote {options.out_dir / 'ensemble.json'}")
+    return 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(tyro.cli(Options, description=__doc__, use_underscores=True)))
+    except PipelineError as error:
+        print(f"ensemble.py: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
