@@ -12,6 +12,7 @@ from src.evaluation.localisation import localisation_table, log_localisation
 from src.evaluation.located import located_of_split
 from src.evaluation.predictions import read_predictions
 from src.evaluation.sample import Sample
+from src.evaluation.spread import spread
 from src.evaluation.subgroups import sample_of_split
 from src.evaluation.tables import THIS_FOLD, evaluate, log_tables
 from src.metrics import figure
@@ -57,21 +58,21 @@ def summarise_folds(options: EvaluationOptions, split: Split, stage: str, task: 
     settings = Settings(options.resamples, options.seed)
     crossfit = over_folds(sample, np.array(folds))
     table = evaluate(task, sample, settings, crossfit, selected, seen)
-    spread = _spread(list(values.values()))
+    differing = spread(list(values.values()))
     log.info("%s, weighted AUC of each fold:", stage)
     for name, value in values.items():
         log.info("  fold %s  %s", name, figure(value))
-    if spread is not None:
+    if differing is not None:
         log.info(
             "  mean %s, standard deviation %s, %s to %s",
-            *(figure(spread[key]) for key in ("mean", "standard_deviation", "min", "max")),
+            *(figure(differing[key]) for key in ("mean", "standard_deviation", "min", "max")),
         )
     unit = "spots" if stage == "stage1" else "series"
     log_tables(task, f"{stage}, held-out predictions of all folds", table, unit)
     if stage == "end_to_end":
         table["localisation"] = _localisation(options, split, task, sample, crossfit)
     path = options.fold_paths(ALL_FOLDS).metrics(stage)
-    added = {"weighted_auc_by_fold": values, "spread": spread, "folds": split.folds}
+    added = {"weighted_auc_by_fold": values, "spread": differing, "folds": split.folds}
     write_json(path, {**table, **added, "split_hash": split.split_hash})
     log.info("wrote %s", path)
 
@@ -90,17 +91,3 @@ def _localisation(
     table = localisation_table(task, sample, located, crossfit, drawn)
     log_localisation(table)
     return table
-
-
-def _spread(values: list[float | None]) -> dict[str, Any] | None:
-    """How much the folds that have a score differ; the standard deviation from two folds on."""
-    known = [value for value in values if value is not None]
-    if not known:
-        return None
-    return {
-        "mean": float(np.mean(known)),
-        "standard_deviation": float(np.std(known, ddof=1)) if len(known) > 1 else None,
-        "min": min(known),
-        "max": max(known),
-        "scored_folds": len(known),
-    }

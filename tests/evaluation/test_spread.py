@@ -1,0 +1,54 @@
+"""The spread of runs and folds: in numbers, and as tools/seeds.py prints it."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from src.artifacts import FoldPaths
+from src.evaluation.spread import spread
+from tests.evaluation.test_scored_runs import write_run
+from tests.tiny_runs import ROOT
+
+
+def test_values_that_do_not_exist_are_left_out():
+    found = spread([0.7, None, 0.8, 0.9])
+    assert found["mean"] == pytest.approx(0.8) and found["count"] == 3
+    assert found["standard_deviation"] == pytest.approx(np.std([0.7, 0.8, 0.9], ddof=1))
+    assert (found["min"], found["max"]) == (0.7, 0.9)
+    assert spread([0.7])["standard_deviation"] is None
+    assert spread([None]) is None
+
+
+def tool(*flags):
+    return subprocess.run(
+        [sys.executable, str(ROOT / "tools" / "seeds.py"), *map(str, flags)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def test_the_tool_prints_and_saves_the_spread_of_several_runs(tmp_path):
+    for seed, name in enumerate("abc"):
+        write_run(FoldPaths(tmp_path, name, 0), seed=seed, noise=0.1)
+    done = tool("a", "b", "c", "--model_dir", tmp_path)
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "a" / "fold-0" / "end_to_end_seeds.json").read_text())
+    row = found["scores"]["weighted AUC"]
+    assert len(row["values"]) == 3 and row["spread"]["standard_deviation"] > 0
+    assert f"{row['spread']['mean']:.3f}" in done.stdout.splitlines()[1]
+
+
+def test_runs_on_other_series_or_splits_are_refused(tmp_path):
+    write_run(FoldPaths(tmp_path, "a", 0))
+    write_run(FoldPaths(tmp_path, "other", 0), split="t")
+    write_run(FoldPaths(tmp_path, "fewer", 0), rows=slice(60))
+    for name in ("other", "fewer"):
+        done = tool("a", name, "--model_dir", tmp_path)
+        assert done.returncode == 3 and "not scored on the same series" in done.stderr
+    done = tool("a", "a", "--model_dir", tmp_path)
+    assert done.returncode == 2 and "two different runs" in done.stderr
