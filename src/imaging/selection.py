@@ -105,6 +105,12 @@ def _nothing_found(path: Path, findings: Findings) -> SeriesError:
         return SeriesError(
             "header_broken", f"{path}: no header could be read to its end ({what}); copy it again"
         )
+    if kinds == {"inflates_too_far"}:
+        return SeriesError(
+            "too_large",
+            f"{path}: deflated files ({what}) become larger than the limit, or than images do; raise "
+            "--max_series_gib if the series is sound, or store it without deflation",
+        )
     return SeriesError(
         "no_pixels",
         f"{path} holds no image with pixel data ({what}): no image series, or files cut short",
