@@ -108,8 +108,8 @@ def _nothing_found(path: Path, findings: Findings) -> SeriesError:
     if kinds == {"inflates_too_far"}:
         return SeriesError(
             "too_large",
-            f"{path}: deflated files ({what}) become larger than the limit, or than images do; raise "
-            "--max_series_gib if the series is sound, or store it without deflation",
+            f"{path}: deflated files ({what}) become larger than the limit, or than images do; "
+            "raise --max_series_gib if the series is sound, or store it without deflation",
         )
     return SeriesError(
         "no_pixels",
