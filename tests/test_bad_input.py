@@ -230,10 +230,10 @@ def test_a_folder_of_series_that_is_none_is_refused(tiny: Place, tmp_path: Path)
     [
         ("create_folds", 2_000, "train_3_folds.csv"),
         ("train_stage1", 20_000, "stage1.safetensors"),
-        ("eval_stage1", 4_000, "stage1_metrics.json"),
+        ("eval_stage1", 8_000, "stage1_metrics.json"),
         ("extract_features", 4_000, f"{uid_of(0)}.safetensors"),
         ("train_stage2", 15_000, "stage2.safetensors"),
-        ("eval_stage2", 3_000, "stage2_metrics.json"),
+        ("eval_stage2", 8_000, "stage2_metrics.json"),
         ("eval_end_to_end", 100_000, "report.html"),
     ],
 )
