@@ -40,14 +40,13 @@ def create_backbone(name: str, weights: str, input_size: int, pool: str | None) 
 
     Args:
         name: timm model name, with or without a `.tag`.
-        weights: `auto` for timm's pretrained weights, `none`, or a file (safetensors or a
-            state dict that loads with `weights_only=True`).
+        weights: `auto` for timm's pretrained weights, anything else for random ones.
         input_size: edge of the square input in pixels; models with fixed sizes are built for it.
         pool: timm `global_pool` name, or None for the model's own.
 
     Raises:
         UsageError: unknown model, or one that cannot give intermediate features.
-        InputError: the weights cannot be had.
+        InputError: the pretrained weights cannot be had.
     """
     if weights == WEIGHTS_AUTO:
         spare_hub_retries()
@@ -72,8 +71,6 @@ def create_backbone(name: str, weights: str, input_size: int, pool: str | None) 
         ) from None
     if not hasattr(backbone, "forward_intermediates"):
         raise UsageError(f"--model {name}: timm gives no intermediate features for it")
-    if weights not in (WEIGHTS_AUTO, WEIGHTS_NONE):
-        _load_file(backbone, Path(weights), name)
     return backbone
 
 
@@ -84,26 +81,6 @@ def _create(name: str, arguments: dict[str, Any], input_size: int) -> nn.Module:
         return timm.create_model(name, img_size=input_size, **arguments)
     except TypeError:
         return timm.create_model(name, **arguments)
-
-
-def _load_file(backbone: nn.Module, path: Path, name: str) -> None:
-    import timm.models
-
-    try:
-        state = timm.models.load_state_dict(str(path), weights_only=True)
-    except FileNotFoundError:
-        raise InputError(f"--weights {path} does not exist") from None
-    except Exception as error:  # torch, safetensors and pickle each raise their own
-        raise InputError(f"--weights {path} is not a readable checkpoint: {error}") from None
-    own = backbone.state_dict()
-    state = {key: value for key, value in state.items() if key in own}
-    wrong = [key for key, value in state.items() if value.shape != own[key].shape]
-    if wrong or len(state) < len(own) // 2:
-        raise InputError(
-            f"--weights {path} does not fit {name}: {len(state)} of {len(own)} tensors match by "
-            f"name, {len(wrong)} of them have another shape (first: {wrong[:1]})"
-        )
-    backbone.load_state_dict(state, strict=False)
 
 
 def weights_licence(backbone: nn.Module, weights: str) -> str:

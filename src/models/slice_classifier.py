@@ -7,13 +7,15 @@ of its own: every aneurysm teaches it, however rare its location.
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 from torch.nn import functional
 
-from src.models.backbones import WEIGHTS_NONE, create_backbone, dry_run_shapes
+from src.models.backbones import WEIGHTS_AUTO, WEIGHTS_NONE, create_backbone, dry_run_shapes
+from src.models.initial_weights import load_encoder, load_head, read_initial_weights
 
 HEATMAP_STRIDE = 8
 """Input pixels per heat-map cell."""
@@ -99,12 +101,26 @@ class SliceClassifier(nn.Module):
     """Encoder + linear classifier, and the localisation head that teaches it where to look."""
 
     def __init__(self, config: SliceClassifierConfig, weights: str = WEIGHTS_NONE) -> None:
-        """Build the network; errors are those of `create_backbone`."""
+        """Build the network.
+
+        Args:
+            config: its sizes.
+            weights: `auto` for timm's pretrained encoder, `none`, or a file, see
+                `read_initial_weights`; a file may hold the classifier too.
+
+        Raises:
+            UsageError: see `create_backbone`.
+            InputError: the weights cannot be had, or do not fit.
+        """
         super().__init__()
         self.config = config
+        from_file = weights not in (WEIGHTS_AUTO, WEIGHTS_NONE)
+        given = read_initial_weights(Path(weights)) if from_file else None
         self.encoder: Any = create_backbone(
             config.backbone, weights, config.input_size, config.pool or None
         )
+        if given is not None:
+            load_encoder(self.encoder, given, config.backbone)
         self.width, maps = dry_run_shapes(self.encoder, config.input_size)
         cells = -(-config.input_size // HEATMAP_STRIDE)
         self.heatmap = HeatmapHead(maps, config.heatmap_width, config.labels, cells)
@@ -112,6 +128,8 @@ class SliceClassifier(nn.Module):
         self.classifier = nn.Linear(self.width, config.labels)
         nn.init.normal_(self.classifier.weight, std=0.01)
         nn.init.constant_(self.classifier.bias, RARE_LOGIT)
+        if given is not None:
+            load_head(self.classifier, given)
 
     def forward(self, stacks: torch.Tensor) -> SliceOutput:
         """Stacks float32 (B, 3, H, W) -> `SliceOutput`."""
