@@ -6,12 +6,18 @@ from typing import Any
 
 from src.artifacts import FoldPaths
 from src.evaluation.end_to_end import Results, Scored, arrays
-from src.evaluation.report import Case, ReportData, select_cases, write_report
+from src.evaluation.projections import array_directions, project
+from src.evaluation.report import Case, ReportData, ShownSlice, select_cases, write_report
 from src.imaging.prepare import Rejected, prepare_series
 from src.inference.detector import Detector
+from src.inference.points import Point
 from src.metrics import ends
 from src.provenance import read_manifest, versions
+from src.sampling.series_info import pixel_mm
 from src.task import Task
+
+SLICES_SHOWN = 3
+"""Slices of a case: more pictures of one series are scrolled over, not looked at."""
 
 
 def write_end_to_end_report(
@@ -87,24 +93,59 @@ def _case(found: Scored, why: str, detector: Detector, task: Task) -> Case | Non
             for label, value in zip(task.labels, labels, strict=True)
             if value and label in task.locations
         )
+    geometry, volume = series.geometry, series.volume
+    directions = array_directions(geometry)
+    row_mm, column_mm = pixel_mm(geometry, found.size)[::-1]
     return Case(
         uid=found.uid,
         why=why,
         modality=found.modality,
         plane=found.plane,
         geometry_known=found.geometry_known,
+        directions=directions,
         truth=truth,
         probability=float(found.probabilities[task.overall_index]),
         top_location=task.locations[top],
         top_probability=float(found.probabilities[locations[top]]),
-        slice_index=point.index,
-        image=series.volume[point.index].astype("float32"),
+        slices=tuple(
+            ShownSlice(
+                index,
+                volume[index].astype("float32"),
+                at,
+                detector.encoder.heat_map(volume, index, task.overall_index),
+            )
+            for index, at in slices_to_show(found, point)
+        ),
         stage2_curve=found.stage2_curve,
         stage1_curve=found.stage1_curve,
         spots=found.job.spots,
-        point=point.cache_xy,
         pixel_spacing=found.pixel_spacing,
+        projections=project(
+            volume,
+            directions,
+            (geometry.spacing[0], row_mm, column_mm),
+            found.geometry_known,
+            (*point.cache_xy, float(point.index)),
+            [(spot.x, spot.y, float(spot.index)) for spot in found.job.spots],
+        ),
     )
+
+
+def slices_to_show(found: Scored, first: Point) -> list[tuple[int, tuple[float, float] | None]]:
+    """Slices of a case and the predicted point on each, at most `SLICES_SHOWN`.
+
+    The first point's slice leads; then come the slices of the best ranked other points. Where none
+    of them has a labelled centre, the last place goes to the slice of one: what was missed is seen.
+    """
+    ranked = [point for point in found.points if point.rank is not None]
+    chosen: dict[int, tuple[float, float] | None] = {}
+    for point in (first, *ranked):
+        chosen.setdefault(point.index, point.cache_xy)
+    shown = list(chosen.items())[:SLICES_SHOWN]
+    labelled = sorted(spot.index for spot in found.job.spots)
+    if labelled and not {index for index, _ in shown} & set(labelled):
+        shown = [*shown[: SLICES_SHOWN - 1], (labelled[0], None)]
+    return shown
 
 
 def _stage_tables(paths: FoldPaths, stage: str) -> dict[str, Any] | None:

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from src.evaluation.projections import Directions, Projection
+
 
 @dataclass(frozen=True)
 class TrueSpot:
@@ -24,6 +26,23 @@ class TrueSpot:
 
 
 @dataclass(frozen=True, eq=False)
+class ShownSlice:
+    """One slice of a case in pictures.
+
+    Attributes:
+        index: 0..n-1 in canonical order.
+        image: float32 (H, W), as cached, values 0..5.
+        point: (x, y) of the predicted point on the slice in cache pixels, or None.
+        heat: float (h, w), probability over the whole image at any resolution, or None.
+    """
+
+    index: int
+    image: np.ndarray
+    point: tuple[float, float] | None = None
+    heat: np.ndarray | None = None
+
+
+@dataclass(frozen=True, eq=False)
 class Case:
     """One series of the gallery.
 
@@ -34,18 +53,18 @@ class Case:
         plane: "axial", "coronal", "sagittal", "oblique" or "unknown".
         geometry_known: whether position and orientation come from the file; sides are marked
             only then.
+        directions: where columns, rows and slices run, see `array_directions`; None where it is
+            not known.
         truth: labels that are 1, in the task's order; None where no labels were given.
         probability: of the overall label, 0..1.
         top_location: the most probable location.
         top_probability: its probability, 0..1.
-        slice_index: the shown slice, 0..n-1 in canonical order.
-        image: float32 (H, W), the shown slice as cached, values 0..5.
+        slices: what is shown of it, the slice of the prediction first.
         stage2_curve: float (n,), stage 2's probability of an aneurysm at every slice.
         stage1_curve: float (n,), the same from stage 1, or None.
         spots: every labelled centre of the series.
-        point: (x, y) of the prediction on the shown slice in cache pixels, or None.
-        heat: float (h, w) over the whole image at any resolution, or None.
         pixel_spacing: mm of a cache pixel, (between rows, between columns), or None.
+        projections: maximum-intensity projections, or none.
     """
 
     uid: str
@@ -53,18 +72,17 @@ class Case:
     modality: str
     plane: str
     geometry_known: bool
+    directions: Directions | None
     truth: tuple[str, ...] | None
     probability: float
     top_location: str
     top_probability: float
-    slice_index: int
-    image: np.ndarray
+    slices: tuple[ShownSlice, ...]
     stage2_curve: np.ndarray
     stage1_curve: np.ndarray | None = None
     spots: tuple[TrueSpot, ...] = ()
-    point: tuple[float, float] | None = None
-    heat: np.ndarray | None = None
     pixel_spacing: tuple[float, float] | None = None
+    projections: tuple[Projection, ...] = ()
 
     def truth_in_words(self) -> str:
         """What is labelled, for the page and for the curve."""

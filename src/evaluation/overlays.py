@@ -11,17 +11,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Ellipse, Rectangle
 from matplotlib.patheffects import Normal, Stroke
 
-from src.evaluation.cases import Case
+from src.evaluation.cases import Case, ShownSlice
 from src.evaluation.plots import ORANGE, SKY
-
-SIDE_MARKS = {
-    "axial": ("R", "L", "A", "P"),
-    "coronal": ("R", "L", "S", "I"),
-    "sagittal": ("A", "P", "S", "I"),
-}
-"""Left edge, right edge, top and bottom of a canonical image per plane (see DESIGN of the cache:
-columns run to the patient's left, or to posterior in sagittal images; rows to posterior or
-inferior). Right: R and L on the left and right of the picture, the radiological way."""
+from src.evaluation.projections import edge_letters
 
 CACHE_MAXIMUM = 5.0
 """Largest value of a cached slice."""
@@ -50,13 +42,11 @@ WHOLE_SCALE = 1.7
 PANEL_INCHES = 3.1
 """Width of one panel."""
 
+LEAST_HEIGHT = 0.35
+"""Height of a row of projections as a share of its panels' width, for series of few slices."""
+
 OUTLINE = [Stroke(linewidth=3.4, foreground="black", alpha=0.7), Normal()]
 """Dark rim that keeps marks legible over bright vessels and bone."""
-
-
-def side_marks(plane: str, geometry_known: bool) -> tuple[str, str, str, str] | None:
-    """Letters for the left edge, right edge, top and bottom; None where sides are not known."""
-    return SIDE_MARKS.get(plane) if geometry_known else None
 
 
 def grey_window(image: np.ndarray) -> tuple[float, float]:
@@ -65,38 +55,35 @@ def grey_window(image: np.ndarray) -> tuple[float, float]:
     return 0.0, min(max(top, LEAST_WINDOW), CACHE_MAXIMUM)
 
 
-def slice_panels(case: Case) -> Figure:
-    """The shown slice whole, zoomed, and under its heat map where there is one.
+def slice_panels(case: Case, shown: ShownSlice) -> Figure:
+    """One slice whole, zoomed, and under its heat map where there is one.
 
-    The zoom is round the predicted point, else round the first labelled centre on the slice; it
-    is left out when there is neither.
+    The zoom is round the predicted point, else round the first labelled centre on the slice, else
+    round the heat map's maximum; it is left out when there is none of them.
     """
-    rows, columns = case.image.shape
-    centre = case.point or next(
-        ((spot.x, spot.y) for spot in case.spots if spot.index == case.slice_index), None
-    )
-    kinds = ["whole", *["zoom"] * (centre is not None), *["heat"] * (case.heat is not None)]
+    centre = _centre(case, shown)
+    kinds = ["whole", *["heat"] * (shown.heat is not None), *["zoom"] * (centre is not None)]
     figure = Figure(figsize=(PANEL_INCHES * len(kinds), PANEL_INCHES + 0.3), facecolor="white")
     figure.subplots_adjust(left=0.004, right=0.996, bottom=0.004, top=0.92, wspace=0.02)
     panels = figure.subplots(1, len(kinds), squeeze=False)[0]
-    square = _square(case, centre) if centre is not None else None
+    square = _square(case, shown, centre) if centre is not None else None
+    marks = edge_letters(*case.directions[:2]) if case.directions else None
     for axes, kind in zip(panels, kinds, strict=True):
-        _show(axes, case)
+        _show(axes, shown.image, case.pixel_spacing or (1.0, 1.0))
+        _sides(axes, marks)
         if kind == "zoom" and square is not None:
             left, top, width, height = square
             axes.set(xlim=(left, left + width), ylim=(top + height, top))
             axes.set_title("zoom", fontsize=10, pad=4)
-            _points(axes, case)
-            _scale_bar(axes, case, 10.0)
-        elif kind == "heat" and case.heat is not None:
-            _heat(axes, case.heat, (rows, columns))
-            axes.set_title("heat map over the same slice", fontsize=10, pad=4)
-            _sides(axes, case)
+            _points(axes, case, shown)
+            _scale_bar(axes, case.pixel_spacing, 10.0)
+        elif kind == "heat" and shown.heat is not None:
+            _heat(axes, shown.heat, shown.image.shape)
+            axes.set_title(f"heat map, maximum {np.nanmax(shown.heat):.2f}", fontsize=10, pad=4)
         else:
-            axes.set_title(f"slice {case.slice_index}", fontsize=10, pad=4)
-            _points(axes, case, WHOLE_SCALE)
-            _sides(axes, case)
-            _scale_bar(axes, case, 50.0)
+            axes.set_title(f"slice {shown.index}", fontsize=10, pad=4)
+            _points(axes, case, shown, WHOLE_SCALE)
+            _scale_bar(axes, case.pixel_spacing, 50.0)
             if square is not None:
                 axes.add_patch(
                     Rectangle(square[:2], *square[2:], fill=False, edgecolor="white", linewidth=0.7)
@@ -104,11 +91,54 @@ def slice_panels(case: Case) -> Figure:
     return figure
 
 
-def _show(axes: Axes, case: Case) -> None:
-    low, high = grey_window(case.image)
-    row_mm, column_mm = case.pixel_spacing or (1.0, 1.0)
+def projection_panels(case: Case) -> Figure:
+    """The maximum-intensity projections of a case side by side, with prediction and labels."""
+    extents = [
+        (picture.image.shape[0] * picture.pixel_mm[0], picture.image.shape[1] * picture.pixel_mm[1])
+        for picture in case.projections
+    ]
+    tallest = max(min(height / width, 1.0) for height, width in extents)
+    size = (PANEL_INCHES * len(extents), PANEL_INCHES * max(tallest, LEAST_HEIGHT) + 0.3)
+    figure = Figure(figsize=size, facecolor="white")
+    top = 1 - 0.3 / size[1]
+    figure.subplots_adjust(left=0.004, right=0.996, bottom=0.004, top=top, wspace=0.02)
+    panels = figure.subplots(1, len(extents), squeeze=False)[0]
+    for axes, picture in zip(panels, case.projections, strict=True):
+        _show(axes, picture.image, picture.pixel_mm)
+        _sides(axes, picture.marks)
+        depth = f", {picture.slab_mm:.0f} mm" if picture.slab_mm else ""
+        axes.set_title(f"maximum intensity, {picture.name}{depth}", fontsize=10, pad=4)
+        row_mm, column_mm = picture.pixel_mm
+        radius = RING_MM if case.pixel_spacing else RING_SHARE * max(map(max, extents))
+        width, height = (2 * WHOLE_SCALE * radius / mm for mm in (column_mm, row_mm))
+        for spot in picture.spots:
+            _ring(axes, spot, width, height, solid=True)
+        if picture.point is not None:
+            _cross(axes, picture.point, width, height)
+        _scale_bar(axes, picture.pixel_mm if case.pixel_spacing else None, 50.0)
+    return figure
+
+
+def _centre(case: Case, shown: ShownSlice) -> tuple[float, float] | None:
+    """What the zoom is round, in cache pixels."""
+    if shown.point is not None:
+        return shown.point
+    here = [(spot.x, spot.y) for spot in case.spots if spot.index == shown.index]
+    if here:
+        return here[0]
+    if shown.heat is None or not np.nanmax(shown.heat) > 0:
+        return None
+    row, column = np.unravel_index(np.nanargmax(shown.heat), shown.heat.shape)
+    cells = np.array([column, row]) + 0.5
+    x, y = cells * shown.image.shape[::-1] / shown.heat.shape[::-1] - 0.5
+    return float(x), float(y)
+
+
+def _show(axes: Axes, image: np.ndarray, pixel_mm: tuple[float, float]) -> None:
+    low, high = grey_window(image)
+    row_mm, column_mm = pixel_mm
     axes.imshow(
-        case.image,
+        image,
         cmap="gray",
         vmin=low,
         vmax=high,
@@ -119,37 +149,47 @@ def _show(axes: Axes, case: Case) -> None:
     axes.autoscale(False)
 
 
-def _per_mm(case: Case, mm: float, share: float) -> tuple[float, float]:
+def _per_mm(case: Case, shown: ShownSlice, mm: float, share: float) -> tuple[float, float]:
     """A length in cache pixels along columns (x) and rows (y)."""
     if case.pixel_spacing is None:
-        side = share * max(case.image.shape)
+        side = share * max(shown.image.shape)
         return side, side
     row_mm, column_mm = case.pixel_spacing
     return mm / column_mm, mm / row_mm
 
 
-def _square(case: Case, centre: tuple[float, float]) -> tuple[float, float, float, float]:
+def _square(
+    case: Case, shown: ShownSlice, centre: tuple[float, float]
+) -> tuple[float, float, float, float]:
     """Left, top, width and height of the zoomed part in cache pixels, moved inside the image."""
-    rows, columns = case.image.shape
-    width, height = _per_mm(case, ZOOM_MM, ZOOM_SHARE)
+    rows, columns = shown.image.shape
+    width, height = _per_mm(case, shown, ZOOM_MM, ZOOM_SHARE)
     width, height = min(width, columns), min(height, rows)
     left = min(max(centre[0] - width / 2, -0.5), columns - 0.5 - width)
     top = min(max(centre[1] - height / 2, -0.5), rows - 0.5 - height)
     return left, top, width, height
 
 
-def _points(axes: Axes, case: Case, scale: float = 1.0) -> None:
+def _points(axes: Axes, case: Case, shown: ShownSlice, scale: float = 1.0) -> None:
     """Open circles round labelled centres, a cross with an open centre at the prediction."""
-    width, height = _per_mm(case, 2 * scale * RING_MM, 2 * scale * RING_SHARE)
+    width, height = _per_mm(case, shown, 2 * scale * RING_MM, 2 * scale * RING_SHARE)
     for spot in case.spots:
-        here = spot.index == case.slice_index
-        ring = Ellipse((spot.x, spot.y), width, height, fill=False, edgecolor=SKY, linewidth=1.7)
-        ring.set_linestyle("-" if here else (0, (1, 1.5)))
-        ring.set_path_effects(OUTLINE if here else [])
-        axes.add_patch(ring)
-    if case.point is None:
-        return
-    x, y = case.point
+        _ring(axes, (spot.x, spot.y), width, height, solid=spot.index == shown.index)
+    if shown.point is not None:
+        _cross(axes, shown.point, width, height)
+
+
+def _ring(
+    axes: Axes, centre: tuple[float, float], width: float, height: float, solid: bool
+) -> None:
+    ring = Ellipse(centre, width, height, fill=False, edgecolor=SKY, linewidth=1.7)
+    ring.set_linestyle("-" if solid else (0, (1, 1.5)))
+    ring.set_path_effects(OUTLINE if solid else [])
+    axes.add_patch(ring)
+
+
+def _cross(axes: Axes, centre: tuple[float, float], width: float, height: float) -> None:
+    x, y = centre
     for right, down in ((-1, 0), (1, 0), (0, -1), (0, 1)):
         axes.plot(
             [x + right * 0.25 * width, x + right * 0.7 * width],
@@ -176,8 +216,7 @@ def _letter(axes: Axes, x: float, y: float, text: str) -> None:
     )
 
 
-def _sides(axes: Axes, case: Case) -> None:
-    marks = side_marks(case.plane, case.geometry_known)
+def _sides(axes: Axes, marks: tuple[str, str, str, str] | None) -> None:
     if marks is None:
         _letter(axes, 0.5, 0.98, "sides not known")
         return
@@ -188,12 +227,12 @@ def _sides(axes: Axes, case: Case) -> None:
     _letter(axes, 0.5, 0.02, bottom)
 
 
-def _scale_bar(axes: Axes, case: Case, mm: float) -> None:
+def _scale_bar(axes: Axes, pixel_mm: tuple[float, float] | None, mm: float) -> None:
     """A bar in the lower left corner, only where the spacing is known."""
-    if case.pixel_spacing is None:
+    if pixel_mm is None:
         return
     left, right = axes.get_xlim()
-    share = mm / case.pixel_spacing[1] / (right - left)
+    share = mm / pixel_mm[1] / (right - left)
     axes.plot(
         [0.03, 0.03 + share],
         [0.035, 0.035],

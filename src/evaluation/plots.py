@@ -264,7 +264,7 @@ def learning_curves(logs: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure |
 
 
 def slice_curve(case: Case) -> Figure:
-    """Probability along the slices of one series, its labelled centres and the shown slice."""
+    """Probability along the slices of one series, its labelled centres and the shown slices."""
     figure = _figure(5.2, 2.7)
     axes = figure.subplots()
     slices = np.arange(len(case.stage2_curve))
@@ -281,7 +281,9 @@ def slice_curve(case: Case) -> Figure:
         )
     second = np.asarray(case.stage2_curve, dtype=np.float64)
     axes.plot(slices, second, color=BLUE, linewidth=2, marker=marker, label="stage 2")
-    axes.axvline(case.slice_index, color=GREY, linewidth=1, linestyle=":", label="shown slice")
+    for number, shown in enumerate(case.slices):
+        label = "_" if number else f"shown slice{'s' if len(case.slices) > 1 else ''}"
+        axes.axvline(shown.index, color=GREY, linewidth=1, linestyle=":", label=label)
     indices = sorted({spot.index for spot in case.spots})
     for index in indices:
         axes.axvline(index, color=VERMILLION, linewidth=0.8, alpha=0.6, zorder=1)

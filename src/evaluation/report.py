@@ -19,16 +19,19 @@ from PIL import Image
 
 from src.artifacts import atomic_open
 from src.evaluation import plots
-from src.evaluation.cases import Case, TrueSpot, select_cases
-from src.evaluation.overlays import grey_window, side_marks, slice_panels
+from src.evaluation.cases import Case, ShownSlice, TrueSpot, select_cases
+from src.evaluation.overlays import grey_window, projection_panels, slice_panels
 from src.metrics import ends
 from src.metrics import figure as three_decimals
 from src.task import Task
 
-__all__ = ["Case", "ReportData", "TrueSpot", "select_cases", "write_report"]
+__all__ = ["Case", "ReportData", "ShownSlice", "TrueSpot", "select_cases", "write_report"]
 
 FIGURE_DPI = 110
 """Pixels per inch: sharp at the size at which the page shows the figures."""
+
+PHOTO_QUALITY = 80
+"""JPEG quality of slices: no artefact shows at the size at which the page shows them."""
 
 MAX_CASES = 12
 """Cases that a page takes: each weighs about half a megabyte, and a page stays below 10."""
@@ -206,19 +209,18 @@ def _figures(data: ReportData) -> dict[str, str | None]:
 
 def case_view(case: Case) -> dict[str, Any]:
     """What the template shows of one case."""
-    here = [spot for spot in case.spots if spot.index == case.slice_index]
     legend = []
-    if case.point is not None:
+    if any(shown.point is not None for shown in case.slices):
         legend.append("orange cross: predicted point")
-    if here:
-        legend.append("solid blue circle: labelled centre on this slice")
-    if len(case.spots) > len(here):
-        legend.append("dotted blue circle: labelled centre on another slice")
-    low, high = grey_window(case.image)
-    legend.append(f"grey scale {low:.1f} to {high:.1f} of 0 to 5")
+    if case.spots:
+        legend.append("blue circle: labelled centre, dotted where it is on another slice")
+    if case.projections and case.projections[0].slab_mm:
+        legend.append("projections: the slab round the first point")
+    low, high = grey_window(case.slices[0].image)
+    legend.append(f"grey scale of slice {case.slices[0].index}: {low:.1f} to {high:.1f} of 0 to 5")
     if not case.geometry_known:
         legend.append("geometry not known: left and right may be exchanged, so no side is marked")
-    elif side_marks(case.plane, case.geometry_known) is None:
+    elif case.directions is None:
         legend.append(f"{case.plane} plane: no side is marked")
     return {
         "case": case,
@@ -226,7 +228,11 @@ def case_view(case: Case) -> dict[str, Any]:
         "spots": sorted(case.spots, key=lambda spot: (spot.index, spot.location)),
         "legend": _sentence("; ".join(legend)),
         "why": _sentence(case.why),
-        "panels": data_uri(slice_panels(case)),
+        "panels": [
+            {"index": shown.index, "image": photo_uri(slice_panels(case, shown))}
+            for shown in case.slices
+        ],
+        "projections": photo_uri(projection_panels(case)) if case.projections else None,
         "curve": data_uri(plots.slice_curve(case)),
     }
 
@@ -237,10 +243,25 @@ def data_uri(figure: Figure) -> str:
     Reduced to 256 colours: figures are grey images with a few coloured lines, and the page
     shrinks to a third.
     """
+    small = io.BytesIO()
+    image = _drawn(figure).quantize(256, dither=Image.Dither.NONE)
+    image.save(small, format="PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(small.getvalue()).decode("ascii")
+
+
+def photo_uri(figure: Figure) -> str:
+    """A figure of slices as a JPEG data URI: a quarter of a PNG's size.
+
+    Without chroma subsampling, which would blur the coloured marks.
+    """
+    small = io.BytesIO()
+    _drawn(figure).save(small, format="JPEG", quality=PHOTO_QUALITY, subsampling=0, optimize=True)
+    return "data:image/jpeg;base64," + base64.b64encode(small.getvalue()).decode("ascii")
+
+
+def _drawn(figure: Figure) -> Image.Image:
+    """The figure's pixels in RGB."""
     raw = io.BytesIO()
     # Without the software's name: it is a web address, and the bytes would change with versions.
     figure.savefig(raw, format="png", dpi=FIGURE_DPI, metadata={"Software": None})
-    small = io.BytesIO()
-    image = Image.open(raw).convert("RGB").quantize(256, dither=Image.Dither.NONE)
-    image.save(small, format="PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(small.getvalue()).decode("ascii")
+    return Image.open(raw).convert("RGB")

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from src.artifacts import atomic_open
-from src.evaluation.cases import Case
+from src.evaluation.cases import Case, ShownSlice
+from src.evaluation.projections import array_directions, project
 from src.evaluation.report import case_view, page_environment
 from src.inference.detector import AneurysmDetector, Detection
 from src.inference.points import APART_MM, Point
@@ -62,20 +63,29 @@ def _case(found: Detection, point: Point, task: Task) -> Case:
     x_mm, y_mm = pixel_mm(geometry, series.volume.shape[-1])
     locations = task.label_of_location()
     top = locations[found.probabilities[locations].argmax()]
+    directions = array_directions(geometry)
+    image = series.volume[point.index].astype("float32")
+    shown = ShownSlice(point.index, image, point.cache_xy)
     return Case(
         uid=series.uid,
         why=f"point {point.rank}, {point.label}: {point.score:.3f} at slice {point.index}",
         modality=series.modality,
         plane=geometry.plane,
         geometry_known=geometry.geometry_known,
+        directions=directions,
         truth=None,
         probability=float(found.probabilities[overall]),
         top_location=task.labels[top],
         top_probability=float(found.probabilities[top]),
-        slice_index=point.index,
-        image=series.volume[point.index].astype("float32"),
+        slices=(shown,),
         stage2_curve=found.slice_probabilities[:, overall],
         stage1_curve=found.stage1_probabilities[:, overall],
-        point=point.cache_xy,
         pixel_spacing=(y_mm, x_mm) if geometry.geometry_known else None,
+        projections=project(
+            series.volume,
+            directions,
+            (geometry.spacing[0], y_mm, x_mm),
+            geometry.geometry_known,
+            (*point.cache_xy, float(point.index)),
+        ),
     )

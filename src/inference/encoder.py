@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 
@@ -73,6 +74,30 @@ class Encoder:
             prepared = transform(prepared)
         slices = torch.from_numpy(prepared)
         return {step: self._encode_step(slices, step, volume.shape[-1]) for step in self.steps}
+
+    def heat_map(self, volume: np.ndarray, index: int, label: int) -> np.ndarray:
+        """Where on one slice a label may be, averaged over the steps: for looking at.
+
+        Args:
+            volume: (n, size, size), cached values 0..5.
+            index: slice, 0..n-1.
+            label: its position among the labels.
+
+        Returns:
+            float32 (size, size), probability at every cached pixel; zero outside of the crop.
+        """
+        n, size = len(volume), volume.shape[-1]
+        stacks = np.stack(
+            [prepare_slices(volume[neighbours(index, s, n)], self.inputs) for s in self.steps]
+        )
+        with torch.inference_mode(), self.compute.autocast():
+            output = self.model(self.compute.place(torch.from_numpy(stacks)))
+        heat = output.heatmap[:, label].float().sigmoid().mean(dim=0).cpu().numpy()
+        edge, offset = self.inputs.crop_edge(size), self.inputs.offset(size)
+        whole = np.zeros((size, size), dtype=np.float32)
+        # Cells cover the crop's area, as OpenCV's pixels cover an image's.
+        whole[offset : offset + edge, offset : offset + edge] = cv2.resize(heat, (edge, edge))
+        return whole
 
     def _encode_step(self, slices: torch.Tensor, step: int, size: int) -> SeriesFeatures:
         n = len(slices)

@@ -4,14 +4,18 @@ import numpy as np
 
 from src.evaluation.crossfit import over_patients
 from src.evaluation.intervals import Settings
-from src.evaluation.report import Case, ReportData, TrueSpot
+from src.evaluation.report import Case, ReportData, ShownSlice, TrueSpot
 from src.evaluation.sample import Sample
 from src.evaluation.tables import evaluate
+from src.imaging.geometry import CANONICAL_AXES
 from src.task import RSNA_2025
 
 
-def a_case(**changes):
-    """An axial case of 9 slices of 48 x 48 with one labelled centre on the shown slice."""
+def a_case(slice_index=4, image=None, point=(22.0, 25.0), heat=None, **changes):
+    """An axial case of 9 slices of 48 x 48 with one labelled centre on the shown slice.
+
+    The first arguments are those of its `ShownSlice`.
+    """
     generator = np.random.default_rng(1)
     values = {
         "uid": "1.2.3.4",
@@ -19,18 +23,19 @@ def a_case(**changes):
         "modality": "MRA",
         "plane": "axial",
         "geometry_known": True,
+        "directions": CANONICAL_AXES["axial"],
         "truth": ("Basilar Tip", "Aneurysm Present"),
         "probability": 0.25,
         "top_location": "Basilar Tip",
         "top_probability": 0.2,
-        "slice_index": 4,
-        "image": generator.random((48, 48), dtype=np.float32) * 5,
         "stage2_curve": np.linspace(0, 1, 9),
         "stage1_curve": np.linspace(1, 0, 9),
         "spots": (TrueSpot(4, 20.0, 24.0, "Basilar Tip"),),
-        "point": (22.0, 25.0),
         "pixel_spacing": (4.0, 4.0),
     }
+    if image is None:
+        image = generator.random((48, 48), dtype=np.float32) * 5
+    values["slices"] = (ShownSlice(slice_index, image, point, heat),)
     return Case(**{**values, **changes})
 
 

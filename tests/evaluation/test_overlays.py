@@ -1,49 +1,45 @@
 """Figures of images: sides, points and what is zoomed."""
 
 import numpy as np
-import pytest
 
 from src.evaluation.cases import TrueSpot
-from src.evaluation.overlays import grey_window, side_marks, slice_panels
+from src.evaluation.overlays import grey_window, projection_panels, slice_panels
+from src.evaluation.projections import project
 from src.imaging.geometry import CANONICAL_AXES
 from tests.evaluation.samples import a_case
-
-LETTERS = {(0, 1): "L", (0, -1): "R", (1, 1): "P", (1, -1): "A", (2, 1): "S", (2, -1): "I"}
 
 
 def words(axes):
     return [text.get_text() for text in axes.texts]
 
 
-@pytest.mark.parametrize("plane", ["axial", "coronal", "sagittal"])
-def test_side_marks_follow_the_canonical_orientation(plane):
-    columns, rows, _ = CANONICAL_AXES[plane]
-    opposite = [(axis, -sign) for axis, sign in (columns, rows)]
-    assert side_marks(plane, True) == (
-        LETTERS[opposite[0]],
-        LETTERS[columns],
-        LETTERS[opposite[1]],
-        LETTERS[rows],
-    )
+def panels(case):
+    """Axes of the case's first slice."""
+    return slice_panels(case, case.slices[0]).axes
 
 
 def test_the_right_of_the_patient_is_on_the_left_of_the_picture():
-    axes = slice_panels(a_case()).axes[0]
+    axes = panels(a_case())[0]
     places = {text.get_text(): text.get_position() for text in axes.texts}
     assert places["R"][0] < 0.5 < places["L"][0]
     assert places["P"][1] < 0.5 < places["A"][1]
 
 
-@pytest.mark.parametrize(("plane", "known"), [("axial", False), ("oblique", True)])
-def test_sides_that_are_not_known_are_not_marked_and_the_picture_says_so(plane, known):
-    axes = slice_panels(a_case(plane=plane, geometry_known=known)).axes[0]
-    assert "sides not known" in words(axes)
-    assert not {"R", "L", "A", "P"} & set(words(axes))
+def test_every_picture_of_a_slice_says_where_left_and_right_are():
+    shown = panels(a_case(heat=np.ones((6, 6))))
+    assert len(shown) == 3
+    assert all({"R", "L"} <= set(words(axes)) for axes in shown)
+
+
+def test_sides_that_are_not_known_are_not_marked_and_every_picture_says_so():
+    for axes in panels(a_case(directions=None, heat=np.ones((6, 6)))):
+        assert "sides not known" in words(axes)
+        assert not {"R", "L", "A", "P"} & set(words(axes))
 
 
 def test_the_zoom_is_round_the_predicted_point_and_inside_the_image():
     case = a_case(image=np.zeros((512, 512), np.float32), point=(510.0, 100.0), spots=())
-    zoom = slice_panels(case).axes[1]
+    zoom = panels(case)[1]
     assert zoom.get_title() == "zoom"
     # 50 mm at 4 mm a pixel are 12.5 pixels; moved inside, the right edge is the image's.
     assert zoom.get_xlim() == (499.0, 511.5)
@@ -52,18 +48,18 @@ def test_the_zoom_is_round_the_predicted_point_and_inside_the_image():
 
 def test_without_a_prediction_the_zoom_is_round_the_labelled_centre_of_the_slice():
     case = a_case(image=np.zeros((512, 512), np.float32), point=None)
-    low, high = slice_panels(case).axes[1].get_xlim()
+    low, high = panels(case)[1].get_xlim()
     assert (low + high) / 2 == 20.0
 
 
 def test_without_any_point_on_the_slice_there_is_no_zoom():
     case = a_case(point=None, spots=(TrueSpot(7, 20.0, 24.0, "Basilar Tip"),))
-    assert [axes.get_title() for axes in slice_panels(case).axes] == ["slice 4"]
+    assert [axes.get_title() for axes in panels(case)] == ["slice 4"]
 
 
 def test_a_labelled_centre_on_another_slice_is_drawn_dotted():
     spots = (TrueSpot(4, 20.0, 24.0, "Basilar Tip"), TrueSpot(7, 30.0, 30.0, "Basilar Tip"))
-    rings = [p for p in slice_panels(a_case(spots=spots)).axes[0].patches if hasattr(p, "angle")]
+    rings = [p for p in panels(a_case(spots=spots))[0].patches if hasattr(p, "angle")]
     here, elsewhere = [ring for ring in rings if ring.get_edgecolor()[:3] != (1.0, 1.0, 1.0)][:2]
     assert here.get_linestyle() == "-"
     assert elsewhere.get_linestyle() != "-"
@@ -73,24 +69,24 @@ def test_a_labelled_centre_on_another_slice_is_drawn_dotted():
 def test_a_heat_map_of_any_resolution_covers_the_whole_image():
     heat = np.zeros((6, 6), np.float32)
     heat[3, 2] = 0.4
-    axes = slice_panels(a_case(heat=heat)).axes[2]
+    axes = panels(a_case(heat=heat))[1]
     assert tuple(axes.images[1].get_extent()) == (-0.5, 47.5, 47.5, -0.5)
     assert tuple(axes.images[0].get_extent()) == (-0.5, 47.5, 47.5, -0.5)
 
 
 def test_an_empty_heat_map_and_a_blank_slice_are_drawn():
     case = a_case(heat=np.zeros((6, 6), np.float32), image=np.zeros((48, 48), np.float32))
-    assert len(slice_panels(case).axes) == 3
+    assert len(panels(case)) == 3
 
 
 def test_uneven_pixels_are_shown_in_true_proportion():
-    axes = slice_panels(a_case(pixel_spacing=(2.0, 1.0))).axes[0]
+    axes = panels(a_case(pixel_spacing=(2.0, 1.0)))[0]
     assert axes.get_aspect() == 2.0
 
 
 def test_a_scale_bar_is_drawn_only_where_the_spacing_is_known():
-    assert "50 mm" in words(slice_panels(a_case()).axes[0])
-    assert "50 mm" not in words(slice_panels(a_case(pixel_spacing=None)).axes[0])
+    assert "50 mm" in words(panels(a_case())[0])
+    assert "50 mm" not in words(panels(a_case(pixel_spacing=None))[0])
 
 
 def test_a_small_bright_vessel_does_not_darken_the_rest_of_the_slice():
@@ -98,3 +94,32 @@ def test_a_small_bright_vessel_does_not_darken_the_rest_of_the_slice():
     image[:2, :2] = 5.0
     assert grey_window(image) == (0.0, 1.0)
     assert grey_window(np.zeros((10, 10), np.float32)) == (0.0, 0.5)
+
+
+def test_without_a_point_the_zoom_is_round_the_maximum_of_the_heat_map():
+    heat = np.zeros((6, 6), np.float32)
+    heat[3, 2] = 0.4
+    _, heated, zoom = panels(a_case(point=None, spots=(), heat=heat))
+    low, high = zoom.get_xlim()
+    assert (low + high) / 2 == (2 + 0.5) * 8 - 0.5
+    assert heated.get_title() == "heat map, maximum 0.40"
+
+
+def test_projections_mark_the_prediction_the_labels_and_the_sides():
+    volume = np.zeros((9, 48, 48), np.float16)
+    spots = [(20.0, 24.0, 4.0)]
+    projected = project(
+        volume, CANONICAL_AXES["axial"], (5.0, 4.0, 4.0), True, (22.0, 25.0, 4.0), spots
+    )
+    shown = projection_panels(a_case(projections=projected)).axes
+    assert [axes.get_title() for axes in shown] == [
+        f"maximum intensity, {name}, 30 mm" for name in ("axial", "coronal", "sagittal")
+    ]
+    for axes, (across, where) in zip(
+        shown, (("RL", (20, 24)), ("RL", (20, 4)), ("AP", (24, 4))), strict=True
+    ):
+        assert set(across) <= set(words(axes))
+        (ring,) = axes.patches
+        x, y = where
+        assert ring.center == (x, y if axes is shown[0] else 8 - y)
+        assert len(axes.lines) == 4 + 1  # the cross and the scale bar

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from src.evaluation.report import MAX_CASES, write_report
+from src.evaluation.projections import project
+from src.evaluation.report import MAX_CASES, ShownSlice, write_report
+from src.imaging.geometry import CANONICAL_AXES
 from src.metrics import score_table
 from src.task import RSNA_2025
 from tests.evaluation.samples import a_case, a_report, metrics_of, results
@@ -32,7 +34,8 @@ def drawn_page(tmp_path):
 @pytest.fixture
 def page(drawn_page, monkeypatch):
     """The same without the time that drawing takes, for what is said in words."""
-    monkeypatch.setattr("src.evaluation.report.data_uri", lambda figure: "data:,")
+    for name in ("data_uri", "photo_uri"):
+        monkeypatch.setattr(f"src.evaluation.report.{name}", lambda figure: "data:,")
     return drawn_page
 
 
@@ -56,7 +59,7 @@ def test_every_image_is_a_data_uri_that_decodes(full_page):
     assert len(sources) == full_page.count("<img") == 4 + 2 * 2
     for source in sources:
         start, _, content = source.partition(",")
-        assert start == "data:image/png;base64"
+        assert start in ("data:image/png;base64", "data:image/jpeg;base64")
         image = Image.open(io.BytesIO(base64.b64decode(content, validate=True)))
         image.load()
         assert min(image.size) > 100
@@ -168,11 +171,13 @@ def test_a_case_says_what_is_labelled_and_what_is_predicted(full_page):
     assert "slice 4: Basilar Tip" in full_page
     assert "<dd>no aneurysm labelled</dd>" in full_page
     assert "<strong>0.250</strong>" in full_page
-    assert "solid blue circle: labelled centre on this slice" in full_page
+    assert "blue circle: labelled centre, dotted where it is on another slice" in full_page
 
 
 def test_a_case_of_unknown_geometry_says_that_its_sides_are_not_marked(page):
-    text = page(cases=[a_case(plane="unknown", geometry_known=False, pixel_spacing=None)])
+    text = page(
+        cases=[a_case(plane="unknown", geometry_known=False, directions=None, pixel_spacing=None)]
+    )
     assert "plane not known" in text
     assert "left and right may be exchanged" in text
 
@@ -229,8 +234,14 @@ def test_rows_that_do_not_belong_together_are_refused(page):
 
 
 def test_a_page_with_every_case_stays_below_ten_megabytes(drawn_page):
-    noise = np.random.default_rng(0).random((512, 512), dtype=np.float32) * 5
-    one = len(
-        drawn_page(cases=[a_case(image=noise, pixel_spacing=(0.4, 0.4), heat=noise[:56, :56])])
+    generator = np.random.default_rng(0)
+    noise = generator.random((512, 512), dtype=np.float32) * 5
+    directions = CANONICAL_AXES["axial"]
+    volume = generator.random((64, 512, 512), dtype=np.float32) * 5
+    case = a_case(
+        slices=tuple(ShownSlice(i, noise, (200.0, 200.0), noise[:56, :56]) for i in (3, 4, 5)),
+        pixel_spacing=(0.4, 0.4),
+        projections=project(volume, directions, (2.0, 0.4, 0.4), True, (200.0, 200.0, 4.0)),
     )
-    assert MAX_CASES * one < 10e6
+    without, one = len(drawn_page()), len(drawn_page(cases=[case]))
+    assert without + MAX_CASES * (one - without) < 10e6
