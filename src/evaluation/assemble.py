@@ -8,6 +8,7 @@ from src.artifacts import FoldPaths
 from src.evaluation.end_to_end import Results, Scored, arrays
 from src.evaluation.projections import array_directions, project
 from src.evaluation.report import Case, ReportData, ShownSlice, select_cases, write_report
+from src.evaluation.suspects import Suspect, suspects
 from src.imaging.prepare import Rejected, prepare_series
 from src.inference.detector import Detector
 from src.inference.points import Point
@@ -46,6 +47,10 @@ def write_end_to_end_report(
     chosen = select_cases(
         None if targets is None else targets[:, overall], probabilities[:, overall]
     )
+    contradicted: tuple[list[Suspect], list[Suspect]] = ([], [])
+    if targets is not None:
+        uids = [found.uid for found in results.scored]
+        contradicted = suspects(task, uids, targets, probabilities, metrics["seen_in_training"])
     stage_1, stage_2 = _stage_tables(paths, "stage1"), _stage_tables(paths, "stage2")
     data = ReportData(
         title="Intracranial aneurysm detection",
@@ -65,6 +70,7 @@ def write_end_to_end_report(
         stage2_training=(stage_2 or {}).get("training"),
         stage1_log=_log_rows(paths.log_csv("stage1")),
         stage2_log=_log_rows(paths.log_csv("stage2")),
+        suspects=contradicted,
         cases=[
             case
             for row, why in chosen

@@ -21,6 +21,7 @@ from src.artifacts import atomic_open
 from src.evaluation import plots
 from src.evaluation.cases import Case, ShownSlice, TrueSpot, select_cases
 from src.evaluation.overlays import grey_window, projection_panels, slice_panels
+from src.evaluation.suspects import Suspect
 from src.metrics import ends
 from src.metrics import figure as three_decimals
 from src.task import Task
@@ -74,6 +75,7 @@ class ReportData:
         modalities: N names.
         stage1_log: rows of the training log: epoch, loss, lr and any "…loss…" or "…auc…" columns.
         stage2_log: likewise.
+        suspects: labels to look at again: negatives and positives, see `suspects`.
         cases: the gallery, at most `MAX_CASES`.
         versions: of Python and packages.
         split_hash: identity of the split; empty where there is none.
@@ -98,6 +100,7 @@ class ReportData:
     stage2_training: Mapping[str, Any] | None = None
     stage1_log: Sequence[Mapping[str, Any]] = ()
     stage2_log: Sequence[Mapping[str, Any]] = ()
+    suspects: tuple[Sequence[Suspect], Sequence[Suspect]] = ((), ())
     cases: Sequence[Case] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
     split_hash: str = ""
@@ -183,6 +186,13 @@ def _stages(data: ReportData) -> list[dict[str, Any]]:
             "series",
             data.stage2_training,
             data.stage2_held_out,
+        ),
+        (
+            "Stage 1, maximum",
+            "DICOM folder of a series, its highest slice",
+            "series",
+            None,
+            (data.metrics or {}).get("stage1_maximum"),
         ),
         ("End to end", "DICOM folder of a series", "series", None, data.metrics),
     )

@@ -10,6 +10,7 @@ from PIL import Image
 
 from src.evaluation.projections import project
 from src.evaluation.report import MAX_CASES, ShownSlice, write_report
+from src.evaluation.suspects import Suspect
 from src.imaging.geometry import CANONICAL_AXES
 from src.metrics import score_table
 from src.task import RSNA_2025
@@ -149,6 +150,23 @@ def test_stages_are_compared_between_training_and_held_out_series(page):
     gap = 1 - a_report().metrics["weighted_auc"]["value"]
     assert f"<td>1.000</td><td>{1 - gap:.3f}</td><td>+{gap:.3f}</td>" in text
     assert "40 spots" in text
+
+
+def test_stage_1_alone_is_compared_with_both_stages_on_the_same_series(page):
+    table = a_report().metrics
+    text = page(metrics={**table, "stage1_maximum": table}, subgroups={})
+    assert "<td>Stage 1, maximum</td>" in text
+
+
+def test_contradicted_labels_are_listed_in_words(page):
+    negative = Suspect("1.2.3", "Basilar Tip", False, 0.9, 4, 5)
+    positive = Suspect("1.2.4", "Basilar Tip", True, 0.01, 30, 31)
+    text = page(suspects=([negative], [positive]))
+    assert "as high as or higher than 4 of 5 with it" in text
+    assert "as low as or lower than 30 of 31 without it" in text
+    assert "No label is contradicted" not in text
+    assert "No label is contradicted" in page()
+    assert "Labels to look at again" not in page(targets=None, metrics=None, subgroups={})
 
 
 def test_a_missing_learning_curve_is_said_in_words(page):

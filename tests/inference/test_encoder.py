@@ -1,6 +1,7 @@
 """Features of a series are the same numbers however the series comes."""
 
 import logging
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from src.artifacts import FoldPaths
 from src.compute import choose_compute
 from src.errors import InputError, MissingArtifact
 from src.inference.encoder import ENCODE_BATCH, Encoder, heatmap_peaks
+from src.models.slice_classifier import HEATMAP_STRIDE
 from src.sampling.stacks import InputSpec, input_to_cache, neighbours, prepare_slices
 from src.training.checkpoint import save_weights
 from tests.tiny_runs import Place, read
@@ -99,6 +101,25 @@ def test_peaks_are_in_pixels_of_the_cache(encoder: Encoder):
     assert low >= 0 and high <= size - 1
     assert (peaks[..., :2] >= low).all() and (peaks[..., :2] <= high).all()
     assert ((peaks[..., 2] >= 0) & (peaks[..., 2] <= 1)).all()
+
+
+def test_a_heat_map_lies_over_the_cached_slice_with_its_maximum_at_the_peak(
+    encoder: Encoder, monkeypatch
+):
+    monkeypatch.setattr(encoder, "steps", (1,))
+    heat = encoder.heat_map(volume(5), 2, 13)
+    x, y, probability = encoder.encode(volume(5))[1].peaks[2, 13]
+    row, column = np.unravel_index(heat.argmax(), heat.shape)
+    assert heat.shape == (64, 64) and heat.dtype == np.float32
+    assert np.hypot(column - x, row - y) <= HEATMAP_STRIDE / encoder.inputs.scale(64)
+    assert 0.9 * probability < heat.max() <= probability + 1e-6
+
+
+def test_a_heat_map_is_zero_outside_of_the_crop(encoder: Encoder, monkeypatch):
+    monkeypatch.setattr(encoder, "inputs", replace(encoder.inputs, crop=0.5))
+    heat = encoder.heat_map(volume(5), 2, 13)
+    assert heat[16:48, 16:48].min() > 0
+    assert heat.sum() == pytest.approx(heat[16:48, 16:48].sum())
 
 
 def test_a_peak_at_the_edge_of_the_map_stays_on_it():
