@@ -1,0 +1,216 @@
+"""One answer for every series, in time, whatever the series: what the challenge's gateway needs.
+
+The networks run in a process of their own. A series that crashes it, hangs in it or takes it more
+than the budget costs that process, which is started anew, and is answered with the prior.
+"""
+
+import json
+import math
+import os
+import select
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from src.artifacts import read_json, write_json
+from src.errors import InputError
+from src.runlog import log
+from src.task import RSNA_2025, Task
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SUBMISSION_FILE = "submission.json"
+PACKED_BY = "tools/kaggle_submission.py"
+
+START_SECONDS = 600.0
+"""Time to load the networks; importing torch from a cold disk alone has taken minutes."""
+
+STARTS = 3
+"""Starts that fail in a row before every further series is answered with the prior at once."""
+
+BLOCK = 65536
+"""Bytes read from the process at once."""
+
+
+@dataclass(frozen=True)
+class SubmissionConfig:
+    """What was decided when the folder was packed.
+
+    Attributes:
+        run: folder of the run, below the submission's.
+        folds: folds that are averaged.
+        views: test-time augmentation, see `src.inference.views`.
+        seconds: budget of one series, reading and networks together.
+        shared: folder to be emptied after each answer, where the gateway puts series.
+        prior: the answer for a series that cannot be read, by label.
+    """
+
+    run: str
+    folds: tuple[str, ...]
+    views: tuple[str, ...]
+    seconds: float
+    shared: str
+    prior: dict[str, float]
+
+    def save(self, folder: Path) -> None:
+        """Write it into the submission's folder."""
+        write_json(folder / SUBMISSION_FILE, asdict(self))
+
+    @classmethod
+    def load(cls, folder: Path) -> "SubmissionConfig":
+        """Read it from the submission's folder.
+
+        Raises:
+            InputError: it is missing or damaged.
+        """
+        content = read_json(folder / SUBMISSION_FILE, PACKED_BY)
+        try:
+            folds, views = tuple(content.pop("folds")), tuple(content.pop("views"))
+            return cls(**content, folds=folds, views=views)
+        except (KeyError, TypeError) as error:
+            raise InputError(
+                f"{folder / SUBMISSION_FILE} is not of this version ({error}): run {PACKED_BY}"
+            ) from None
+
+
+class Submission:
+    """Predicts series one by one; see the module."""
+
+    def __init__(self, folder: Path, task: Task = RSNA_2025) -> None:
+        """Open a packed folder; the networks are loaded when they are first needed.
+
+        Raises:
+            InputError: it is not one, or its prior is not of this task.
+        """
+        self.folder, self.task = folder, task
+        self.config = SubmissionConfig.load(folder)
+        if set(self.config.prior) != set(task.labels):
+            raise InputError(
+                f"{folder / SUBMISSION_FILE}: the prior has other labels than the task; run "
+                f"{PACKED_BY} again"
+            )
+        self._networks: _Networks | None = None
+        self._failed_starts = 0
+
+    def predict(self, series_path: str | Path) -> "pd.DataFrame":
+        """One row with the labels in order and no id; never an error.
+
+        Args:
+            series_path: folder of one series.
+        """
+        import pandas as pd
+
+        found: Mapping[str, float] = self.config.prior
+        try:
+            found = self._ask(str(series_path))
+        except Exception as error:  # whatever happens, the gateway must get its row
+            log.warning("%s: answered with the prior (%s)", series_path, error)
+        shutil.rmtree(self.config.shared, ignore_errors=True)
+        labels = list(self.task.labels)
+        return pd.DataFrame([[found[label] for label in labels]], columns=labels)
+
+    def close(self) -> None:
+        """End the process with the networks."""
+        if self._networks is not None:
+            self._networks.kill()
+            self._networks = None
+
+    def _ask(self, series_path: str) -> Mapping[str, float]:
+        networks = self._started()
+        try:
+            answer = networks.ask({"series": series_path}, self.config.seconds)
+        except OSError:
+            self.close()
+            if self._failed_starts < STARTS:
+                self._networks = _Networks(self.folder)  # loads while the gateway goes on
+            raise
+        if "probabilities" not in answer:
+            raise InputError(answer.get("reason", "no reason given"))
+        found: dict[str, float] = answer["probabilities"]
+        if not all(math.isfinite(found[label]) for label in self.task.labels):
+            raise InputError("a probability is not finite")
+        return found
+
+    def _started(self) -> "_Networks":
+        if self._failed_starts >= STARTS:
+            raise InputError(f"the networks could not be loaded in {STARTS} attempts")
+        if self._networks is None:
+            self._networks = _Networks(self.folder)
+        try:
+            self._networks.wait_until_ready()
+        except OSError:
+            self._failed_starts += 1
+            self.close()
+            raise
+        self._failed_starts = 0
+        return self._networks
+
+
+class _Networks:
+    """The process that holds the networks; one line of JSON per question and answer."""
+
+    def __init__(self, folder: Path) -> None:
+        """Start it; it says that it is ready when the networks are loaded."""
+        module = f"{__name__}_worker"
+        code = Path(__file__).resolve().parents[__name__.count(".")]
+        path = os.pathsep.join(filter(None, [str(code), os.environ.get("PYTHONPATH")]))
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", module, str(folder)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            bufsize=0,
+            env={**os.environ, "PYTHONPATH": path},
+        )
+        self.ready = False
+
+    def wait_until_ready(self) -> None:
+        """Return when it can be asked.
+
+        Raises:
+            OSError: it died, or took too long.
+        """
+        if not self.ready:
+            self._read_line(START_SECONDS)
+            self.ready = True
+
+    def ask(self, question: Mapping[str, Any], seconds: float) -> dict[str, Any]:
+        """Its answer.
+
+        Raises:
+            OSError: it died, or took too long; then it must be killed, for its answer may follow.
+        """
+        line = json.dumps(question).encode() + b"\n"
+        self._pipe(self.process.stdin).write(line)
+        answer: dict[str, Any] = json.loads(self._read_line(seconds))
+        return answer
+
+    def kill(self) -> None:
+        """End it and wait for its end."""
+        self.process.kill()
+        self.process.wait()
+        for pipe in (self.process.stdin, self.process.stdout):
+            self._pipe(pipe).close()
+
+    def _read_line(self, seconds: float) -> bytes:
+        pipe, line = self._pipe(self.process.stdout), b""
+        until = time.monotonic() + seconds
+        while not line.endswith(b"\n"):
+            left = until - time.monotonic()
+            if left <= 0 or not select.select([pipe], [], [], left)[0]:
+                raise TimeoutError(f"no answer within {seconds:g} s")
+            block = os.read(pipe.fileno(), BLOCK)
+            if not block:
+                raise OSError("the process with the networks died")
+            line += block
+        return line
+
+    @staticmethod
+    def _pipe(pipe: IO[bytes] | None) -> IO[bytes]:
+        assert pipe is not None  # both were asked for
+        return pipe

@@ -1,0 +1,177 @@
+"""The packed folder, unpacked elsewhere, answers a stand-in of the challenge's gateway."""
+
+import csv
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from src.errors import EXIT_INPUT, EXIT_USAGE
+from src.inference.detector import AneurysmDetector
+from src.task import LABELS
+from tests.tiny_data import uid_of
+from tests.tiny_runs import ONE_THREAD, ROOT, Place, run_process
+
+GATEWAY = """
+import json, shutil, sys
+from pathlib import Path
+
+upload, shared = map(Path, sys.argv[1:3])
+sys.path.insert(0, str(upload))
+from kaggle_submission import predict
+
+for series in map(Path, sys.argv[3:]):
+    given = shared / series.name  # the gateway shares the files of one series at a time
+    if series.exists():
+        shutil.copytree(series, given)
+    row = predict(str(given))
+    print(json.dumps({"columns": list(row.columns), "rows": row.to_numpy().tolist(),
+                      "left": shared.exists()}))
+assert "torch" not in sys.modules and "src" not in sys.modules
+"""
+"""Calls predict on folders, as the gateway does, and writes what it got."""
+
+
+def pack(tiny: Place, out: Path, *flags: object):
+    tool = [sys.executable, str(ROOT / "tools/kaggle_submission.py")]
+    model = ["--model", str(tiny.model_dir / "tiny"), "--out_dir", str(out)]
+    return run_process([*tool, *model, *map(str, flags)])
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("kaggle") / "shared"
+
+
+@pytest.fixture(scope="module")
+def upload(tiny: Place, shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Packed, archived, and unpacked in another folder."""
+    folder = tmp_path_factory.mktemp("packed")
+    said = pack(tiny, folder / "upload", "--shared_dir", shared)
+    assert said.code == 0, said.text
+    archive = shutil.make_archive(str(folder / "upload"), "zip", folder / "upload")
+    unpacked = tmp_path_factory.mktemp("elsewhere") / "input"
+    shutil.unpack_archive(archive, unpacked)
+    return unpacked
+
+
+def served(upload: Path, shared: Path, *series: Path) -> list[dict]:
+    """What the gateway gets, run outside of the checkout and without it on the path."""
+    gateway = upload.parent / "gateway.py"
+    gateway.write_text(GATEWAY)
+    shared.mkdir(exist_ok=True)
+    environment = {**os.environ, **ONE_THREAD}
+    environment.pop("PYTHONPATH", None)
+    done = subprocess.run(
+        [sys.executable, str(gateway), str(upload), str(shared), *map(str, series)],
+        cwd=upload.parent,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=180,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+@pytest.fixture
+def copy(upload: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(upload, tmp_path / "input"))
+
+
+def configure(upload: Path, **changes: object) -> dict:
+    path = upload / "submission.json"
+    content = {**json.loads(path.read_text()), **changes}
+    path.write_text(json.dumps(content))
+    return content
+
+
+def mean_of(path: Path) -> list[float]:
+    with open(path, encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    return [sum(float(row[label]) for row in rows) / len(rows) for label in LABELS]
+
+
+def test_every_series_gets_one_row_and_a_bad_one_the_out_of_fold_prior(
+    upload: Path, shared: Path, tiny: Place, others: Path, tmp_path: Path
+):
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "a.dcm").write_bytes(b"no image")
+    sound = [others / "series" / uid_of(number) for number in (100, 101)]
+    answers = served(upload, shared, sound[0], tmp_path / "broken", tmp_path / "gone", sound[1])
+    assert len(answers) == 4
+    for answer in answers:
+        assert answer["columns"] == list(LABELS)
+        assert len(answer["rows"]) == 1 and all(0 <= value <= 1 for value in answer["rows"][0])
+        assert not answer["left"]
+    prior = mean_of(tiny.fold().predictions("end_to_end"))
+    assert answers[1]["rows"][0] == answers[2]["rows"][0] == pytest.approx(prior, abs=1e-9)
+    detector = AneurysmDetector(tiny.model_dir / "tiny")
+    for answer, series in ((answers[0], sound[0]), (answers[3], sound[1])):
+        expected = detector.predict(series).probabilities.tolist()
+        assert answer["rows"][0] == pytest.approx(expected, abs=1e-3)
+        assert answer["rows"][0] != pytest.approx(prior, abs=1e-6)
+
+
+def test_a_series_over_its_budget_gets_the_prior(copy: Path, shared: Path, others: Path):
+    prior = configure(copy, seconds=1e-3)["prior"]
+    (answer,) = served(copy, shared, others / "series" / uid_of(100))
+    assert answer["rows"][0] == [prior[label] for label in LABELS]
+
+
+def test_without_weights_every_series_gets_the_prior(copy: Path, shared: Path, others: Path):
+    next(copy.rglob("stage2.safetensors")).unlink()
+    prior = configure(copy)["prior"]
+    answers = served(copy, shared, *[others / "series" / uid_of(100)] * 2)
+    assert all(answer["rows"][0] == [prior[label] for label in LABELS] for answer in answers)
+
+
+def test_a_series_that_kills_its_process_costs_itself_alone(
+    copy: Path, shared: Path, others: Path, tmp_path: Path
+):
+    worker = copy / "aneurysm_detection" / "inference" / "submission_worker.py"
+    code = worker.read_text()
+    worker.write_text(
+        code.replace(
+            "        found = detector.predict(series)",
+            '        if series.endswith("deadly"):\n            os._exit(9)\n'
+            "        found = detector.predict(series)",
+        )
+    )
+    assert worker.read_text() != code
+    sound = others / "series" / uid_of(100)
+    answers = served(copy, shared, sound, tmp_path / "deadly", sound)
+    assert answers[0] == answers[2] != answers[1]
+    prior = configure(copy)["prior"]
+    assert answers[1]["rows"][0] == [prior[label] for label in LABELS]
+
+
+def test_the_folder_holds_code_weights_wheels_and_nothing_of_the_training(upload: Path):
+    names = {path.relative_to(upload).as_posix() for path in upload.rglob("*") if path.is_file()}
+    weights = {name for name in names if name.startswith("model/")}
+    stages = ("stage1.json", "stage1.safetensors", "stage2.json", "stage2.safetensors")
+    assert weights == {f"model/tiny/fold-0/{name}" for name in stages}
+    assert "aneurysm_detection/evaluation/report.html.jinja" in names
+    lines = (upload / "wheels.txt").read_text().splitlines()
+    assert any(line.startswith("pydicom==3") for line in lines)
+    assert all(line.startswith("#") or "==" in line for line in lines)
+    for path in (upload / "aneurysm_detection").rglob("*.py"):
+        assert "from src" not in path.read_text(), path
+
+
+def test_what_cannot_be_packed_is_refused(tiny: Place, tmp_path: Path):
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "note.txt").touch()
+    said = pack(tiny, tmp_path / "full")
+    assert said.code == EXIT_INPUT and "is not empty" in said.text
+    assert pack(tiny, tmp_path / "new", "--seconds", "0").code == EXIT_USAGE
+
+
+def test_a_run_without_held_out_predictions_has_no_prior(tiny: Place, tmp_path: Path):
+    copy = tiny.copy(tmp_path / "copy", "*_predictions.csv", "data")
+    said = pack(copy, tmp_path / "upload")
+    assert said.code == EXIT_INPUT and "eval_end_to_end.py" in said.text

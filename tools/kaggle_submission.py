@@ -1,0 +1,170 @@
+"""Write the folder to upload for the challenge: code, weights, and the list of wheels.
+
+Reads    model/<run>: weights and sidecars, and the held-out predictions of its folds, whose mean is
+         the answer for a series that cannot be read.
+Writes   <out_dir>/kaggle_submission.py with predict(series_path); aneurysm_detection/, the code;
+         model/<run>/, weights and sidecars; submission.json; wheels.txt, which pip download takes
+         where there is a network, for pip install --no-index --find-links where there is none.
+
+    python tools/kaggle_submission.py --model model/convnext_base_dinov3 --out_dir upload
+"""
+
+import importlib.metadata
+import math
+import re
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import tyro
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from src.artifacts import FINAL_FOLD, FoldPaths
+from src.errors import InputError, PipelineError, UsageError
+from src.inference.submission import SubmissionConfig
+from src.task import RSNA_2025 as TASK
+
+if TYPE_CHECKING:
+    import numpy as np
+
+ROOT = Path(__file__).resolve().parent.parent
+ENTRY = Path(__file__).with_name("kaggle_predict.py")
+SHARED = "/kaggle/shared"
+"""Where the challenge's gateway puts the files of a series; it asks that they be deleted."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to pack."""
+
+    model: Path
+    """Folder of the run, model/<run>."""
+
+    out_dir: Path
+    """Folder to write; it must not exist or be empty."""
+
+    folds: tuple[str, ...] = ()
+    """Folds to average, numbers or `final` (default: all that are trained)."""
+
+    views: tuple[str, ...] = ()
+    """Test-time augmentation: flip, reverse, crop; each takes as long as the plain view."""
+
+    seconds: float = 120.0
+    """Budget of one series, reading and networks together; then the prior is the answer."""
+
+    shared_dir: str = SHARED
+    """Folder that is deleted after each answer, where the gateway puts series."""
+
+    def __post_init__(self) -> None:
+        """Check what can be checked without the files."""
+        if not (math.isfinite(self.seconds) and self.seconds > 0):
+            raise UsageError(f"--seconds {self.seconds}: give more than 0")
+
+
+def main(options: Options) -> int:
+    """Pack and say what was packed."""
+    from src.inference.detector import trained_folds
+    from src.inference.views import check_views
+    from src.lineage import open_stage
+
+    check_views(options.views)
+    if options.out_dir.exists() and any(options.out_dir.iterdir()):
+        raise InputError(f"--out_dir {options.out_dir} is not empty: delete it, or name another")
+    trained = trained_folds(options.model)
+    folds = options.folds or trained
+    prior, series = out_of_fold_prior(options.model, trained)
+    run = options.model.absolute()
+    for fold in folds:
+        here = FoldPaths(run.parent, run.name, fold)
+        there = FoldPaths(options.out_dir / "model", run.name, fold)
+        there.root.mkdir(parents=True, exist_ok=True)
+        for stage in ("stage1", "stage2"):
+            open_stage(here, stage, {}, TASK)
+            shutil.copyfile(here.manifest(stage), there.manifest(stage))
+            shutil.copyfile(here.weights(stage), there.weights(stage))
+    copy_code(options.out_dir)
+    (options.out_dir / "wheels.txt").write_text(wheels(), encoding="utf-8")
+    SubmissionConfig(
+        run=f"model/{run.name}",
+        folds=tuple(folds),
+        views=options.views,
+        seconds=options.seconds,
+        shared=options.shared_dir,
+        prior=dict(zip(TASK.labels, prior.tolist(), strict=True)),
+    ).save(options.out_dir)
+    print(f"wrote {options.out_dir}: folds {', '.join(folds)}; the prior is of {series} series")
+    return 0
+
+
+def out_of_fold_prior(run: Path, folds: tuple[str, ...]) -> "tuple[np.ndarray, int]":
+    """Mean held-out probability of each label, float64 (L,), and the number of series behind it.
+
+    Not the labels' frequencies: among predictions of networks a series that cannot be read should
+    rank where an average one does.
+
+    Raises:
+        InputError: no fold has held-out predictions of its weights.
+    """
+    import numpy as np
+
+    from src.evaluation.predictions import reference_predictions
+    from src.lineage import open_stage
+
+    run = run.absolute()
+    found = []
+    for fold in folds:
+        if fold == FINAL_FOLD:
+            continue
+        paths = FoldPaths(run.parent, run.name, fold)
+        reference = reference_predictions(paths, open_stage(paths, "stage2", {}, TASK), TASK)
+        if reference is not None:
+            found.append(reference[1].probabilities)
+    if not found:
+        raise InputError(
+            f"{run} has no held-out predictions for the prior: run eval_end_to_end.py or "
+            "eval_stage2.py on its folds"
+        )
+    every = np.concatenate(found)
+    return every.mean(axis=0), len(every)
+
+
+def copy_code(out_dir: Path) -> None:
+    """The modules under the package's name, as a wheel has them, and the entry."""
+    from setup import PACKAGE, SOURCE, renamed
+
+    for path in sorted((ROOT / SOURCE).rglob("*")):
+        if path.suffix not in (".py", ".jinja"):
+            continue
+        copy = out_dir / PACKAGE / path.relative_to(ROOT / SOURCE)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        text = path.read_text(encoding="utf-8")
+        copy.write_text(renamed(text) if path.suffix == ".py" else text, encoding="utf-8")
+    shutil.copyfile(ENTRY, out_dir / "kaggle_submission.py")
+    shutil.copyfile(ROOT / "LICENSE", out_dir / "LICENSE")
+
+
+def wheels() -> str:
+    """Requirements with the versions that are installed here."""
+    lines = [
+        "# Leave out what is installed there in a version that will do, torch first of all.",
+        "# pip download -r wheels.txt -d wheels    where there is a network",
+        "# pip install --no-index --find-links wheels -r wheels.txt    where there is none",
+    ]
+    for line in (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines():
+        name = re.match(r"[A-Za-z0-9._-]+", line)
+        if name:
+            # a local version such as +cpu names a build that no index has
+            version = importlib.metadata.version(name[0]).split("+")[0]
+            lines.append(f"{name[0]}=={version}")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(tyro.cli(Options, description=__doc__, use_underscores=True)))
+    except PipelineError as error:
+        print(f"kaggle_submission.py: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
