@@ -1,0 +1,230 @@
+"""A prediction as a DICOM structured report in the study of its series (TID 1500, PS3.16 A).
+
+One measurement group per label: the probability, the finding site and, where the label has a point,
+the point in the patient's coordinates (TID 1410) or, where the files do not tell positions, the
+image alone (TID 1501). The report is unverified and preliminary (PS3.3 C.17.2). It carries the
+patient and study modules of the source images, without which an archive could not file it.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import highdicom.sr as sr
+import numpy as np
+import pydicom
+from pydicom.dataset import Dataset
+from pydicom.errors import InvalidDicomError
+from pydicom.sr.codedict import codes
+from pydicom.sr.coding import Code
+from pydicom.uid import generate_uid
+
+from src.errors import InputError
+from src.task import RSNA_2025, SERIES_COLUMN, Task
+
+NAME = "intracranial-aneurysm-detection"
+MANUFACTURER = "Open-source research software, not for clinical use"
+
+DEVICE_UID = generate_uid(entropy_srcs=[NAME])
+"""Of the program as an observer: equal in all its reports (PS3.16 TID 1004)."""
+
+SERIES_NUMBER = 9000
+"""Type 1 for highdicom, of no meaning; high, so that it sorts behind the images."""
+
+ANEURYSM = Code("85659009", "SCT", "Aneurysm")
+PROBABILITY = Code("122157", "DCM", "Probability")
+NO_UNITS = Code("1", "UCUM", "no units")
+INTRACRANIAL = Code("1101003", "SCT", "Intracranial")
+CAROTID = Code("86117002", "SCT", "Internal carotid artery")
+
+SITES = {
+    "Infraclinoid Internal Carotid Artery": CAROTID,
+    "Supraclinoid Internal Carotid Artery": CAROTID,
+    "Middle Cerebral Artery": Code("17232002", "SCT", "Middle cerebral artery"),
+    "Anterior Communicating Artery": Code("8012006", "SCT", "Anterior communicating artery"),
+    "Anterior Cerebral Artery": Code("60176003", "SCT", "Anterior cerebral artery"),
+    "Posterior Communicating Artery": Code("43119007", "SCT", "Posterior communicating artery"),
+    "Basilar Tip": Code("59011009", "SCT", "Basilar artery"),
+}
+"""Codes of PS3.16 CID 12104 to 12106 by label without its side. CID 12105 knows no infraclinoid and
+no supraclinoid part as such and no basilar tip: their sites are the whole artery. Labels that are
+missing here have no artery of their own; theirs is `INTRACRANIAL`. The tracking identifier always
+holds the label itself."""
+
+SIDES = {"Left": Code("7771000", "SCT", "Left"), "Right": Code("24028007", "SCT", "Right")}
+"""PS3.16 CID 244."""
+
+PROCEDURES = {
+    "CT": Code("77477000", "SCT", "Computed tomography"),
+    "MR": Code("113091000", "SCT", "Magnetic resonance imaging"),
+}
+
+EMPTY_IF_UNKNOWN = (
+    "PatientID",
+    "PatientName",
+    "PatientBirthDate",
+    "PatientSex",
+    "StudyID",
+    "StudyDate",
+    "StudyTime",
+    "AccessionNumber",
+    "ReferringPhysicianName",
+)
+"""Type 2 of the patient and general study modules (PS3.3 C.7.1.1, C.7.2.1): they must be there and
+may be empty. De-identified files often lack them."""
+
+NEEDED = (
+    *EMPTY_IF_UNKNOWN,
+    "SpecificCharacterSet",
+    "StudyInstanceUID",
+    "SeriesInstanceUID",
+    "SOPClassUID",
+    "SOPInstanceUID",
+    "FrameOfReferenceUID",
+    "Modality",
+    "NumberOfFrames",
+    "Rows",
+    "Columns",
+)
+"""Attributes that are read from the source images; nothing else of them can get into a report."""
+
+SEXES = ("M", "F", "O", "")
+
+
+def read_headers(folder: Path, sop_uids: Sequence[str]) -> list[Dataset]:
+    """Headers of the images that a prediction was made from, without pixels.
+
+    Args:
+        folder: of the series.
+        sop_uids: SOPInstanceUID of each slice.
+
+    Raises:
+        InputError: an image is gone, or they are of several studies.
+    """
+    wanted = set(sop_uids)
+    found: dict[str, Dataset] = {}
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        header: Dataset
+        try:
+            header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(NEEDED))
+        except (InvalidDicomError, OSError):
+            continue  # what the prediction did not use either
+        if header.get("SOPInstanceUID") in wanted:
+            found.setdefault(header.SOPInstanceUID, header)
+    missing = wanted - set(found)
+    if missing:
+        raise InputError(
+            f"{folder}: {len(missing)} of {len(wanted)} images of the prediction are gone (first "
+            f"SOPInstanceUID {min(missing)}): give the folder that was predicted"
+        )
+    studies = {str(header.get("StudyInstanceUID", "")) for header in found.values()}
+    if len(studies) > 1 or "" in studies:
+        raise InputError(
+            f"{folder}: StudyInstanceUID is missing or not one but {len(studies)}: a report is "
+            "filed in one study"
+        )
+    headers = list(found.values())
+    for header in headers:
+        for keyword in EMPTY_IF_UNKNOWN:
+            if header.get(keyword) is None:
+                setattr(header, keyword, "")
+        if header.PatientSex not in SEXES:
+            header.PatientSex = ""
+    return headers
+
+
+def structured_report(
+    result: Mapping[str, Any],
+    images: Sequence[Dataset],
+    mark_above: float = 0.0,
+    task: Task = RSNA_2025,
+) -> sr.Comprehensive3DSR:
+    """The report of one prediction, ready to be saved.
+
+    Args:
+        result: what tools/predict.py writes for a series.
+        images: headers of its images, see `read_headers`.
+        mark_above: labels with a smaller probability get no point.
+        task: labels.
+
+    Raises:
+        InputError: the prediction is of another task.
+    """
+    if set(result["probabilities"]) != set(task.labels):
+        raise InputError(f"the prediction of {result[SERIES_COLUMN]} has other labels")
+    by_uid = {image.SOPInstanceUID: image for image in images}
+    best: dict[str, Mapping[str, Any]] = {}
+    for point in result["points"]:  # the best of each label comes first
+        best.setdefault(point["location"], point)
+    algorithm = sr.AlgorithmIdentification(
+        name=NAME,
+        version=str(result["identity"]),
+        family=codes.DCM.ArtificialIntelligence,  # CID 7162
+    )
+    groups = []
+    for label in task.labels:
+        probability = float(result["probabilities"][label])
+        point = best.get(label) if probability >= mark_above else None
+        image = None if point is None else by_uid[point["SOPInstanceUID"]]
+        groups.append(_group(label, probability, point, image, algorithm))
+    observer = sr.ObserverContext(
+        observer_type=codes.DCM.Device,
+        observer_identifying_attributes=sr.DeviceObserverIdentifyingAttributes(
+            uid=DEVICE_UID, name=NAME
+        ),
+    )
+    content = sr.MeasurementReport(
+        observation_context=sr.ObservationContext(observer_device_context=observer),
+        procedure_reported=PROCEDURES[result["modality"]],
+        imaging_measurements=groups,
+    )
+    return sr.Comprehensive3DSR(
+        evidence=list(images),
+        content=content,
+        series_instance_uid=generate_uid(),
+        series_number=SERIES_NUMBER,
+        series_description="Aneurysm detection (unverified)",
+        sop_instance_uid=generate_uid(),
+        instance_number=1,
+        manufacturer=MANUFACTURER,
+        manufacturer_model_name=NAME,
+        software_versions=str(result["identity"]),
+        device_serial_number="none",
+        is_complete=True,
+        is_final=False,
+        is_verified=False,
+    )
+
+
+def finding_site(label: str) -> sr.FindingSite:
+    """The nearest code of the standard that is not wrong, with its side."""
+    side, _, rest = label.partition(" ")
+    laterality = SIDES.get(side)
+    site = SITES.get(label if laterality is None else rest, INTRACRANIAL)
+    return sr.FindingSite(site, laterality=laterality)
+
+
+def _group(
+    label: str,
+    probability: float,
+    point: Mapping[str, Any] | None,
+    image: Dataset | None,
+    algorithm: sr.AlgorithmIdentification,
+) -> sr.MeasurementsAndQualitativeEvaluations | sr.PlanarROIMeasurementsAndQualitativeEvaluations:
+    sources = None
+    if point is not None and image is not None:
+        frames = [int(point["frame"]) + 1] if "NumberOfFrames" in image else None
+        sources = [sr.SourceImageForMeasurement(image.SOPClassUID, image.SOPInstanceUID, frames)]
+    measurement = sr.Measurement(PROBABILITY, probability, NO_UNITS, referenced_images=sources)
+    common: dict[str, Any] = {
+        "tracking_identifier": sr.TrackingIdentifier(uid=generate_uid(), identifier=label),
+        "finding_type": ANEURYSM,
+        "finding_sites": [finding_site(label)],
+        "algorithm_id": algorithm,
+        "measurements": [measurement],
+    }
+    frame_of_reference = None if image is None else image.get("FrameOfReferenceUID")
+    if point is None or point["mm"] is None or not frame_of_reference:
+        return sr.MeasurementsAndQualitativeEvaluations(**common)
+    region = sr.ImageRegion3D("POINT", np.array([point["mm"]], dtype=float), frame_of_reference)
+    return sr.PlanarROIMeasurementsAndQualitativeEvaluations(referenced_region=region, **common)

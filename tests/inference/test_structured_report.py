@@ -1,0 +1,222 @@
+"""The structured report, read again with highdicom: what, where, of whom, by what, unverified."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+import pytest
+
+from src.errors import EXIT_DONE, EXIT_INPUT, EXIT_REJECTED, InputError
+from src.task import ANEURYSM_PRESENT, LABELS
+from tests.imaging.make_series import store, write_single_frames
+from tests.tiny_data import SECRET_ID, SECRETS
+from tests.tiny_runs import ROOT
+
+hd = pytest.importorskip("highdicom", reason="highdicom is an extra: pip install highdicom")
+
+from src.inference.structured_report import read_headers, structured_report  # noqa: E402
+
+ALGORITHM_VERSION = "111003"
+"""PS3.16 TID 4019."""
+
+IDENTITY = "0123456789abcdef"
+FRAME = "1.2.826.0.1.3680043.8.498.999"
+UID = "1.2.826.0.1.3680043.8.498.5"
+PERSON = {**SECRETS, "PatientID": SECRET_ID}
+
+
+def write_series(folder: Path, **tags: str) -> list[str]:
+    """Three CT slices; SOPInstanceUID of each."""
+    stored = store(np.zeros((3, 8, 8), dtype=np.int16))
+    tags = {"FrameOfReferenceUID": FRAME, **PERSON, **tags}
+    write_single_frames(folder, stored, modality="CT", uid=UID, tags=tags)
+    return [str(pydicom.dcmread(path).SOPInstanceUID) for path in sorted(folder.iterdir())]
+
+
+@pytest.fixture
+def series(tmp_path: Path) -> Path:
+    return tmp_path / "incoming" / "one"
+
+
+def result_of(sop_uids: list[str], *points: dict[str, Any]) -> dict[str, Any]:
+    """What tools/predict.py writes."""
+    return {
+        "SeriesInstanceUID": UID,
+        "status": "read",
+        "modality": "CT",
+        "identity": IDENTITY,
+        "probabilities": {label: (k + 1) / 20 for k, label in enumerate(LABELS)},
+        "points": list(points),
+        "slices": {"SOPInstanceUID": sop_uids},
+    }
+
+
+def point(label: str, sop_uid: str, mm: list[float] | None) -> dict[str, Any]:
+    return {"location": label, "SOPInstanceUID": sop_uid, "frame": 0, "mm": mm}
+
+
+def again(report: pydicom.Dataset, folder: Path) -> Any:
+    """The report after a file."""
+    path = folder / "report.dcm"
+    report.save_as(path, enforce_file_format=True)
+    return hd.sr.srread(path)
+
+
+def groups_by_label(report: Any) -> dict[str, Any]:
+    content = report.content
+    found = [
+        *content.get_planar_roi_measurement_groups(),
+        *content.get_image_measurement_groups(),
+    ]
+    return {group.tracking_identifier: group for group in found}
+
+
+def test_every_label_has_its_probability_site_and_algorithm(series: Path, tmp_path: Path):
+    result = result_of(write_series(series))
+    report = again(structured_report(result, read_headers(series, uids(result))), tmp_path)
+    assert report.ContentTemplateSequence[0].TemplateIdentifier == "1500"
+    groups = groups_by_label(report)
+    assert set(groups) == set(LABELS)
+    for label, group in groups.items():
+        (measurement,) = group.get_measurements()
+        assert measurement.name.meaning == "Probability" and measurement.unit.value == "1"
+        assert measurement.value == pytest.approx(result["probabilities"][label])
+        assert group.finding_type.value == "85659009"
+        items = {item.name.value: item.value for item in group[0].ContentSequence}
+        assert items[ALGORITHM_VERSION] == IDENTITY
+
+
+def uids(result: dict[str, Any]) -> list[str]:
+    return result["slices"]["SOPInstanceUID"]
+
+
+@pytest.mark.parametrize(
+    ("label", "site", "side"),
+    [
+        ("Left Middle Cerebral Artery", "17232002", "7771000"),
+        ("Right Posterior Communicating Artery", "43119007", "24028007"),
+        ("Right Supraclinoid Internal Carotid Artery", "86117002", "24028007"),
+        ("Anterior Communicating Artery", "8012006", None),
+        ("Basilar Tip", "59011009", None),
+        ("Other Posterior Circulation", "1101003", None),
+        (ANEURYSM_PRESENT, "1101003", None),
+    ],
+)
+def test_sites_are_codes_of_the_standard(
+    series: Path, tmp_path: Path, label: str, site: str, side: str | None
+):
+    result = result_of(write_series(series))
+    report = again(structured_report(result, read_headers(series, uids(result))), tmp_path)
+    (found,) = groups_by_label(report)[label].finding_sites
+    assert found.value.value == site
+    assert (found.laterality.value if found.laterality else None) == side
+
+
+def test_a_point_lies_in_the_frame_of_reference_and_names_its_image(series: Path, tmp_path: Path):
+    first, second, _ = sop_uids = write_series(series)
+    result = result_of(
+        sop_uids,
+        point("Basilar Tip", second, [1.5, -20.25, 33.0]),
+        point(ANEURYSM_PRESENT, first, [4.0, 5.0, 6.0]),
+        point(ANEURYSM_PRESENT, second, [9.0, 9.0, 9.0]),
+        point("Anterior Communicating Artery", second, None),
+    )
+    report = again(structured_report(result, read_headers(series, sop_uids)), tmp_path)
+    rois = {g.tracking_identifier: g for g in report.content.get_planar_roi_measurement_groups()}
+    assert set(rois) == {"Basilar Tip", ANEURYSM_PRESENT}
+    where = rois["Basilar Tip"].roi
+    assert where.graphic_type.value == "POINT" and where.frame_of_reference_uid == FRAME
+    assert where.value.tolist() == [[1.5, -20.25, 33.0]]
+    assert rois[ANEURYSM_PRESENT].roi.value.tolist() == [[4.0, 5.0, 6.0]]
+    groups = groups_by_label(report)
+    for label in ("Basilar Tip", "Anterior Communicating Artery"):
+        (measurement,) = groups[label].get_measurements()
+        assert [image.referenced_sop_instance_uid for image in measurement.referenced_images] == [
+            second
+        ]
+
+
+def test_the_report_is_filed_in_the_study_of_the_series_and_is_unverified(series, tmp_path):
+    result = result_of(write_series(series))
+    headers = read_headers(series, uids(result))
+    report = again(structured_report(result, headers), tmp_path)
+    source = pydicom.dcmread(next(series.iterdir()))
+    for keyword in ("StudyInstanceUID", "PatientID", "PatientName", "AccessionNumber"):
+        assert report[keyword].value == source[keyword].value
+    assert report.SeriesInstanceUID != source.SeriesInstanceUID and report.Modality == "SR"
+    assert report.SOPClassUID == pydicom.uid.Comprehensive3DSRStorage
+    assert (report.VerificationFlag, report.PreliminaryFlag) == ("UNVERIFIED", "PRELIMINARY")
+    (study,) = report.CurrentRequestedProcedureEvidenceSequence
+    (evidence,) = study.ReferencedSeriesSequence
+    named = [item.ReferencedSOPInstanceUID for item in evidence.ReferencedSOPSequence]
+    assert sorted(named) == sorted(uids(result))
+
+
+def test_labels_below_the_mark_have_no_point(series: Path, tmp_path: Path):
+    sop_uids = write_series(series)
+    result = result_of(sop_uids, point("Basilar Tip", sop_uids[0], [1.0, 2.0, 3.0]))
+    headers = read_headers(series, sop_uids)
+    report = again(structured_report(result, headers, mark_above=0.95), tmp_path)
+    assert not report.content.get_planar_roi_measurement_groups()
+    assert len(groups_by_label(report)) == 14
+
+
+def test_files_without_names_dates_and_frame_of_reference_give_a_report(series, tmp_path):
+    sop_uids = write_series(series)
+    for path in series.iterdir():
+        dataset = pydicom.dcmread(path)
+        for keyword in (*PERSON, "FrameOfReferenceUID", "StudyTime", "StudyID", "PatientSex"):
+            if keyword in dataset:
+                delattr(dataset, keyword)
+        dataset.save_as(path)
+    result = result_of(sop_uids, point("Basilar Tip", sop_uids[0], [1.0, 2.0, 3.0]))
+    report = again(structured_report(result, read_headers(series, sop_uids)), tmp_path)
+    assert not report.PatientID and not report.StudyDate
+    assert not report.content.get_planar_roi_measurement_groups()
+
+
+def test_images_that_are_gone_or_of_two_studies_are_refused(series: Path):
+    sop_uids = write_series(series)
+    first = sorted(series.iterdir())[0]
+    dataset = pydicom.dcmread(first)
+    dataset.StudyInstanceUID = "1.2.3"
+    dataset.save_as(first)
+    with pytest.raises(InputError, match="StudyInstanceUID is missing or not one but 2"):
+        read_headers(series, sop_uids)
+    first.unlink()
+    with pytest.raises(InputError, match="1 of 3 images of the prediction are gone"):
+        read_headers(series, sop_uids)
+
+
+def run_tool(folder: Path, *flags: str) -> subprocess.CompletedProcess[str]:
+    tool = [sys.executable, str(ROOT / "tools/structured_report.py")]
+    places = ["--results", str(folder / "out"), "--series_dir", str(folder / "incoming")]
+    return subprocess.run([*tool, *places, *flags], capture_output=True, text=True, timeout=120)
+
+
+def test_the_tool_reports_what_was_predicted_once(series: Path, tmp_path: Path):
+    results = tmp_path / "out" / "series"
+    results.mkdir(parents=True)
+    (results / "one.json").write_text(json.dumps(result_of(write_series(series))))
+    (results / "bad.json").write_text(json.dumps({"status": "rejected"}))
+    said = run_tool(tmp_path)
+    assert said.returncode == EXIT_DONE, said.stderr
+    assert "1 reports written, 0 were there" in said.stdout
+    report = tmp_path / "out" / "dicom" / "one.dcm"
+    assert hd.sr.srread(report).SoftwareVersions == IDENTITY
+    before = report.read_bytes()
+    assert "0 reports written, 1 were there" in run_tool(tmp_path).stdout
+    assert report.read_bytes() == before
+    assert not any(secret in said.stdout + said.stderr for secret in PERSON.values())
+    next(series.iterdir()).unlink()
+    said = run_tool(tmp_path, "--overwrite")
+    assert said.returncode == EXIT_REJECTED and "are gone" in said.stderr
+
+
+def test_without_results_the_tool_says_what_to_run(tmp_path: Path):
+    said = run_tool(tmp_path)
+    assert said.returncode == EXIT_INPUT and "tools/predict.py" in said.stderr
