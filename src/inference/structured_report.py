@@ -6,6 +6,7 @@ image alone (TID 1501). The report is unverified and preliminary (PS3.3 C.17.2).
 patient and study modules of the source images, without which an archive could not file it.
 """
 
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from typing import Any
 import highdicom.sr as sr
 import numpy as np
 import pydicom
+from pydicom.datadict import dictionary_VR, keyword_for_tag
+from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 from pydicom.sr.codedict import codes
@@ -88,7 +91,8 @@ NEEDED = (
 )
 """Attributes that are read from the source images; nothing else of them can get into a report."""
 
-SEXES = ("M", "F", "O", "")
+UTF_8 = "ISO_IR 192"
+"""Specific Character Set of the reports (PS3.3 C.12.1.1.2), whatever that of the images is."""
 
 
 def read_headers(folder: Path, sop_uids: Sequence[str]) -> list[Dataset]:
@@ -103,14 +107,16 @@ def read_headers(folder: Path, sop_uids: Sequence[str]) -> list[Dataset]:
     """
     wanted = set(sop_uids)
     found: dict[str, Dataset] = {}
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        header: Dataset
-        try:
-            header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(NEEDED))
-        except (InvalidDicomError, OSError):
-            continue  # what the prediction did not use either
-        if header.get("SOPInstanceUID") in wanted:
-            found.setdefault(header.SOPInstanceUID, header)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pydicom quotes values, which may be the patient's
+        for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+            header: Dataset
+            try:
+                header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(NEEDED))
+            except (InvalidDicomError, OSError):
+                continue  # what the prediction did not use either
+            if header.get("SOPInstanceUID") in wanted:
+                found.setdefault(header.SOPInstanceUID, header)
     missing = wanted - set(found)
     if missing:
         raise InputError(
@@ -123,14 +129,7 @@ def read_headers(folder: Path, sop_uids: Sequence[str]) -> list[Dataset]:
             f"{folder}: StudyInstanceUID is missing or not one but {len(studies)}: a report is "
             "filed in one study"
         )
-    headers = list(found.values())
-    for header in headers:
-        for keyword in EMPTY_IF_UNKNOWN:
-            if header.get(keyword) is None:
-                setattr(header, keyword, "")
-        if header.PatientSex not in SEXES:
-            header.PatientSex = ""
-    return headers
+    return list(found.values())
 
 
 def structured_report(
@@ -178,8 +177,8 @@ def structured_report(
         procedure_reported=PROCEDURES[result["modality"]],
         imaging_measurements=groups,
     )
-    return sr.Comprehensive3DSR(
-        evidence=list(images),
+    report = sr.Comprehensive3DSR(
+        evidence=[_nameless(images[0]), *images[1:]],
         content=content,
         series_instance_uid=generate_uid(),
         series_number=SERIES_NUMBER,
@@ -193,7 +192,36 @@ def structured_report(
         is_complete=True,
         is_final=False,
         is_verified=False,
+        specific_character_set=UTF_8,
     )
+    for keyword in EMPTY_IF_UNKNOWN:
+        _copy_element(images[0], report, keyword)
+    return report
+
+
+def _nameless(image: Dataset) -> Dataset:
+    """For highdicom, which quotes names that it doubts and refuses dates that archives keep."""
+    found = Dataset()
+    for tag in image.keys():
+        if keyword_for_tag(tag) not in EMPTY_IF_UNKNOWN:
+            found[tag] = image.get_item(tag)
+    for keyword in EMPTY_IF_UNKNOWN:
+        setattr(found, keyword, "")
+    return found
+
+
+def _copy_element(image: Dataset, report: Dataset, keyword: str) -> None:
+    """Copy one element as it is, but in UTF-8; leave the report's empty one where it is missing."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # see `read_headers`
+        value = image.get(keyword)
+        if value:
+            report[keyword] = DataElement(
+                keyword,
+                dictionary_VR(keyword),
+                str(value),
+                validation_mode=pydicom.config.IGNORE,
+            )
 
 
 def finding_site(label: str) -> sr.FindingSite:

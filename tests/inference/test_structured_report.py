@@ -179,6 +179,40 @@ def test_files_without_names_dates_and_frame_of_reference_give_a_report(series, 
     assert not report.content.get_planar_roi_measurement_groups()
 
 
+@pytest.mark.parametrize("charset", [["ISO_IR 100"], ["ISO 2022 IR 6", "ISO 2022 IR 100"]])
+def test_names_keep_their_letters(series: Path, tmp_path: Path, charset: list[str]):
+    name = "M\u00fcller^\u00c4nne"
+    result = result_of(write_series(series, SpecificCharacterSet=charset, PatientName=name))
+    report = again(structured_report(result, read_headers(series, uids(result))), tmp_path)
+    assert str(report.PatientName) == name
+
+
+@pytest.mark.parametrize("name", ["Zebedee", "a^b^c^d^e^f^g"])
+def test_what_an_archive_keeps_is_copied_and_never_quoted(
+    series: Path, tmp_path: Path, name: str, caplog, recwarn
+):
+    sop_uids = write_series(series)
+    for path in series.iterdir():
+        dataset = pydicom.dcmread(path)
+        odd = {"PatientName": name, "PatientBirthDate": "1947.8.3", "PatientSex": "MALE"}
+        odd["SpecificCharacterSet"] = "ISO 2022 IR 6"
+        for keyword, value in odd.items():
+            element = pydicom.DataElement(
+                keyword,
+                pydicom.datadict.dictionary_VR(keyword),
+                value,
+                validation_mode=pydicom.config.IGNORE,
+            )
+            dataset[keyword] = element
+        dataset.save_as(path)
+    recwarn.clear()
+    report = structured_report(result_of(sop_uids), read_headers(series, sop_uids))
+    report.save_as(tmp_path / "odd.dcm", enforce_file_format=True)
+    said = caplog.text + "".join(str(warning.message) for warning in recwarn)
+    assert not any(secret in said for secret in (name, "1947", "MALE"))
+    assert str(hd.sr.srread(tmp_path / "odd.dcm").PatientName) == name
+
+
 def test_images_that_are_gone_or_of_two_studies_are_refused(series: Path):
     sop_uids = write_series(series)
     first = sorted(series.iterdir())[0]
@@ -201,7 +235,8 @@ def run_tool(folder: Path, *flags: str) -> subprocess.CompletedProcess[str]:
 def test_the_tool_reports_what_was_predicted_once(series: Path, tmp_path: Path):
     results = tmp_path / "out" / "series"
     results.mkdir(parents=True)
-    (results / "one.json").write_text(json.dumps(result_of(write_series(series))))
+    sop_uids = write_series(series, PatientName="Zebedee")
+    (results / "one.json").write_text(json.dumps(result_of(sop_uids)))
     (results / "bad.json").write_text(json.dumps({"status": "rejected"}))
     said = run_tool(tmp_path)
     assert said.returncode == EXIT_DONE, said.stderr
@@ -211,7 +246,7 @@ def test_the_tool_reports_what_was_predicted_once(series: Path, tmp_path: Path):
     before = report.read_bytes()
     assert "0 reports written, 1 were there" in run_tool(tmp_path).stdout
     assert report.read_bytes() == before
-    assert not any(secret in said.stdout + said.stderr for secret in PERSON.values())
+    assert not any(secret in said.stdout + said.stderr for secret in ("Zebedee", *PERSON.values()))
     next(series.iterdir()).unlink()
     said = run_tool(tmp_path, "--overwrite")
     assert said.returncode == EXIT_REJECTED and "are gone" in said.stderr
