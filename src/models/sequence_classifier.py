@@ -112,7 +112,8 @@ class SequenceClassifier(nn.Module):
         code = torch.cat([angle.sin(), angle.cos()], dim=-1)
         x = self.project(tokens) + self.position(code)
         x = x + self.spacing_known(spacing_known.long()).unsqueeze(1)
-        x = torch.cat([self.cls.expand(len(x), -1, -1), x], dim=1)  # (B, 1 + n, width)
+        # shape[0], since len(x) would fix the batch size of an exported network
+        x = torch.cat([self.cls.expand(x.shape[0], -1, -1), x], dim=1)  # (B, 1 + n, width)
         padding = torch.cat([torch.zeros_like(mask[:, :1]), ~mask], dim=1)
         x = self.norm(self.encoder(x, src_key_padding_mask=padding))
         summary, slices = x[:, 0], x[:, 1:]

@@ -1,0 +1,68 @@
+"""Write both networks of a trained run as ONNX files, for programs without torch.
+
+Reads    model/<run>/fold-<k>/: weights and sidecars.
+Writes   <out_dir>/fold-<k>/stage1.onnx, stage2.onnx, and onnx.json, which describes their inputs
+         and outputs. Batch size and number of slices are dynamic. Each file is compared with torch
+         before it is kept.
+Needs    onnx, onnxscript and onnxruntime, the extra `onnx` of the package.
+
+    python tools/export_onnx.py --model demo/model/demo --out_dir onnx
+"""
+
+import importlib.util
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from src.artifacts import FoldPaths
+from src.errors import InputError, PipelineError
+from src.task import RSNA_2025 as TASK
+
+PACKAGES = ("onnx", "onnxscript", "onnxruntime")
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to export."""
+
+    model: Path
+    """Folder of the run, model/<run>."""
+
+    out_dir: Path
+    """Where the files go; those that are there are replaced."""
+
+    folds: tuple[str, ...] = ()
+    """Folds, numbers or `final` (default: all that are trained)."""
+
+
+def main(options: Options) -> int:
+    """Export every fold."""
+    missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
+    if missing:
+        raise InputError(f"{', '.join(missing)} missing: pip install {' '.join(PACKAGES)}")
+    from src.inference.detector import trained_folds
+    from src.inference.onnx_export import export_fold
+    from src.lineage import open_stage
+
+    run = options.model.absolute()
+    for fold in options.folds or trained_folds(run):
+        paths = FoldPaths(run.parent, run.name, fold)
+        stage1 = open_stage(paths, "stage1", {}, TASK)
+        stage2 = open_stage(paths, "stage2", {"stage1": stage1["identity"]}, TASK)
+        out_dir = options.out_dir / paths.root.name
+        found = export_fold(paths, stage1, stage2, out_dir)
+        differences = ", ".join(f"{stage} {value:.1e}" for stage, value in found.items())
+        print(f"wrote {out_dir}; largest difference from torch: {differences}")
+    return 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(tyro.cli(Options, description=__doc__, use_underscores=True)))
+    except PipelineError as error:
+        print(f"export_onnx.py: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
