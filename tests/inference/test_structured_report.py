@@ -1,6 +1,7 @@
 """The structured report, read again with highdicom: what, where, of whom, by what, unverified."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,8 +14,8 @@ import pytest
 from src.errors import EXIT_DONE, EXIT_INPUT, EXIT_REJECTED, InputError
 from src.task import ANEURYSM_PRESENT, LABELS
 from tests.imaging.make_series import store, write_single_frames
-from tests.tiny_data import SECRET_ID, SECRETS
-from tests.tiny_runs import ROOT
+from tests.tiny_data import SECRET_ID, SECRETS, uid_of
+from tests.tiny_runs import ROOT, Place, read, run_process
 
 hd = pytest.importorskip("highdicom", reason="highdicom is an extra: pip install highdicom")
 
@@ -250,6 +251,25 @@ def test_the_tool_reports_what_was_predicted_once(series: Path, tmp_path: Path):
     next(series.iterdir()).unlink()
     said = run_tool(tmp_path, "--overwrite")
     assert said.returncode == EXIT_REJECTED and "are gone" in said.stderr
+
+
+def test_a_prediction_of_the_command_becomes_a_report(tiny: Place, others: Path, tmp_path: Path):
+    incoming = tmp_path / "incoming"
+    for number in (100, 101):
+        shutil.copytree(others / "series" / uid_of(number), incoming / uid_of(number))
+    tool = [sys.executable, str(ROOT / "tools/predict.py"), "--series_dir", str(incoming)]
+    places = ["--model", str(tiny.model_dir / "tiny"), "--out_dir", str(tmp_path / "out")]
+    assert run_process([*tool, *places, "--num_workers", "0"]).code == EXIT_DONE
+    said = run_tool(tmp_path)
+    assert said.returncode == EXIT_DONE and "2 reports written" in said.stdout, said.stderr
+    for number in (100, 101):
+        report = hd.sr.srread(tmp_path / "out" / "dicom" / f"{uid_of(number)}.dcm")
+        result = read(tmp_path / "out" / "series" / f"{uid_of(number)}.json")
+        groups = groups_by_label(report)
+        for label, probability in result["probabilities"].items():
+            (measurement,) = groups[label].get_measurements()
+            assert measurement.value == pytest.approx(probability, rel=1e-6)
+        assert str(report.PatientName) == SECRETS["PatientName"]
 
 
 def test_without_results_the_tool_says_what_to_run(tmp_path: Path):
