@@ -40,6 +40,7 @@ PIP = f"{sys.executable} -m pip install"
 
 PACKAGES_OF_PLUGIN = {
     "gdcm": "python-gdcm",
+    "pillow": "pillow",
     "pylibjpeg": "pylibjpeg pylibjpeg-rle pylibjpeg-openjpeg",
 }
 """What to install for a plugin of pydicom."""
