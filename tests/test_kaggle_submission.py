@@ -123,6 +123,7 @@ def test_a_series_over_its_budget_gets_the_prior(copy: Path, shared: Path, other
     assert answer["rows"][0] == [prior[label] for label in LABELS]
 
 
+@pytest.mark.slow
 def test_without_weights_every_series_gets_the_prior(copy: Path, shared: Path, others: Path):
     next(copy.rglob("stage2.safetensors")).unlink()
     prior = configure(copy)["prior"]

@@ -6,10 +6,12 @@ from pathlib import Path
 import pytest
 import timm
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
-from src.errors import InputError
+from src.errors import EXIT_DONE, EXIT_INPUT, InputError
 from src.models.slice_classifier import SliceClassifier, SliceClassifierConfig
+from tests.tiny_runs import Place
 
 CONFIG = SliceClassifierConfig("test_resnet", 14, 64)
 
@@ -96,6 +98,22 @@ def test_another_number_of_labels_is_refused(published):
     _, path = published(labels=2)
     with pytest.raises(InputError, match=r"fc\.1 does not fit.*weight \(2, \d+\) instead of \(14"):
         SliceClassifier(CONFIG, path)
+
+
+def test_train_stage1_starts_from_a_published_file_or_ends_with_code_3(
+    published, tiny: Place, tmp_path: Path
+):
+    place = tiny.copy(tmp_path / "copy", "features")
+    _, path = published("test_vit")
+    said = place.call("train_stage1", "--run", "other", "--weights", path)
+    assert said.code == EXIT_INPUT and "does not fit test_resnet" in said.text
+    assert not place.fold(run="other").weights("stage1").exists()
+    model, path = published("test_resnet")
+    flags = ["--run", "published", "--weights", path, "--lr", "1e-9", "--epochs", "1"]
+    said = place.call("train_stage1", *flags)
+    assert said.code == EXIT_DONE and "weights from published.pth" in said.text, said.text
+    weights = load_file(place.fold(run="published").weights("stage1"))
+    assert torch.allclose(weights["classifier.weight"], model.fc[1].weight, atol=1e-6)
 
 
 def test_what_is_not_there_or_no_checkpoint_is_refused(tmp_path: Path):
