@@ -23,8 +23,8 @@ from src.sampling.augment import AugmentSpec, augment
 from src.sampling.series_info import SeriesInfo
 from src.sampling.stacks import InputSpec, prepare_slices
 from src.task import Task
-from src.training.loop import GradientClipper
-from src.training.losses import focal_loss
+from src.training.losses import focal_loss, known_labels
+from src.training.optimization import GradientClipper
 from src.training.stage1 import augment_spec, input_spec
 
 CHANNELS = 32
@@ -129,9 +129,9 @@ def train_and_score(
         schedule.step(step)
         with compute.autocast():
             logits = model(compute.place(stacks))
-        loss = focal_loss(
-            logits, labels.to(logits.device), torch.ones_like(labels), options.focal_gamma
-        )
+        targets = labels.to(logits.device)
+        known = torch.ones_like(targets)
+        loss = focal_loss(logits, targets, known, options.focal_gamma, known_labels(known))
         optimizer.zero_grad()
         loss.backward()
         clipper.clip(parameters)

@@ -87,6 +87,11 @@ class DataPaths:
         return self.root / "rejected.csv"
 
     @property
+    def report(self) -> Path:
+        """The data report, one HTML page."""
+        return self.root / "report.html"
+
+    @property
     def preprocess_manifest(self) -> Path:
         """What the caches and tables were made from."""
         return self.root / "preprocess.json"
@@ -149,6 +154,22 @@ class FoldPaths:
     def log_csv(self, stage: str) -> Path:
         """One row per epoch."""
         return self.root / f"{stage}_log.csv"
+
+    def curves(self, stage: str) -> Path:
+        """The log as a picture."""
+        return self.root / f"{stage}_curves.png"
+
+    def batches(self, stage: str) -> Path:
+        """Contact sheet of the first training batches."""
+        return self.root / f"{stage}_batches.png"
+
+    def not_finite(self, stage: str) -> Path:
+        """Members of the batch whose loss or gradient was not finite."""
+        return self.root / f"{stage}_not_finite.json"
+
+    def tensorboard(self, stage: str) -> Path:
+        """Folder of TensorBoard event files."""
+        return self.root / "tensorboard" / stage
 
     def metrics(self, stage: str) -> Path:
         """Score table of `stage1`, `stage2` or `end_to_end`."""
@@ -249,10 +270,10 @@ def atomic_open(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
         yield file
 
 
-def remove_temporaries(folder: Path) -> None:
-    """Delete what killed runs left behind in `folder` (not below it)."""
+def remove_temporaries(folder: Path, prefix: str = "") -> None:
+    """Delete what killed runs left behind in `folder` (not below it), of names with a prefix."""
     if folder.is_dir():
-        for leftover in folder.glob(f".*{TEMPORARY_SUFFIX}"):
+        for leftover in folder.glob(f".{prefix}*{TEMPORARY_SUFFIX}"):
             leftover.unlink(missing_ok=True)
 
 

@@ -1,5 +1,6 @@
 """Device, precision and memory format, chosen in one place with a reason that is printed once."""
 
+import os
 import socket
 import urllib.request
 from contextlib import AbstractContextManager, nullcontext
@@ -60,6 +61,8 @@ def choose_compute(device: str = "auto", precision: str = "auto") -> Compute:
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cpu":
         return _cpu_compute(precision)
+    if device == "cuda" and torch.cuda.is_available():
+        device = f"cuda:{_local_index() % torch.cuda.device_count()}"
     if device != "cuda" and not device.removeprefix("cuda:").isdigit():
         raise UsageError(f"--device {device}: give auto, cpu, cuda or cuda:INDEX")
     if not torch.cuda.is_available():
@@ -78,6 +81,11 @@ def choose_compute(device: str = "auto", precision: str = "auto") -> Compute:
     return Compute(chosen, dtype, precision == "fp16", f"{name}, {precision}: {why}")
 
 
+def _local_index() -> int:
+    """Number of this process among those of its machine, as torchrun or srun says; else 0."""
+    return int(os.environ.get("LOCAL_RANK", os.environ.get("SLURM_LOCALID", "0")))
+
+
 def _cpu_compute(precision: str) -> Compute:
     if precision == "fp16":
         raise UsageError("--precision fp16 needs a CUDA device; use bf16 or fp32 on a CPU")
@@ -91,6 +99,21 @@ def _cpu_compute(precision: str) -> Compute:
     return Compute(
         torch.device("cpu"), dtype, False, f"CPU with {threads} threads, {precision}: {why}"
     )
+
+
+def make_deterministic() -> None:
+    """Use only kernels of torch that give the same bits every time; on a CPU nothing changes.
+
+    An operation without such a kernel on CUDA raises and names itself. Other chips, other versions
+    of torch, CUDA or cuDNN, and another number of processes still give other bits.
+    """
+    # cuBLAS reads it when its first handle is made (CUDA documentation, cublasApi_reproducibility)
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.deterministic = True
+    # filling only finds bugs, and takes time
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    torch.use_deterministic_algorithms(True)
 
 
 def spare_hub_retries() -> None:

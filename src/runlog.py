@@ -96,12 +96,14 @@ def _duration(seconds: float) -> str:
     return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
 
 
-def _start_logging(path: Path) -> logging.Handler:
+def _start_logging(path: Path | None) -> logging.Handler:
     log.setLevel(logging.INFO)
     if not any(isinstance(h, logging.StreamHandler) for h in log.handlers):
         console = logging.StreamHandler(sys.stdout)
         console.setFormatter(logging.Formatter("%(message)s"))
         log.addHandler(console)
+    if path is None:
+        return logging.NullHandler()
     path.parent.mkdir(parents=True, exist_ok=True)
     file = logging.FileHandler(path, encoding="utf-8")
     file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
@@ -135,7 +137,8 @@ def run_stage(
         # microseconds, for the folds of a run that a cluster starts at the same moment
         stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%f")
         base = options.record_dir / f"{stamp}_{stage}"
-        handler = _start_logging(base.with_suffix(".log"))
+        dry = getattr(options, "dry_run", False)  # leaves nothing behind
+        handler = _start_logging(None if dry else base.with_suffix(".log"))
     except PipelineError as error:
         print(f"{stage}.py: {error}", file=sys.stderr)
         return error.exit_code
@@ -156,7 +159,8 @@ def run_stage(
         log.exception("%s.py: internal error; please report it with the log %s", stage, base)
         code = EXIT_INTERNAL
     try:
-        record.write(base.with_suffix(".json"), code)
+        if not dry:
+            record.write(base.with_suffix(".json"), code)
     except OSError as error:
         log.error("%s.py: the run record could not be written: %s", stage, _explain(error))
         code = code or EXIT_INPUT

@@ -30,6 +30,10 @@ NOT_IDENTITY = frozenset(
         "localizers",
         "report",
         "max_series_seconds",
+        "checkpoint_minutes",
+        "deterministic",
+        "tensorboard",
+        "dry_run",
     }
 )
 """Options that change where or how fast a stage runs, never what it makes. The split and the fold

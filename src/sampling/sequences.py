@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from src.sampling.blame import blame
 from src.sampling.features import FeatureSet, load_features
 from src.sampling.series_info import SeriesInfo
 from src.task import Task
@@ -112,11 +113,20 @@ class SequenceDataset(Dataset[dict[str, torch.Tensor]]):
         self.label_of_location = task.label_of_location()
 
     def __getitem__(self, request: tuple[str, int]) -> dict[str, torch.Tensor]:
-        """One training sequence, drawn with the key of (series, epoch)."""
+        """One training sequence, drawn with the key of (series, epoch).
+
+        Raises:
+            InputError: it cannot be made; the message names series and file.
+        """
         uid, epoch = request
+        with blame(f"series {uid}, file {self.path_of(uid)}"):
+            return self._make(uid, epoch, load_features(self.path_of(uid)))
+
+    def _make(
+        self, uid: str, epoch: int, sets: dict[tuple[int, int], FeatureSet]
+    ) -> dict[str, torch.Tensor]:
         info = self.infos[uid]
         rng = np.random.default_rng([self.seed, 3, epoch, zlib.crc32(uid.encode())])
-        sets = load_features(self.path_of(uid))
         keys = sorted(key for key in sets if self.augmentation.views or key[1] == 0)
         found = sets[keys[rng.integers(len(keys))]]
         # A view that reversed a sagittal series has mirrored it, and says so in `mirrored`.

@@ -14,6 +14,7 @@ from torch.utils.data import Dataset
 from src.artifacts import DataPaths, load_array
 from src.provenance import MADE_BY
 from src.sampling.augment import AugmentSpec, augment
+from src.sampling.blame import blame
 from src.sampling.series_info import SeriesInfo
 from src.sampling.spots import eligible_negatives, relative_position, slice_at, slice_targets
 from src.sampling.stacks import InputSpec, cache_to_input, neighbours, prepare_slices
@@ -165,9 +166,17 @@ class StackDataset(Dataset[dict[str, torch.Tensor]]):
         self.label_of_location = task.label_of_location()
 
     def __getitem__(self, request: StackRequest) -> dict[str, torch.Tensor]:
-        """One stack with its targets."""
+        """One stack with its targets.
+
+        Raises:
+            InputError: it cannot be made; the message names series, slice and file.
+        """
+        path = self.data.sequence(request.uid)
+        with blame(f"series {request.uid}, slice {request.index}, file {path}"):
+            return self._make(request, load_array(path, MADE_BY["preprocess"]))
+
+    def _make(self, request: StackRequest, volume: np.ndarray) -> dict[str, torch.Tensor]:
         info = self.infos[request.uid]
-        volume = load_array(self.data.sequence(info.uid), MADE_BY["preprocess"])
         slices = volume[neighbours(request.index, request.step, info.n)]
         stack = prepare_slices(slices, self.inputs)
         near = np.abs(info.indices - request.index) <= request.step

@@ -10,6 +10,7 @@ from src.metrics import score_table
 from src.sampling.folds import Split
 from src.sampling.slice_samples import StackDataset, StackRequest
 from src.task import SERIES_COLUMN, Task
+from src.training.batches import explained
 
 
 def spot_requests(split: Split, uids: list[str], steps: tuple[int, ...]) -> list[StackRequest]:
@@ -49,7 +50,7 @@ def predict_stacks(
     model.eval()
     logits, targets = [], []
     with torch.inference_mode():
-        for batch in loader:
+        for batch in explained(loader):
             with compute.autocast():
                 output = model(compute.place(batch["stack"]))
             logits.append(output.logits.float().cpu())

@@ -2,21 +2,21 @@
 
 from collections.abc import Iterable
 from dataclasses import asdict
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
-from torch.utils.data import DataLoader
 
 from src.artifacts import FINAL_FOLD, DataPaths, read_json
-from src.compute import choose_compute
+from src.compute import choose_compute, make_deterministic
 from src.errors import InputError, UsageError
 from src.imaging.linkage import Linkage
 from src.models.backbones import weights_licence
 from src.models.slice_classifier import HEATMAP_STRIDE, SliceClassifier, SliceClassifierConfig
 from src.options.stage1 import TrainStage1Options
 from src.options.training import TrainingOptions
-from src.provenance import MADE_BY, Request, digest, read_manifest, write_manifest
+from src.provenance import MADE_BY, Plan, Request, digest, read_manifest, write_manifest
 from src.runlog import log
 from src.sampling.augment import AugmentSpec
 from src.sampling.folds import Split
@@ -25,13 +25,19 @@ from src.sampling.slice_samples import (
     EpochPlanner,
     PlanSpec,
     StackDataset,
+    StackRequest,
     TargetSpec,
 )
 from src.sampling.stacks import InputSpec
 from src.task import Task
+from src.training.batches import Batch, TrainingData, key, load_pieces
 from src.training.checkpoint import save_weights
-from src.training.loop import Batch, Fit, FitSpec, LossParts, TrainingData, key
-from src.training.losses import focal_loss, heatmap_loss
+from src.training.contact_sheet import draw_batches
+from src.training.distributed import is_first
+from src.training.loop import Fit, LossParts
+from src.training.losses import focal_loss, heatmap_loss, known_labels, known_peaks
+from src.training.optimization import FitSpec
+from src.training.preview import preview
 from src.training.spot_scores import spot_requests, spot_scores
 
 
@@ -57,8 +63,8 @@ def augment_spec(options: TrainStage1Options) -> AugmentSpec:
     return AugmentSpec(**{name: getattr(options, name) for name in names})
 
 
-def fit_spec(options: TrainStage1Options) -> FitSpec:
-    """Length and speed of the training."""
+def fit_spec(options: TrainingOptions) -> FitSpec:
+    """Length and speed of the training of either stage."""
     names = FitSpec.__dataclass_fields__
     return FitSpec(**{name: getattr(options, name) for name in names})
 
@@ -150,38 +156,41 @@ def training_data(
             f"{options.batch_size}: give a smaller batch"
         )
 
-    def batches(epoch: int, first: int) -> Iterable[Batch]:
-        plan = planner.epoch(epoch)
-        size = options.batch_size
-        chunks = [plan[i * size : (i + 1) * size] for i in range(first, per_epoch)]
-        return DataLoader(
-            dataset,
-            batch_sampler=chunks,
-            num_workers=options.num_workers,
-            pin_memory=torch.cuda.is_available(),
-        )
+    def batches(epoch: int) -> list[list[StackRequest]]:
+        plan, size = planner.epoch(epoch), options.batch_size
+        return [plan[i * size : (i + 1) * size] for i in range(per_epoch)]
 
-    return TrainingData(batches, per_epoch)
+    def pieces(epoch: int, first: int) -> Iterable[Batch]:
+        return load_pieces(dataset, batches(epoch)[first:], options.accumulate, options.num_workers)
 
+    def members(epoch: int, number: int) -> list[dict[str, Any]]:
+        return [asdict(request) for request in batches(epoch)[number]]
 
-def stage1_loss(options: TrainStage1Options) -> "Stage1Loss":
-    """Classification plus localisation."""
-    return Stage1Loss(options.focal_gamma, options.heatmap_weight)
+    return TrainingData(pieces, per_epoch, options.accumulate, members)
 
 
 class Stage1Loss:
     """Focal loss of the labels plus a weighted heat-map loss."""
 
-    def __init__(self, gamma: float, heatmap_weight: float) -> None:
-        """Keep the two constants."""
+    def __init__(self, gamma: float, heatmap_weight: float, smoothing: float) -> None:
+        """Keep the constants."""
         self.gamma = gamma
         self.heatmap_weight = heatmap_weight
+        self.smoothing = smoothing
 
-    def __call__(self, model: nn.Module, batch: Batch) -> LossParts:
-        """Loss parts of a batch that is on the model's device."""
+    def counts(self, batch: Batch) -> torch.Tensor:
+        """Known labels and known peaks."""
+        weights = batch["weights"]
+        return torch.stack([known_labels(weights), known_peaks(batch["heatmap"], weights)])
+
+    def __call__(self, model: nn.Module, batch: Batch, counts: torch.Tensor) -> LossParts:
+        """Loss parts of a piece that is on the model's device."""
         output = model(batch["stack"])
-        label = focal_loss(output.logits, batch["targets"], batch["weights"], self.gamma)
-        heat = heatmap_loss(output.heatmap, batch["heatmap"], batch["weights"])
+        weights = batch["weights"]
+        label = focal_loss(
+            output.logits, batch["targets"], weights, self.gamma, counts[0], self.smoothing
+        )
+        heat = heatmap_loss(output.heatmap, batch["heatmap"], weights, counts[1])
         return {"loss": label + self.heatmap_weight * heat, "label_loss": label, "heat_loss": heat}
 
 
@@ -220,6 +229,24 @@ def linkage_keys(data: DataPaths, uids: list[str]) -> list[str]:
     return sorted(found)
 
 
+def preview_stage1(
+    options: TrainStage1Options,
+    split: Split,
+    fold: int | str,
+    uids: list[str],
+    hard: dict[str, np.ndarray],
+    request: Request,
+    todo: Plan,
+    task: Task,
+) -> None:
+    """Say what `fit_stage1` would do with the same arguments; `todo` is what was decided."""
+    uids, watched = selection_series(options, split, fold, uids)
+    data = training_data(options, options.data, series_infos(split, uids, task), task, hard)
+    counts = len(uids), len(watched)
+    model = SliceClassifier(model_config(options, task))
+    preview(options, options.fold_paths(fold), "stage1", request, todo, counts, data, model)
+
+
 def fit_stage1(
     options: TrainStage1Options,
     split: Split,
@@ -245,6 +272,8 @@ def fit_stage1(
     """
     paths = options.fold_paths(fold)
     compute = choose_compute(options.device, options.precision)
+    if options.deterministic:
+        make_deterministic()
     log.info("fold %s: %s", fold, compute.reason)
     torch.manual_seed(key(options.seed, "initial weights"))
     model = SliceClassifier(model_config(options, task), options.weights)
@@ -268,12 +297,15 @@ def fit_stage1(
             ema, dataset, requests, options.batch_size, options.num_workers, compute, task
         )
 
-    fit = Fit(
-        model, stage1_loss(options), fit_spec(options), compute, paths, "stage1", request.identity
-    )
-    # only now: until here nothing was made that a later run could go on from
-    write_manifest(paths.manifest("stage1"), request, complete=False)
+    loss = Stage1Loss(options.focal_gamma, options.heatmap_weight, options.label_smoothing)
+    fit = Fit(model, loss, fit_spec(options), compute, paths, "stage1", request.identity)
+    if is_first():
+        # only now: until here nothing was made that a later run could go on from
+        write_manifest(paths.manifest("stage1"), request, complete=False)
+        if not paths.batches("stage1").exists():
+            draw_batches(paths.batches("stage1"), data, task)
     selected = fit.run(data, evaluate if requests else None)
-    save_weights(paths.weights("stage1"), selected)
+    if is_first():
+        save_weights(paths.weights("stage1"), selected)
     preprocessing = read_manifest(options.data.preprocess_manifest, "preprocess")["config"]
     return sidecar_content(options, split, uids, task, preprocessing, licence, fold)

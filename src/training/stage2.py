@@ -7,14 +7,13 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
-from torch.utils.data import DataLoader
 
 from src.artifacts import FoldPaths
-from src.compute import choose_compute
+from src.compute import choose_compute, make_deterministic
 from src.metrics import score_table
 from src.models.sequence_classifier import SequenceClassifier, SequenceClassifierConfig
 from src.options.stage2 import TrainStage2Options
-from src.provenance import Request, write_manifest
+from src.provenance import Plan, Request, write_manifest
 from src.runlog import log
 from src.sampling.features import load_features
 from src.sampling.folds import Split
@@ -27,11 +26,14 @@ from src.sampling.sequences import (
 )
 from src.sampling.series_info import SeriesInfo, series_infos
 from src.task import Task
+from src.training.batches import Batch, TrainingData, key, load_pieces
 from src.training.checkpoint import save_weights
-from src.training.loop import Batch, Fit, FitSpec, LossParts, TrainingData, key
-from src.training.losses import focal_loss
+from src.training.distributed import is_first
+from src.training.loop import Fit, LossParts
+from src.training.losses import focal_loss, known_labels
+from src.training.preview import preview
 from src.training.sequence_scores import predict_series
-from src.training.stage1 import selection_series
+from src.training.stage1 import fit_spec, selection_series
 
 
 def sequence_spec(options: TrainStage2Options) -> SequenceSpec:
@@ -40,11 +42,11 @@ def sequence_spec(options: TrainStage2Options) -> SequenceSpec:
 
 
 def model_config(
-    options: TrainStage2Options, feature_width: int, task: Task
+    options: TrainStage2Options, features: int, task: Task
 ) -> SequenceClassifierConfig:
-    """The network that these options describe; `feature_width` is stage 1's C."""
+    """The network that these options describe; `features` is stage 1's C."""
     sizes = {
-        "features": feature_width,
+        "features": features,
         "logits": len(task.labels),
         "peaks": len(task.labels),
     }
@@ -68,18 +70,34 @@ def model_config(
 class Stage2Loss:
     """Series loss plus a weighted per-slice loss."""
 
-    def __init__(self, gamma: float, slice_weight: float) -> None:
-        """Keep the two constants."""
+    def __init__(self, gamma: float, slice_weight: float, smoothing: float) -> None:
+        """Keep the constants; smoothing is of the series' labels alone."""
         self.gamma = gamma
         self.slice_weight = slice_weight
+        self.smoothing = smoothing
 
-    def __call__(self, model: nn.Module, batch: Batch) -> LossParts:
-        """Loss parts of a padded batch that is on the model's device."""
+    def counts(self, batch: Batch) -> torch.Tensor:
+        """Known labels of series and of slices."""
+        return torch.stack([known_labels(batch["weights"]), known_labels(batch["slice_weights"])])
+
+    def __call__(self, model: nn.Module, batch: Batch, counts: torch.Tensor) -> LossParts:
+        """Loss parts of a padded piece that is on the model's device."""
         output = model(batch["tokens"], batch["position"], batch["mask"], batch["known"])
-        series = focal_loss(output.logits, batch["targets"], batch["weights"], self.gamma)
+        series = focal_loss(
+            output.logits,
+            batch["targets"],
+            batch["weights"],
+            self.gamma,
+            counts[0],
+            self.smoothing,
+        )
         # padded slices have weight 0 already: collate fills with zeros
         slices = focal_loss(
-            output.slice_logits, batch["slice_targets"], batch["slice_weights"], self.gamma
+            output.slice_logits,
+            batch["slice_targets"],
+            batch["slice_weights"],
+            self.gamma,
+            counts[1],
         )
         return {
             "loss": series + self.slice_weight * slices,
@@ -107,16 +125,43 @@ def training_data(
         options.seed,
     )
 
-    def batches(epoch: int, first: int) -> Iterable[Batch]:
-        return DataLoader(
-            dataset,
-            batch_sampler=bucketed(infos, options.batch_size, epoch, options.seed)[first:],
-            num_workers=options.num_workers,
-            collate_fn=collate,
-            pin_memory=torch.cuda.is_available(),
+    def batches(epoch: int) -> list[list[tuple[str, int]]]:
+        return bucketed(infos, options.batch_size, epoch, options.seed)
+
+    def pieces(epoch: int, first: int) -> Iterable[Batch]:
+        return load_pieces(
+            dataset, batches(epoch)[first:], options.accumulate, options.num_workers, collate
         )
 
-    return TrainingData(batches, len(bucketed(infos, options.batch_size, 0, options.seed)))
+    def members(epoch: int, number: int) -> list[dict[str, Any]]:
+        return [{"uid": uid, "epoch": epoch} for uid, _ in batches(epoch)[number]]
+
+    return TrainingData(pieces, len(batches(0)), options.accumulate, members)
+
+
+def feature_width(paths: FoldPaths, uid: str) -> int:
+    """Stage 1's number of features C, as a feature file has it."""
+    sets = load_features(paths.feature(uid))
+    return int(next(iter(sets.values())).features.shape[1])
+
+
+def preview_stage2(
+    options: TrainStage2Options,
+    split: Split,
+    fold: int | str,
+    uids: list[str],
+    request: Request,
+    todo: Plan,
+    task: Task,
+) -> None:
+    """Say what `fit_stage2` would do with the same arguments; `todo` is what was decided."""
+    paths = options.fold_paths(fold)
+    uids, watched = selection_series(options, split, fold, uids)
+    watched = [uid for uid in watched if paths.feature(uid).exists()]
+    data = training_data(options, paths, series_infos(split, uids, task), task)
+    counts = len(uids), len(watched)
+    model = SequenceClassifier(model_config(options, feature_width(paths, uids[0]), task))
+    preview(options, paths, "stage2", request, todo, counts, data, model)
 
 
 def fit_stage2(
@@ -142,12 +187,12 @@ def fit_stage2(
     """
     paths = options.fold_paths(fold)
     compute = choose_compute(options.device, options.precision)
+    if options.deterministic:
+        make_deterministic()
     log.info("fold %s: %s", fold, compute.reason)
     uids, watched = selection_series(options, split, fold, uids)
     watched = [uid for uid in watched if paths.feature(uid).exists()]  # few after --limit
-    first = load_features(paths.feature(uids[0]))
-    width = next(iter(first.values())).features.shape[1]
-    config = model_config(options, width, task)
+    config = model_config(options, feature_width(paths, uids[0]), task)
     torch.manual_seed(key(options.seed, "initial weights of stage 2"))
     model = SequenceClassifier(config)
     data = training_data(options, paths, series_infos(split, uids, task), task)
@@ -175,20 +220,14 @@ def fit_stage2(
             "auc_overall": table["per_label"][task.overall]["value"],
         }
 
-    names = FitSpec.__dataclass_fields__
-    fit = Fit(
-        model,
-        Stage2Loss(options.focal_gamma, options.slice_weight),
-        FitSpec(**{name: getattr(options, name) for name in names}),
-        compute,
-        paths,
-        "stage2",
-        request.identity,
-    )
-    # only now: until here nothing was made that a later run could go on from
-    write_manifest(paths.manifest("stage2"), request, complete=False)
+    loss = Stage2Loss(options.focal_gamma, options.slice_weight, options.label_smoothing)
+    fit = Fit(model, loss, fit_spec(options), compute, paths, "stage2", request.identity)
+    if is_first():
+        # only now: until here nothing was made that a later run could go on from
+        write_manifest(paths.manifest("stage2"), request, complete=False)
     selected = fit.run(data, evaluate if infos else None)
-    save_weights(paths.weights("stage2"), selected)
+    if is_first():
+        save_weights(paths.weights("stage2"), selected)
     return {
         "task": {"name": task.name, "labels": task.labels, "locations": task.locations},
         "model": asdict(config),

@@ -1,7 +1,10 @@
 """The training loop: keyed, resumable, and stopped by numbers that are not finite."""
 
+import json
 import os
 import signal
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +14,9 @@ from torch import nn
 from src.artifacts import FoldPaths
 from src.compute import choose_compute
 from src.errors import NumericalError, Preempted, UsageError
-from src.training.loop import Fit, FitSpec, GradientClipper, TrainingData
+from src.training.batches import Batch, TrainingData
+from src.training.loop import Fit, Loss
+from src.training.optimization import FitSpec, GradientClipper
 
 SPEC = FitSpec(
     epochs=3,
@@ -33,19 +38,28 @@ def batches(epoch: int, first: int) -> list[dict[str, torch.Tensor]]:
     for number in range(first, BATCHES):
         generator = torch.Generator().manual_seed(100 * epoch + number)
         x = torch.randn(8, 5, generator=generator)
-        made.append({"x": x, "y": x.sum(1, keepdim=True)})
+        made.append({"x": x, "y": x.sum(1, keepdim=True), "weights": torch.ones(8, 1)})
     return made
 
 
-def loss(model: nn.Module, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    return {"loss": (model(batch["x"]) - batch["y"]).square().mean()}
+class SquaredError:
+    """Mean squared error over the known entries."""
+
+    def counts(self, batch: Batch) -> torch.Tensor:
+        return batch["weights"].sum()[None]
+
+    def __call__(self, model: nn.Module, batch: Batch, counts: torch.Tensor) -> Batch:
+        error = (model(batch["x"]) - batch["y"]).square() * batch["weights"]
+        return {"loss": error.sum() / counts[0]}
 
 
-def fit(folder: Path, loss_function=loss, spec: FitSpec = SPEC) -> Fit:
+def fit(folder: Path, loss: Loss | None = None, spec: FitSpec = SPEC) -> Fit:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(5, 8), nn.Dropout(0.2), nn.Linear(8, 1))
     compute = choose_compute("cpu", "fp32")
-    return Fit(model, loss_function, spec, compute, FoldPaths(folder, "run", 0), "stage1", "id")
+    return Fit(
+        model, loss or SquaredError(), spec, compute, FoldPaths(folder, "run", 0), "stage1", "id"
+    )
 
 
 def state_bytes(module: nn.Module) -> list[bytes]:
@@ -76,17 +90,44 @@ def test_training_learns(tmp_path: Path) -> None:
     assert run.rows[-1]["loss"] < run.rows[0]["loss"]
 
 
-def test_a_loss_that_is_not_finite_stops_the_run(tmp_path: Path) -> None:
-    def broken(model: nn.Module, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        return {"loss": loss(model, batch)["loss"] * float("nan")}
+class Broken(SquaredError):
+    """Not a number in the loss, or infinity in its gradient, from one batch on."""
 
-    with pytest.raises(NumericalError, match="epoch 1"):
-        fit(tmp_path, broken).run(TrainingData(batches, BATCHES), None)
+    def __init__(self, first: int, gradient: bool) -> None:
+        self.left, self.gradient = first, gradient
+
+    def __call__(self, model: nn.Module, batch: Batch, counts: torch.Tensor) -> Batch:
+        parts = super().__call__(model, batch, counts)
+        self.left -= 1
+        if self.left >= 0:
+            return parts
+        if self.gradient:  # the root's slope at 0 is infinite
+            return {"loss": parts["loss"] + (model[0].weight * 0).sum().sqrt()}
+        return {"loss": parts["loss"] * float("nan")}
+
+
+@pytest.mark.parametrize("gradient", [False, True])
+def test_a_number_that_is_not_finite_stops_the_run_and_names_the_batch(
+    tmp_path: Path, gradient: bool
+) -> None:
+    members = lambda epoch, number: [{"uid": f"1.{epoch}.{number}"}]  # noqa: E731
+    run = fit(tmp_path, Broken(BATCHES + 2, gradient))
+    kept = run.paths.checkpoint("stage1")
+    with pytest.raises(NumericalError, match=r"epoch 2, batch 3;.*stage1_not_finite\.json") as stop:
+        run.run(TrainingData(batches, BATCHES, members=members), None)
+    assert stop.value.exit_code == 6 and str(kept) in str(stop.value)
+    said = json.loads(run.paths.not_finite("stage1").read_text())
+    assert said["members"] == [{"uid": "1.1.2"}] and (said["epoch"], said["batch"]) == (2, 3)
+    assert torch.load(kept)["epoch"] == 1  # the state before it
+    # a run that gets over it leaves no such file
+    again = fit(tmp_path).run(TrainingData(batches, BATCHES), None)
+    assert not run.paths.not_finite("stage1").exists()
+    assert state_bytes(again) == state_bytes(
+        fit(tmp_path / "b").run(TrainingData(batches, BATCHES), None)
+    )
 
 
 def test_last_keeps_the_last_weights_and_heldout_the_best(tmp_path: Path) -> None:
-    from dataclasses import replace
-
     def falling():
         scores = iter([0.9, 0.5, 0.1])
         return lambda _: {"score": next(scores)}
@@ -102,8 +143,6 @@ def test_last_keeps_the_last_weights_and_heldout_the_best(tmp_path: Path) -> Non
 
 def test_a_short_run_ends_far_from_its_initial_weights(tmp_path: Path) -> None:
     # without warm-up a decay of 0.999 would leave most of the initial weights in the average
-    from dataclasses import replace
-
     run = fit(tmp_path, spec=replace(SPEC, epochs=20, ema_decay=0.999))
     initial = run.model[0].weight.detach().clone()
     ema = run.run(TrainingData(batches, BATCHES), None)
@@ -112,8 +151,6 @@ def test_a_short_run_ends_far_from_its_initial_weights(tmp_path: Path) -> None:
 
 
 def test_an_unknown_optimizer_is_a_usage_error(tmp_path: Path) -> None:
-    from dataclasses import replace
-
     with pytest.raises(UsageError, match="--optimizer nonsense"):
         fit(tmp_path, spec=replace(SPEC, optimizer="nonsense"))
 
@@ -123,3 +160,87 @@ def test_the_clipping_threshold_is_the_median_within_its_bounds() -> None:
     assert GradientClipper([3.0, 5.0, 50.0]).threshold == 5
     assert GradientClipper([0.1]).threshold == 1
     assert GradientClipper([1e6]).threshold == 100
+
+
+def halves(epoch: int, first: int) -> Iterator[Batch]:
+    """Two unequal pieces of every batch."""
+    for batch in batches(epoch, first):
+        yield {name: tensor[:3] for name, tensor in batch.items()}
+        yield {name: tensor[3:] for name, tensor in batch.items()}
+
+
+def unknown(made: Iterable[Batch]) -> Iterator[Batch]:
+    """The same batches with some entries unknown."""
+    for batch in made:
+        yield {**batch, "weights": (batch["x"][:, :1] > -0.5).float()}
+
+
+def test_the_gradient_of_accumulated_pieces_is_that_of_the_batch(tmp_path: Path) -> None:
+    # one step of plain gradient descent with rate 1 moves the weights by the gradient
+    spec = replace(SPEC, optimizer="sgd", lr=1.0, schedule="constant", warmup_epochs=0, max_steps=1)
+
+    def gradient(folder: str, data: TrainingData) -> torch.Tensor:
+        run = fit(tmp_path / folder, spec=spec)
+        run.model[1].p = 0.0  # dropout differs by piece
+        before = nn.utils.parameters_to_vector(run.model.parameters()).detach().clone()
+        run.run(data, None)
+        return before - nn.utils.parameters_to_vector(run.model.parameters()).detach()
+
+    whole = gradient("a", TrainingData(lambda *at: unknown(batches(*at)), BATCHES))
+    pieces = gradient("b", TrainingData(lambda *at: unknown(halves(*at)), BATCHES, accumulate=2))
+    assert whole.norm() > 0.1
+    assert torch.allclose(whole, pieces, atol=1e-6)
+
+
+def test_max_steps_ends_within_an_epoch_and_again_after_a_stop(tmp_path: Path) -> None:
+    spec = replace(SPEC, max_steps=BATCHES + 1)
+    run = fit(tmp_path, spec=spec)
+    whole = run.run(TrainingData(batches, BATCHES), None)
+    assert [row["batches"] for row in run.rows] == [BATCHES, 1]
+    again = fit(tmp_path, spec=spec)  # from the last checkpoint: nothing is left to do
+    assert state_bytes(again.run(TrainingData(batches, BATCHES), None)) == state_bytes(whole)
+    assert len(again.rows) == 2
+
+
+def test_a_checkpoint_within_an_epoch_changes_no_byte(tmp_path: Path) -> None:
+    class Died(Exception):
+        """Stands for kill -9: nothing is saved on the way out."""
+
+    def dying(epoch: int, first: int) -> Iterator[Batch]:
+        for number, batch in enumerate(batches(epoch, first), start=first):
+            if (epoch, number) == (1, 3):
+                raise Died
+            yield batch
+
+    whole = fit(tmp_path / "whole").run(TrainingData(batches, BATCHES), None)
+    spec = replace(SPEC, checkpoint_minutes=1e-9)
+    with pytest.raises(Died):
+        fit(tmp_path / "cut", spec=spec).run(TrainingData(dying, BATCHES), None)
+    resumed = fit(tmp_path / "cut", spec=spec)
+    saved = torch.load(resumed.paths.checkpoint("stage1"))
+    assert (saved["epoch"], saved["batch"]) == (1, 3)
+    assert state_bytes(resumed.run(TrainingData(batches, BATCHES), None)) == state_bytes(whole)
+    with pytest.raises(Died):  # 0: only at the end of an epoch
+        fit(tmp_path / "plain").run(TrainingData(dying, BATCHES), None)
+    plain = torch.load(FoldPaths(tmp_path / "plain", "run", 0).checkpoint("stage1"))
+    assert (plain["epoch"], plain["batch"]) == (1, 0)
+
+
+class Small(SquaredError):
+    """A device on which only pieces of some size fit."""
+
+    def __init__(self, fits: int) -> None:
+        self.fits = fits
+
+    def __call__(self, model: nn.Module, batch: Batch, counts: torch.Tensor) -> Batch:
+        if len(batch["x"]) > self.fits:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1.00 GiB")
+        return super().__call__(model, batch, counts)
+
+
+def test_out_of_memory_says_what_fits_and_changes_nothing(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"piece of 8 does not fit, 2 .* --accumulate 4:"):
+        fit(tmp_path, Small(3)).run(TrainingData(batches, BATCHES), None)
+    with pytest.raises(UsageError, match="nor does a single one"):
+        fit(tmp_path, Small(0)).run(TrainingData(batches, BATCHES), None)
+    assert not FoldPaths(tmp_path, "run", 0).checkpoint("stage1").exists()

@@ -4,7 +4,16 @@ import pytest
 import torch
 from torch.nn import functional
 
-from src.training.losses import focal_loss, heatmap_loss
+from src.training import losses
+from src.training.losses import known_labels, known_peaks
+
+
+def focal_loss(logits, targets, weights, gamma, smoothing=0.0) -> torch.Tensor:
+    return losses.focal_loss(logits, targets, weights, gamma, known_labels(weights), smoothing)
+
+
+def heatmap_loss(logits, targets, weights) -> torch.Tensor:
+    return losses.heatmap_loss(logits, targets, weights, known_peaks(targets, weights))
 
 
 def test_gamma_zero_is_cross_entropy() -> None:
@@ -37,3 +46,32 @@ def test_the_heat_map_loss_prefers_the_right_place() -> None:
     weights = torch.ones(1, 1)
     assert heatmap_loss(right, targets, weights) < 0.1 < heatmap_loss(wrong, targets, weights)
     assert heatmap_loss(wrong, targets, torch.zeros(1, 1)) == 0
+
+
+def test_smoothing_moves_the_targets_towards_one_half() -> None:
+    logits, targets = torch.randn(4, 3), torch.rand(4, 3).round()
+    found = focal_loss(logits, targets, torch.ones(4, 3), 0.0, smoothing=0.2)
+    assert found == pytest.approx(
+        functional.binary_cross_entropy_with_logits(logits, targets * 0.8 + 0.1).item(), rel=1e-5
+    )
+
+
+def test_pieces_with_the_count_of_the_batch_add_up_to_its_loss() -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits, heat = torch.randn(8, 3, generator=generator), torch.randn(8, 3, 4, 4)
+    targets, weights = torch.rand(8, 3).round(), torch.rand(8, 3).round()
+    maps = torch.zeros(8, 3, 4, 4)
+    maps[::3, :, 1, 2] = 1
+    labels, peaks = known_labels(weights), known_peaks(maps, weights)
+    pieces = [slice(0, 3), slice(3, 4), slice(4, 8)]
+    parts = [
+        losses.focal_loss(logits[p], targets[p], weights[p], 2.0, labels)
+        + losses.heatmap_loss(heat[p], maps[p], weights[p], peaks)
+        for p in pieces
+    ]
+    whole = focal_loss(logits, targets, weights, 2.0) + heatmap_loss(heat, maps, weights)
+    assert sum(parts).item() == pytest.approx(whole.item(), rel=1e-6)
+    means = [focal_loss(logits[p], targets[p], weights[p], 2.0) for p in pieces]
+    assert sum(means).item() / 3 != pytest.approx(
+        focal_loss(logits, targets, weights, 2.0).item(), rel=1e-3
+    )

@@ -1,0 +1,110 @@
+"""What the training loop is fed with: keyed batches, cut into pieces, from loaders that explain.
+
+A batch is computed in one piece, or in several: `--accumulate` cuts it in time, and several
+processes cut it in space. Every piece is a strided part of the same keyed batch, so that the
+number of processes decides where a sample is computed, and never which samples make a step.
+"""
+
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from src.errors import InputError, PipelineError
+from src.training.distributed import process_count, process_index
+
+Batch = dict[str, torch.Tensor]
+ItemT = TypeVar("ItemT")
+
+WEIGHTS = "weights"
+"""Names of batch entries that end in this hold the loss weights."""
+
+
+def key(*parts: object) -> int:
+    """A 32-bit seed from any parts, stable over processes and platforms."""
+    return zlib.crc32(repr(parts).encode())
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """The batches of every epoch.
+
+    `pieces(epoch, first)` yields this process's pieces of the epoch's batches from number `first`
+    on, `accumulate` of them per batch; `members(epoch, number)` says in JSON-ready words what a
+    batch is made of.
+    """
+
+    pieces: Callable[[int, int], Iterable[Batch]]
+    batches_per_epoch: int
+    accumulate: int = 1
+    members: Callable[[int, int], list[dict[str, Any]]] = lambda epoch, number: []
+
+
+def split(batch: Sequence[ItemT], accumulate: int, index: int, count: int) -> list[list[ItemT]]:
+    """The pieces of a batch that process `index` of `count` computes, one after another.
+
+    A piece is empty when the batch has fewer members than there are pieces.
+    """
+    stride = accumulate * count
+    return [list(batch[number * count + index :: stride]) for number in range(accumulate)]
+
+
+def load_pieces(
+    dataset: Dataset[Batch],
+    batches: Iterable[Sequence[Any]],
+    accumulate: int,
+    num_workers: int,
+    collate: Callable[[list[Batch]], Batch] | None = None,
+) -> Iterator[Batch]:
+    """Load this process's pieces of `batches`, which hold requests to the data set.
+
+    In the place of an empty piece comes the batch's first member with loss weights of zero: every
+    process takes part in every step.
+    """
+    requests, idle = [], []
+    for batch in batches:
+        for piece in split(batch, accumulate, process_index(), process_count()):
+            requests.append(piece or list(batch[:1]))
+            idle.append(not piece)
+    loader = DataLoader(
+        dataset,
+        batch_sampler=requests,
+        num_workers=num_workers,
+        collate_fn=collate,
+        pin_memory=torch.cuda.is_available(),
+    )
+    for nothing, loaded in zip(idle, explained(loader), strict=True):
+        if nothing:
+            for name in loaded:
+                if name.endswith(WEIGHTS):
+                    loaded[name].zero_()
+        yield loaded
+
+
+def explained(loader: DataLoader[Batch]) -> Iterator[Batch]:
+    """The loader's batches; what goes wrong in a worker process is told as if it were in this one.
+
+    Raises:
+        InputError: a worker process has died.
+        PipelineError: what the data set has raised, without the worker's traceback.
+    """
+    batches = iter(loader)
+    while True:
+        try:
+            batch = next(batches)
+        except StopIteration:
+            return
+        except PipelineError as error:
+            name = f"{type(error).__module__}.{type(error).__qualname__}: "
+            raise type(error)(str(error).rpartition(name)[2].strip()) from None
+        except RuntimeError as error:
+            if "DataLoader worker" not in str(error):
+                raise
+            raise InputError(
+                f"a process that loads data has died ({error}). If the machine's memory or "
+                "/dev/shm is full, give fewer --num_workers; the same command goes on"
+            ) from None
+        yield batch

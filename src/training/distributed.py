@@ -1,0 +1,187 @@
+"""Training as several processes on one or many machines (torch.distributed).
+
+torchrun starts the processes. Without it nothing here is initialised: there is one process, it is
+the first, and sums over processes are the values themselves. Only the first process writes files.
+"""
+
+import logging
+import os
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import torch
+from torch import distributed, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from src.compute import choose_compute
+from src.errors import PipelineError, Preempted, UsageError
+from src.ranks import Rank, find_rank
+from src.runlog import log
+
+PATIENCE = timedelta(hours=6)
+"""How long processes wait for each other: while the first one scores an epoch, the others wait."""
+
+LAST_WORDS = timedelta(seconds=5)
+"""How long a process that has lost another one waits for the reason."""
+
+STOPPED = "stopped"
+"""Key of the common store under which the first process that stops says why."""
+
+ResultT = TypeVar("ResultT")
+
+
+class OtherStopped(PipelineError):
+    """Another process has stopped, and has said why; the exit code is its."""
+
+
+def process_count() -> int:
+    """Number of processes that train together; 1 without torchrun."""
+    return distributed.get_world_size() if distributed.is_initialized() else 1
+
+
+def process_index() -> int:
+    """Number of this process, 0 without torchrun."""
+    return distributed.get_rank() if distributed.is_initialized() else 0
+
+
+def is_first() -> bool:
+    """Whether this is the process that writes files."""
+    return process_index() == 0
+
+
+@contextmanager
+def processes(device: str) -> Iterator[None]:
+    """Join the processes that torchrun has started, for the length of the block.
+
+    Args:
+        device: the option; CUDA devices speak through NCCL, CPUs through gloo.
+
+    Raises:
+        UsageError: there are several processes, and nothing says how they reach each other.
+        OtherStopped: another process has stopped, with its exit code and reason.
+        Preempted: another process was lost without a word.
+    """
+    rank = find_rank()
+    if rank is None:
+        yield
+        return
+    if "MASTER_ADDR" not in os.environ or "MASTER_PORT" not in os.environ:
+        raise UsageError(
+            f"{rank.count} processes were started without MASTER_ADDR and MASTER_PORT: start the "
+            "training with torchrun, or one process with python"
+        )
+    store, _, _ = next(distributed.rendezvous("env://", rank.index, rank.count))
+    place = choose_compute(device).device
+    if place.type == "cuda":
+        torch.cuda.set_device(place)
+    distributed.init_process_group(
+        "nccl" if place.type == "cuda" else "gloo",
+        store=store,
+        rank=rank.index,
+        world_size=rank.count,
+        timeout=PATIENCE,
+    )
+    if rank.index:
+        _speak_of_problems_only()
+    try:
+        yield
+        distributed.barrier()
+    except Exception as error:
+        raise _explained(error, rank, store) from error
+    distributed.destroy_process_group()
+
+
+def _speak_of_problems_only() -> None:
+    for handler in log.handlers:
+        if not isinstance(handler, logging.FileHandler):
+            handler.setLevel(logging.WARNING)
+
+
+def _explained(error: Exception, rank: Rank, store: distributed.Store) -> Exception:
+    """The error itself if it began here, else what the process said in which it began."""
+    if isinstance(error, OtherStopped):
+        return error
+    if not _is_lost_contact(error):
+        code = error.exit_code if isinstance(error, PipelineError) else 1
+        words = f"{type(error).__name__}: {error}"
+        store.compare_set(STOPPED, "", f"{code} process {rank.index} of {rank.count}: {words}")
+        return error
+    try:
+        store.wait([STOPPED], LAST_WORDS)
+    except RuntimeError:  # nothing was said, or the store has gone with its process
+        return Preempted(
+            f"process {rank.index} of {rank.count} has lost another one, which left no message "
+            "(killed, or out of memory?); the same command goes on from the last checkpoint"
+        )
+    said, words = store.get(STOPPED).decode().split(" ", 1)
+    return _other_stopped(int(said), words)
+
+
+def _is_lost_contact(error: Exception) -> bool:
+    # gloo raises a plain RuntimeError that names its own source file
+    return isinstance(error, distributed.DistError) or (
+        isinstance(error, RuntimeError) and "gloo" in str(error).lower()
+    )
+
+
+def _other_stopped(code: int, words: str) -> OtherStopped:
+    stopped = OtherStopped(f"stopped because of {words}")
+    stopped.exit_code = code
+    return stopped
+
+
+def on_first(function: Callable[[], ResultT]) -> ResultT:
+    """Call a function in the first process only; its result is known to all, and so is its error.
+
+    Raises:
+        OtherStopped: in the other processes, when it raised a `PipelineError` in the first one.
+    """
+    if process_count() == 1:
+        return function()
+    told: list[Any] = [None, None]
+    failure: PipelineError | None = None
+    if is_first():
+        try:
+            told = [function(), None]
+        except PipelineError as error:
+            failure = error
+            told = [None, (error.exit_code, f"process 0 of {process_count()}: {error}")]
+    distributed.broadcast_object_list(told, src=0)
+    if failure is not None:
+        raise failure
+    if told[1] is not None:
+        raise _other_stopped(*told[1])
+    result: ResultT = told[0]
+    return result
+
+
+def sum_over_processes(tensor: torch.Tensor) -> torch.Tensor:
+    """The sum of a tensor over all processes; the tensor itself when there is one."""
+    if process_count() > 1:
+        distributed.all_reduce(tensor)
+    return tensor
+
+
+def shared(model: nn.Module, device: torch.device) -> nn.Module:
+    """The network as all processes train it together; the network itself when there is one.
+
+    The wrapper averages gradients over processes: multiply a loss that is already normalised over
+    all of them by `process_count`.
+    """
+    if process_count() == 1:
+        return model
+    if any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in model.modules()):
+        log.warning("batch normalisation: each process takes statistics of its own piece")
+    # some networks have parameters that take no part (stage 2 without stage-1 logits)
+    return DistributedDataParallel(
+        model,
+        device_ids=[device.index] if device.type == "cuda" else None,
+        find_unused_parameters=True,
+    )
+
+
+def without_sync(model: nn.Module) -> AbstractContextManager[None]:
+    """Context of every piece of a batch but the last: gradients stay in their process."""
+    return model.no_sync() if isinstance(model, DistributedDataParallel) else nullcontext()

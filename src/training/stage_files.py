@@ -1,0 +1,42 @@
+"""The files of one training stage around its run: decided, cleared and finished by one process."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from src.artifacts import FoldPaths, remove_temporaries
+from src.provenance import Plan, Request, plan, write_manifest
+from src.training.distributed import is_first, on_first
+
+
+def decide(paths: FoldPaths, stage: str, request: Request, overwrite: bool) -> Plan:
+    """What a rerun of `stage1` or `stage2` has to do; errors are those of `plan`."""
+    return plan(
+        paths.manifest(stage),
+        request,
+        overwrite,
+        outputs=[paths.weights(stage)],
+        progress=[paths.checkpoint(stage)],
+    )
+
+
+def prepare(paths: FoldPaths, stage: str, request: Request, overwrite: bool) -> Plan:
+    """`decide`, and clear away what killed runs left and what a fresh start must not find."""
+
+    def decided() -> Plan:
+        todo = decide(paths, stage, request, overwrite)
+        remove_temporaries(paths.root, prefix=stage)
+        if todo is not Plan.RESUME:
+            paths.checkpoint(stage).unlink(missing_ok=True)
+        if todo is Plan.FRESH:
+            for old in (paths.log_csv(stage), paths.curves(stage), paths.batches(stage)):
+                old.unlink(missing_ok=True)
+        return todo
+
+    return on_first(decided)
+
+
+def finish(paths: FoldPaths, stage: str, request: Request, content: Mapping[str, Any]) -> None:
+    """Write the manifest that says "complete", then drop the resume state."""
+    if is_first():
+        write_manifest(paths.manifest(stage), request, complete=True, content=content)
+        paths.checkpoint(stage).unlink(missing_ok=True)
