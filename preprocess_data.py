@@ -9,7 +9,9 @@ Writes  data/npy_sequence/<uid>.npy: float16 (slices, 512, 512), values 0..5, an
         data/rejected.csv: a row per rejected series (`file` empty) and per file that is missing
         from a series read in part, with reason and words;
         data/preprocess.json: what all this was made from, written last;
-        data/fingerprints.json: digests of the source files, only to save time.
+        data/fingerprints.json: digests of the source files, only to save time;
+        data/report.html: what was read and how it looks, and where the aneurysms of
+        data/train_localizers.csv are, if it is there.
 
 Skips   every series whose cache is finished. When options, train.csv or the files of a series have
         changed it stops with exit code 5; --overwrite rebuilds what has changed, or everything
@@ -63,6 +65,8 @@ def lead(options: PreprocessOptions, record: Record, team: Team | None) -> int:
     settle(state, options)
     if state.tables_done:
         fingerprints.save()
+        if not data.report.exists():
+            write_report(options)
         log.info("%s holds all %d series: nothing to do", data.sequences, len(state.rows))
         return exit_code(state.rejected, options)
     log.info("%d series in %s, %d already done", len(state.rows), data.train_csv, state.done)
@@ -77,6 +81,8 @@ def lead(options: PreprocessOptions, record: Record, team: Team | None) -> int:
         rejected = run(state, options, fingerprints, team)
     with record.timed("tables"):
         counts = finish(state, options, rejected, fingerprints)
+    with record.timed("report"):
+        write_report(options)
     for name, value in counts.items():
         record.count(name, value)
     record.count("rejected series", rejected)
@@ -90,6 +96,14 @@ def lead(options: PreprocessOptions, record: Record, team: Team | None) -> int:
     if len(state.rows) < state.total:
         log.warning("partial: %d of %d series (--limit)", len(state.rows), state.total)
     return exit_code(rejected, options)
+
+
+def write_report(options: PreprocessOptions) -> None:
+    """Write the data report; imported late, as workers import this file and draw nothing."""
+    from src.evaluation.data_report import write_data_report
+
+    write_data_report(options.data)
+    log.info("wrote %s", options.data.report)
 
 
 def exit_code(rejected: Sequence[dict[str, str]], options: PreprocessOptions) -> int:

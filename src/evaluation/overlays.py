@@ -69,8 +69,8 @@ def slice_panels(case: Case, shown: ShownSlice) -> Figure:
     square = _square(case, shown, centre) if centre is not None else None
     marks = edge_letters(*case.directions[:2]) if case.directions else None
     for axes, kind in zip(panels, kinds, strict=True):
-        _show(axes, shown.image, case.pixel_spacing or (1.0, 1.0))
-        _sides(axes, marks)
+        show_slice(axes, shown.image, case.pixel_spacing or (1.0, 1.0))
+        mark_sides(axes, marks)
         if kind == "zoom" and square is not None:
             left, top, width, height = square
             axes.set(xlim=(left, left + width), ylim=(top + height, top))
@@ -104,8 +104,9 @@ def projection_panels(case: Case) -> Figure:
     figure.subplots_adjust(left=0.004, right=0.996, bottom=0.004, top=top, wspace=0.02)
     panels = figure.subplots(1, len(extents), squeeze=False)[0]
     for axes, picture in zip(panels, case.projections, strict=True):
-        _show(axes, picture.image, picture.pixel_mm)
-        _sides(axes, picture.marks)
+        show_slice(axes, picture.image, picture.pixel_mm)
+        axes.set_anchor("N")  # titles in one line above pictures of different heights
+        mark_sides(axes, picture.marks)
         depth = f", {picture.slab_mm:.0f} mm" if picture.slab_mm else ""
         axes.set_title(f"maximum intensity, {picture.name}{depth}", fontsize=10, pad=4)
         row_mm, column_mm = picture.pixel_mm
@@ -134,7 +135,8 @@ def _centre(case: Case, shown: ShownSlice) -> tuple[float, float] | None:
     return float(x), float(y)
 
 
-def _show(axes: Axes, image: np.ndarray, pixel_mm: tuple[float, float]) -> None:
+def show_slice(axes: Axes, image: np.ndarray, pixel_mm: tuple[float, float]) -> None:
+    """Draw float32 (H, W) in grey and in true proportion; `pixel_mm` between rows, columns."""
     low, high = grey_window(image)
     row_mm, column_mm = pixel_mm
     axes.imshow(
@@ -216,7 +218,8 @@ def _letter(axes: Axes, x: float, y: float, text: str) -> None:
     )
 
 
-def _sides(axes: Axes, marks: tuple[str, str, str, str] | None) -> None:
+def mark_sides(axes: Axes, marks: tuple[str, str, str, str] | None) -> None:
+    """Letters at the left edge, right edge, top and bottom, or that they are not known."""
     if marks is None:
         _letter(axes, 0.5, 0.98, "sides not known")
         return

@@ -167,7 +167,7 @@ def reliability(task: Task, table: Mapping[str, Any]) -> Figure | None:
         top = max(max(one["predicted"], one["observed"]) for one in bins)
         top = min(1.02, max(0.1, 1.1 * top))
         axes.set(xlim=(-0.02 * top, top), ylim=(-0.02 * top, top), aspect="equal")
-        _plain_axes(axes)
+        plain_axes(axes)
         axes.xaxis.set_major_locator(MaxNLocator(4))
         axes.yaxis.set_major_locator(MaxNLocator(4))
         axes.tick_params(labelsize=8)
@@ -207,7 +207,7 @@ def froc(table: Mapping[str, Any]) -> Figure:
     """
     figure = _figure(4.25, 3.4)
     axes = figure.subplots()
-    _plain_axes(axes)
+    plain_axes(axes)
     curve = table["curve"]
     rates = [cell["false_points"] for cell in curve]
     banded = [cell for cell in curve if cell["low"] is not None]
@@ -307,7 +307,7 @@ def slice_curve(case: Case) -> Figure:
     course = SLICE_AXIS.get(case.plane) if case.geometry_known else None
     axes.set_xlabel(f"slice, {course}" if course else "slice")
     axes.set_ylabel("probability")
-    _plain_axes(axes)
+    plain_axes(axes)
     figure.legend(loc="outside lower center", ncols=4, fontsize=9, frameon=False)
     return figure
 
@@ -317,7 +317,8 @@ def _figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), layout="constrained", facecolor="white")
 
 
-def _plain_axes(axes: Axes) -> None:
+def plain_axes(axes: Axes) -> None:
+    """A light grid and no frame."""
     axes.grid(color="#dddddd", linewidth=0.6)
     axes.set_axisbelow(True)
     for side in ("top", "right"):
@@ -333,7 +334,7 @@ def _roc_axes(
     ticks = [0, 0.5, 1] if small else [0, 0.2, 0.4, 0.6, 0.8, 1]
     axes.set_xticks(ticks)
     axes.set_yticks(ticks)
-    _plain_axes(axes)
+    plain_axes(axes)
     if small:
         axes.tick_params(labelsize=8)
     positives = int(truth.sum())
@@ -419,7 +420,7 @@ def _curve_panel(
     axes.set_xlabel("epoch", fontsize=9)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.set_xlim(epochs.min() - 0.5, epochs.max() + 0.5)
-    _plain_axes(axes)
+    plain_axes(axes)
     if columns and columns[-1] not in ("loss", "lr"):
         axes.legend(fontsize=8.5, frameon=False)
     if not columns:

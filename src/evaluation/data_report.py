@@ -1,0 +1,243 @@
+"""The data report: what preprocess_data.py read, how it looks, and where the aneurysms are.
+
+One page like the report of a run: neither network nor script, no dates, and of the patient nothing
+but pixels and SeriesInstanceUIDs. It is made from the tables and caches alone.
+"""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from src.artifacts import DataPaths, atomic_open, load_array
+from src.errors import InputError
+from src.evaluation.data_figures import (
+    ContactPicture,
+    Place,
+    contact_sheet,
+    histograms,
+    places_figure,
+)
+from src.evaluation.projections import array_directions
+from src.evaluation.report import data_uri, page_environment, photo_uri
+from src.imaging.geometry import Geometry, stored_to_canonical
+from src.imaging.outcome import CODES, base_code
+from src.imaging.preprocess_tables import REJECTED_COLUMNS
+from src.imaging.worker import PARTIAL
+from src.provenance import MADE_BY, versions
+from src.sampling.localizers import REASONS, count_reasons, read_localizers
+from src.sampling.series_info import pixel_mm
+from src.sampling.tables import META_COLUMNS, SLICE_COLUMNS, read_text_table, with_types
+from src.task import RSNA_2025, SERIES_COLUMN, Task
+
+TEMPLATE = "data_report.html.jinja"
+
+PICTURES = 24
+"""Pictures of the contact sheet, shared among the modalities."""
+
+SAMPLED_SERIES = 40
+"""Series per modality whose values are counted: more change the histogram by nothing visible."""
+
+SAMPLED_SHARES = (0.25, 0.5, 0.75)
+"""Slices of a series whose values are counted, as shares of its length."""
+
+SAMPLED_PIXEL = 4
+"""Every 4th pixel of every 4th row is counted."""
+
+
+@dataclass(frozen=True)
+class Reason:
+    """One line of a table of reasons: the code, what it means, and how often it came."""
+
+    code: str
+    words: str
+    count: int
+
+
+def write_data_report(data: DataPaths, task: Task = RSNA_2025) -> None:
+    """Write data/report.html from the tables and the caches beside it; atomically.
+
+    Equal tables and caches give equal bytes on the same machine.
+
+    Raises:
+        MissingArtifact: a table or a cache is gone.
+        InputError: a table cannot be read.
+    """
+    script = MADE_BY["preprocess"]
+    columns = (*META_COLUMNS, "status", "notes")
+    meta = with_types(
+        read_text_table(data.train_meta_csv, columns, script), data.train_meta_csv
+    ).set_index(SERIES_COLUMN)
+    refused = read_text_table(data.rejected_csv, REJECTED_COLUMNS, script)
+    places, left_out = _places(data, meta, refused, task)
+    page = (
+        page_environment()
+        .get_template(TEMPLATE)
+        .render(
+            task=task,
+            funnel=_funnel(meta, refused),
+            patients=meta["group"].nunique(),
+            rejected=_reasons(refused.loc[refused["file"] == "", "reason"]),
+            lost=_reasons(refused.loc[refused["file"] != "", "reason"]),
+            notes=_reasons(note for cell in meta["notes"] for note in cell.split(";") if note),
+            modalities=_modalities(meta, task),
+            locations=_locations(meta, task),
+            places=data_uri(places_figure(places)) if places else None,
+            placed=len(places or ()),
+            no_places="no train_localizers.csv lies beside the tables" if places is None else "",
+            left_out=left_out,
+            histograms=_histograms(data, meta),
+            contacts=_contacts(data, meta),
+            versions=versions(),
+        )
+    )
+    with atomic_open(data.report) as file:
+        file.write(page)
+
+
+def _funnel(meta: pd.DataFrame, refused: pd.DataFrame) -> list[tuple[str, int]]:
+    """What became of the series of train.csv, from all of them to those that are lost."""
+    out = int((refused["file"] == "").sum())
+    partial = meta["status"] == PARTIAL
+    noted = (meta["notes"] != "") & ~partial
+    return [
+        ("listed in train.csv", len(meta) + out),
+        ("read", len(meta)),
+        ("… without remarks", int((~noted & ~partial).sum())),
+        ("… with notes", int(noted.sum())),
+        ("… in part: image data is missing", int(partial.sum())),
+        ("rejected", out),
+    ]
+
+
+def _reasons(codes: Iterable[str]) -> list[Reason]:
+    """Codes with their meaning, the commonest first."""
+    counts = Counter(base_code(code) for code in codes)
+    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    return [
+        Reason(code, CODES[code].meaning if code in CODES else "", count) for code, count in ordered
+    ]
+
+
+def _modalities(meta: pd.DataFrame, task: Task) -> list[dict[str, Any]]:
+    """One row of the table of modalities each."""
+    rows = []
+    for name, part in meta.groupby("Modality", sort=True):
+        planes = Counter(part["plane"].where(part["geometry_known"] == 1, "not known"))
+        rows.append(
+            {
+                "name": name,
+                "series": len(part),
+                "patients": part["group"].nunique(),
+                "positive": int(part[task.overall].sum()),
+                "slices": float(part["n"].median()),
+                "spacing": float(part["spacing_slice"].median()),
+                "planes": ", ".join(f"{plane} {count}" for plane, count in planes.most_common()),
+            }
+        )
+    return rows
+
+
+def _locations(meta: pd.DataFrame, task: Task) -> list[dict[str, Any]]:
+    """Series with an aneurysm by location and modality."""
+    names = sorted(meta["Modality"].unique())
+    return [
+        {
+            "name": label,
+            "count": int(meta[label].sum()),
+            "by": [int(meta.loc[meta["Modality"] == name, label].sum()) for name in names],
+        }
+        for label in (*task.locations, task.overall)
+    ]
+
+
+def _places(
+    data: DataPaths, meta: pd.DataFrame, refused: pd.DataFrame, task: Task
+) -> tuple[list[Place] | None, list[Reason]]:
+    """Labelled centres in mm from the middle of their series, and rows that cannot be placed.
+
+    None where there is no table of centres. A table that cannot be read at all is a reason too:
+    the tables of series are whole without it.
+    """
+    if not data.localizers_csv.exists():
+        return None, []
+    slices = with_types(
+        read_text_table(data.slices_csv, SLICE_COLUMNS, MADE_BY["preprocess"]), data.slices_csv
+    )
+    gone = frozenset(refused.loc[refused["file"] == "", SERIES_COLUMN])
+    try:
+        kept, left_out = read_localizers(data.localizers_csv, meta, slices, gone, task)
+    except InputError as error:
+        return [], [Reason("unreadable", str(error), 1)]
+    found = []
+    for row in kept:
+        cells: Any = meta.loc[row.series]
+        geometry = Geometry.from_row(cells)
+        if array_directions(geometry) is None:
+            continue
+        rows, columns = geometry.canonical_shape
+        middle = [(columns - 1) / 2, (rows - 1) / 2, (int(cells["n"]) - 1) / 2]
+        x, y = stored_to_canonical(geometry, np.array([[row.x, row.y]]))[0]
+        off = geometry.affine[:3, :3] @ (np.array([x, y, row.index]) - middle)
+        left, posterior, superior = off.tolist()
+        found.append(Place(row.location, left, posterior, superior))
+    counts = count_reasons(left_out)
+    return found, [Reason(code, REASONS[code], count) for code, count in counts.items()]
+
+
+def _spread(count: int, wanted: int) -> list[int]:
+    """At most `wanted` numbers below `count`, evenly apart."""
+    if not count:
+        return []
+    return sorted({int(i) for i in np.linspace(0, count - 1, min(count, wanted)).round()})
+
+
+def _histograms(data: DataPaths, meta: pd.DataFrame) -> str | None:
+    """Slices, spacing and values by modality, as a picture; None without any series."""
+    panels = {}
+    for name, part in meta.groupby("Modality", sort=True):
+        known = part[part["geometry_known"] == 1]
+        values = [_values(data, part.index[i]) for i in _spread(len(part), SAMPLED_SERIES)]
+        panels[f"{name} ({len(part)})"] = {
+            "slices": part["n"].to_numpy(dtype=np.float64),
+            "mm between slices": known["spacing_slice"].to_numpy(dtype=np.float64),
+            "mm between pixels": known["spacing_column"].to_numpy(dtype=np.float64),
+            "cached value": np.concatenate(values),
+        }
+    return data_uri(histograms(panels)) if panels else None
+
+
+def _values(data: DataPaths, uid: str) -> np.ndarray:
+    """Float32 (k,): sampled values of one series above 0, which is background and padding."""
+    volume = load_array(data.sequence(uid), MADE_BY["preprocess"])
+    at = sorted({int(share * (len(volume) - 1)) for share in SAMPLED_SHARES})
+    values = np.asarray(volume[at][:, ::SAMPLED_PIXEL, ::SAMPLED_PIXEL], dtype=np.float32).ravel()
+    return values[values > 0]
+
+
+def _contacts(data: DataPaths, meta: pd.DataFrame) -> list[dict[str, str]]:
+    """One contact sheet per modality: the middle slices of series spread over the table."""
+    groups = list(meta.groupby("Modality", sort=True))
+    sheets = []
+    for name, part in groups:
+        pictures = []
+        for i in _spread(len(part), max(PICTURES // len(groups), 1)):
+            uid = str(part.index[i])
+            cells: Any = part.iloc[i]
+            geometry = Geometry.from_row(cells)
+            volume = load_array(data.sequence(uid), MADE_BY["preprocess"])
+            middle = len(volume) // 2
+            x_mm, y_mm = pixel_mm(geometry, volume.shape[-1])
+            pictures.append(
+                ContactPicture(
+                    title=f"…{uid[-10:]}, {middle} of {len(volume)}",
+                    image=np.asarray(volume[middle], dtype=np.float32),
+                    pixel_mm=(y_mm, x_mm),
+                    directions=array_directions(geometry),
+                )
+            )
+        sheets.append({"name": str(name), "image": photo_uri(contact_sheet(pictures))})
+    return sheets

@@ -1,0 +1,98 @@
+"""The data report: what preprocess_data.py made, counted and shown on one page."""
+
+import base64
+import csv
+import io
+import re
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import preprocess_data
+from src.artifacts import DataPaths
+from src.evaluation.data_figures import BINS, Place, histograms, places_figure
+from src.evaluation.data_report import write_data_report
+from src.options.preprocess import PreprocessOptions
+from src.runlog import run_stage
+from src.task import LABELS, LOCALIZER_COLUMNS, TRAIN_COLUMNS
+from tests.imaging.make_series import head, store, write_single_frames
+
+UIDS = ["1.2.826.0", "1.2.826.1", "1.2.826.2"]
+IMAGE = re.compile(r'<img src="data:image/(?:png|jpeg);base64,([^"]*)"')
+
+
+def preprocess(data):
+    flags = ["--data_dir", str(data), "--size", "32", "--num_workers", "0", "--allow_rejected"]
+    saved, sys.argv = sys.argv, ["preprocess_data.py", *flags]
+    try:
+        return run_stage("preprocess_data", PreprocessOptions, preprocess_data.main, "")
+    finally:
+        sys.argv = saved
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """Three series: an axial one with an aneurysm, a sagittal one, and one without files."""
+    root = tmp_path_factory.mktemp("report")
+    with open(root / "train.csv", "w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(TRAIN_COLUMNS)
+        for uid in UIDS:
+            present = {"Basilar Tip", "Aneurysm Present"} if uid == UIDS[0] else set()
+            labels = [int(label in present) for label in LABELS]
+            writer.writerow([uid, "55", "Female", "CTA" if uid == UIDS[0] else "MRA", *labels])
+    with open(root / "train_localizers.csv", "w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(LOCALIZER_COLUMNS)
+        writer.writerow([UIDS[0], "1.2.no.such.slice", "{'x': 3, 'y': 4}", "Basilar Tip"])
+    for uid, plane in zip(UIDS, ("axial", "sagittal"), strict=False):
+        write_single_frames(root / "series" / uid, store(head(), plane), uid=uid)
+    (root / "series" / UIDS[2]).mkdir()
+    assert preprocess(root) == 0
+    return root
+
+
+def test_the_page_counts_what_became_of_the_series(data):
+    page = (data / "report.html").read_text(encoding="utf-8")
+    assert "<b>2</b>series read of 3" in page
+    assert "<b>1</b>series with an aneurysm" in page
+    assert "<b>1</b>series rejected" in page
+    assert "SOPInstanceUID is in no slice of the series" in page
+
+
+def test_the_page_needs_no_network_and_its_images_decode(data):
+    page = (data / "report.html").read_text(encoding="utf-8")
+    images = IMAGE.findall(page)
+    assert len(images) == page.count("<img") == 1 + 2
+    for content in images:
+        Image.open(io.BytesIO(base64.b64decode(content, validate=True))).load()
+    assert not re.search(r"https?:|url\(|<script|<link", IMAGE.sub("", page))
+    assert page.lower().count("not for clinical use") == 1
+
+
+def test_equal_tables_give_equal_bytes_and_a_lost_page_comes_back(data):
+    before = (data / "report.html").read_bytes()
+    write_data_report(DataPaths(data))
+    assert (data / "report.html").read_bytes() == before
+    (data / "report.html").unlink()
+    assert preprocess(data) == 0
+    assert (data / "report.html").read_bytes() == before
+
+
+def test_whole_numbers_fall_into_bars_of_equal_counts_of_numbers():
+    slices = np.arange(20.0, 60.0)
+    axes = histograms({"CTA": {"slices": slices}}).axes[0]
+    assert len(axes.patches) <= BINS + 1
+    assert {round(bar.get_height() * len(slices)) for bar in axes.patches} == {1}
+
+
+def test_left_and_right_aneurysms_differ_in_colour_and_mark():
+    places = [Place("Left Middle Cerebral Artery", 30, 0, 0), Place("Basilar Tip", 0, 0, 0)]
+    above = places_figure(places).axes[0]
+    left, right, other = above.collections
+    assert left.get_offsets().tolist() == [[30, 0]]
+    assert len(right.get_offsets()) == 0 and len(other.get_offsets()) == 1
+    assert left.get_facecolor()[0].tolist() != other.get_facecolor()[0].tolist()
+    assert above.yaxis_inverted()  # anterior at the top, the radiological way
