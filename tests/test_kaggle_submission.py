@@ -117,6 +117,7 @@ def test_every_series_gets_one_row_and_a_bad_one_the_out_of_fold_prior(
         assert answer["rows"][0] != pytest.approx(prior, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_a_series_over_its_budget_gets_the_prior(copy: Path, shared: Path, others: Path):
     prior = configure(copy, seconds=1e-3)["prior"]
     (answer,) = served(copy, shared, others / "series" / uid_of(100))
@@ -131,6 +132,7 @@ def test_without_weights_every_series_gets_the_prior(copy: Path, shared: Path, o
     assert all(answer["rows"][0] == [prior[label] for label in LABELS] for answer in answers)
 
 
+@pytest.mark.slow
 def test_a_series_that_kills_its_process_costs_itself_alone(
     copy: Path, shared: Path, others: Path, tmp_path: Path
 ):

@@ -48,6 +48,7 @@ def exported(tiny: Place, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out / "fold-0"
 
 
+@pytest.mark.slow
 def test_a_series_gets_the_probabilities_of_torch(exported: Path, tiny: Place, others: Path):
     detector = AneurysmDetector(tiny.model_dir / "tiny", device="cpu", precision="fp32")
     series = [others / "series" / uid_of(number) for number in (100, 101)]
