@@ -8,9 +8,9 @@ from src.imaging.sources import Source
 MIB = 2**20
 GIB = 2**30
 
-SECONDS_PER_MEGAPIXEL = 0.025
+SECONDS_PER_MEGAPIXEL = 0.005
 """Measured: reading, resizing and writing both caches, per million cached pixels on one core, for
-uncompressed and RLE files; JPEG 2000 takes about four times as long."""
+uncompressed files (benchmarks/preprocess.py)."""
 
 FEATURE_BYTES_PER_SLICE = 2 * (1024 * 2 + 14 * 4 + 13 * 3 * 4)
 """Two steps of 1024 float16 features, 14 float32 logits and 13 float32 peaks (x, y, value)."""
@@ -57,8 +57,8 @@ def describe(
         f"disk: about {one:.2f} GiB of sequences"
         + (f" and {one:.2f} GiB of slice copies" if slices else ", no slice copies")
         + f"; {free_gib:.1f} GiB free",
-        f"time: about {seconds / 60:.0f} min with {max(workers, 1)} processes (an estimate; "
-        "JPEG 2000 takes about four times as long)",
+        f"time: about {seconds / 60:.0f} min with {max(workers, 1)} processes (an estimate "
+        "for uncompressed files; JPEG lossless takes six times as long, JPEG 2000 thirty times)",
         f"later: features take about {feature:.2f} GiB a fold, {feature * USUAL_FOLDS:.2f} GiB for "
         f"{USUAL_FOLDS} folds (1024 values a slice, two steps)",
     ]
