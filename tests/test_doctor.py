@@ -92,6 +92,26 @@ def test_a_package_that_is_absent_or_too_old_is_missing(monkeypatch, version):
     assert "pydicom" in finding.words and 'pip install "pydicom>=' in finding.mend
 
 
+def test_an_absent_optional_package_says_what_it_is_for_and_is_no_failure(monkeypatch, capsys):
+    sound = importlib.metadata.version
+
+    def fake(name: str) -> str:
+        if name in ("highdicom", "tensorboard"):
+            raise importlib.metadata.PackageNotFoundError(name)
+        return "1.2.3" if name in doctor.OPTIONAL else sound(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", fake)
+    found = {finding.words.split()[1].rstrip(":"): finding for finding in doctor.check_optional()}
+    assert list(found) == ["highdicom", "onnx", "onnxscript", "onnxruntime", "tensorboard"]
+    assert found["highdicom"].state == found["tensorboard"].state == doctor.ABSENT
+    assert "structured reports" in found["highdicom"].words
+    assert found["highdicom"].mend.endswith("pip install highdicom")
+    assert found["onnx"] == doctor.Finding(doctor.OK, "optional onnx 1.2.3: tools/export_onnx.py")
+    code, lines = report(capsys)
+    assert code == 0
+    assert any(state.startswith("absent") for state in lines.values())
+
+
 def test_versions_compare_as_numbers():
     assert doctor.as_numbers("2.15.0+cu132") == (2, 15, 0)
     assert doctor.as_numbers("3.0.2.dev1") > doctor.as_numbers("3.0.1")

@@ -2,9 +2,9 @@
 
 Checks Python, the packages of requirements.txt, that torch, torchvision and timm work together, the
 device and precision that would be chosen and why, a decoder for every DICOM transfer syntax, free
-disk, the cache of pretrained weights, and optional packages. One line each: ok, warn (it will do,
-but read the line) or MISSING, with the command that mends it. Exit code 1 when something needed is
-missing. Nothing is written, and nothing is fetched.
+disk, the cache of pretrained weights, and optional packages. One line each: ok, absent (optional,
+with what it is for), warn (it will do, but read the line) or MISSING, with the command that mends
+it. Exit code 1 when something needed is missing. Nothing is written, and nothing is fetched.
 
     python tools/doctor.py --data_dir data --model_dir model
 """
@@ -25,7 +25,7 @@ from urllib.parse import urlparse
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-OK, WARN, MISSING = "ok", "warn", "MISSING"
+OK, ABSENT, WARN, MISSING = "ok", "absent", "warn", "MISSING"
 OLDEST_PYTHON, NEWEST_TESTED = (3, 11), (3, 13)
 GIB = 2**30
 
@@ -46,13 +46,22 @@ PACKAGES_OF_PLUGIN = {
 """What to install for a plugin of pydicom."""
 
 OPTIONAL = {
+    "highdicom": "DICOM structured reports, tools/predict.py --structured_report",
+    "onnx": "tools/export_onnx.py",
+    "onnxscript": "tools/export_onnx.py",
+    "onnxruntime": "tools/export_onnx.py, which compares each network with torch",
+    "tensorboard": "--tensorboard of both trainings",
+}
+"""Packages that a flag or a tool needs, and which; the eight stages do without."""
+
+DEVELOPMENT = {
     "SimpleITK": "the reader that tests compare with",
     "pytest": "the tests",
     "ruff": "make lint",
     "mypy": "make types",
     "import-linter": "make imports",
 }
-"""Packages beside requirements.txt, and what needs them."""
+"""Packages of requirements-dev.txt, and what needs them."""
 
 
 @dataclass(frozen=True)
@@ -95,10 +104,7 @@ def check_packages() -> Iterator[Finding]:
     wanted = requirements(ROOT / "requirements.txt")
     bad = 0
     for name, lowest in wanted:
-        try:
-            version = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            version = ""
+        version = installed(name)
         if not version or as_numbers(version) < lowest:
             bad += 1
             least = ">=" + ".".join(map(str, lowest)) if lowest else ""
@@ -238,13 +244,32 @@ def resolves(host: str) -> bool:
 
 
 def check_optional() -> Iterator[Finding]:
-    """Packages that only development needs."""
+    """Packages that only some flags and tools need; one that is absent is no fault."""
     for name, purpose in OPTIONAL.items():
-        try:
-            yield Finding(OK, f"optional {name} {importlib.metadata.version(name)}")
-        except importlib.metadata.PackageNotFoundError:
+        version = installed(name)
+        if version:
+            yield Finding(OK, f"optional {name} {version}: {purpose}")
+        else:
+            yield Finding(ABSENT, f"optional {name}: {purpose}", f"{PIP} {name}")
+
+
+def check_development() -> Iterator[Finding]:
+    """Packages that only development needs."""
+    for name, purpose in DEVELOPMENT.items():
+        version = installed(name)
+        if version:
+            yield Finding(OK, f"for development {name} {version}")
+        else:
             mend = f"{PIP} -r requirements-dev.txt"
-            yield Finding(WARN, f"optional {name} is not installed: {purpose}", mend)
+            yield Finding(WARN, f"for development {name} is not installed: {purpose}", mend)
+
+
+def installed(package: str) -> str:
+    """Version of an installed package, '' when it is absent."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
 
 
 def one_line(error: BaseException) -> str:
@@ -270,6 +295,7 @@ def main(arguments: list[str] | None = None) -> int:
         lambda: check_disk(options.model_dir, "--model_dir"),
         check_weights,
         check_optional,
+        check_development,
     ]
     missing = 0
     for check in checks:
