@@ -11,29 +11,34 @@ Runs on Linux only (/proc). SimpleITK comes with requirements-dev.txt.
 
 import multiprocessing
 import os
-import platform
-import resource
 import shutil
 import sys
-import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import cache, partial
 from itertools import product
 from pathlib import Path
-from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 import tyro
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from benchmarks.generated_dicom import SHAPES, WARM, WARM_SLICES, acquisition_of, make_set
+from benchmarks.side_by_side import (
+    Measured,
+    machine,
+    measure,
+    middle,
+    print_table,
+    ratio,
+    status_kib,
+)
 
 if TYPE_CHECKING:
-    from src.demo.geometry import Acquisition
     from src.imaging.processes import WorkerPool
 
 SIZE = 512
@@ -43,23 +48,10 @@ LOW_HU, HIGH_HU, TOP = 0.0, 600.0, 5.0
 AGREEMENT = 0.01
 """Largest difference between two programs' values in 0..TOP, which are rounded to float16."""
 
-SHAPES = {"512": (150, 512, 0.45, 0.9), "320": (60, 320, 0.7, 2.2)}
-"""Slices, rows and columns, mm between pixels, mm between slices."""
-
-WRITTEN = {"raw": "explicit", "rle": "rle", "jpeg_2000": "jpeg2000", "multiframe": "explicit"}
-"""Transfer syntaxes of src.demo.dicom_writer."""
-
-TRANSCODED = {"jpeg_lossless": "JPEGLosslessProcess14_1", "jpeg_ls": "JPEGLSLossless"}
-"""What GDCM makes of uncompressed files, by its own names."""
-
 SYNTAXES = ("raw", "rle", "jpeg_lossless", "jpeg_ls", "jpeg_2000")
 SETS = (*(f"{syntax}-{shape}" for shape in SHAPES for syntax in SYNTAXES), "multiframe-512")
 TIME_LIMIT = 600.0  # seconds for one series
 
-WARM = "2.25.1"
-"""UID of a series of WARM_SLICES, read before the clock starts: imports, decoder plugins."""
-
-WARM_SLICES = 4
 WARM_ROUNDS = 2  # for each process of a pool; its processes take turns
 
 
@@ -86,71 +78,6 @@ class Options:
     def uids(self) -> list[str]:
         """Of the series of one kind."""
         return [f"2.25.{100 + k}" for k in range(self.series)]
-
-
-def acquisition_of(name: str, slices: int | None = None) -> "Acquisition":
-    """How the series of one kind are acquired."""
-    from src.demo.geometry import Acquisition
-
-    syntax, shape = name.split("-")
-    n, matrix, pixel, step = SHAPES[shape]
-    return Acquisition(
-        "CTA",
-        n_slices=slices or n,
-        rows=matrix,
-        columns=matrix,
-        pixel_spacing=(pixel, pixel),
-        slice_spacing=step,
-        slice_thickness=step,
-        multiframe=syntax == "multiframe",
-        transfer_syntax=WRITTEN.get(syntax, "explicit"),
-    )
-
-
-def make_set(root: Path, name: str, uids: Sequence[str]) -> None:
-    """Write the series of one kind that are not there yet: a synthetic head with noise."""
-    from src.demo.dicom_writer import Identity, write_series
-    from src.demo.phantom import make_patient, render
-
-    phantom = root / f"phantom-{name.split('-')[1]}.npy"
-    if not phantom.exists():
-        root.mkdir(parents=True, exist_ok=True)
-        np.save(phantom, render(make_patient(0, 0), acquisition_of(name)))
-    for uid in (WARM, *uids):
-        folder = root / name / "series" / uid
-        if folder.exists():
-            continue
-        acquisition = acquisition_of(name, WARM_SLICES if uid == WARM else None)
-        volume = np.load(phantom, mmap_mode="r")[: acquisition.n_slices]
-        identity = Identity("SYNBENCH", f"{uid}.1", uid, f"{uid}.2", 60, "F")
-        unfinished = folder.with_name(f"{uid}.partial")
-        shutil.rmtree(unfinished, ignore_errors=True)
-        write_series(unfinished, volume, acquisition, identity)
-        if syntax := TRANSCODED.get(name.split("-")[0]):
-            for path in unfinished.iterdir():
-                compress(path, syntax)
-        unfinished.rename(folder)
-
-
-def compress(path: Path, syntax: str) -> None:
-    """Rewrite one file in another transfer syntax of GDCM."""
-    import gdcm
-
-    reader, change, writer = (
-        gdcm.ImageReader(),
-        gdcm.ImageChangeTransferSyntax(),
-        gdcm.ImageWriter(),
-    )
-    reader.SetFileName(str(path))
-    change.SetTransferSyntax(gdcm.TransferSyntax(getattr(gdcm.TransferSyntax, syntax)))
-    done = reader.Read()
-    change.SetInput(reader.GetImage())
-    done = done and change.Change()
-    writer.SetFileName(str(path))  # not before the file is read: this empties it
-    writer.SetFile(reader.GetFile())
-    writer.SetImage(change.GetOutput())
-    if not (done and writer.Write()):
-        raise SystemExit(f"GDCM cannot write {path} as {syntax}")
 
 
 def post_process(images: Iterable[np.ndarray], target: Path, slices: bool) -> None:
@@ -260,39 +187,12 @@ def check_agreement(root: Path, uid: str) -> None:
             raise SystemExit(f"{root.name}: {method} differs by {difference:g}")
 
 
-def cpu_seconds() -> float:
-    """User and system time so far of this process, its children and theirs."""
-    ticks, parents = {}, {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                fields = (entry / "stat").read_text().rsplit(")", 1)[1].split()
-            except OSError:
-                continue  # it has ended
-            parents[int(entry.name)] = int(fields[1])
-            ticks[int(entry.name)] = sum(int(field) for field in fields[11:15])
-    family = {os.getpid()}
-    while more := {pid for pid, parent in parents.items() if parent in family} - family:
-        family |= more
-    alive = sum(ticks[pid] for pid in family - {os.getpid()}) / os.sysconf("SC_CLK_TCK")
-    ended = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return alive + ended.ru_utime + ended.ru_stime + time.process_time()
-
-
-Measured = tuple[float, float]
-"""CPU and wall time per series in milliseconds."""
-
-
-def measure(run: Callable[[], None], root: Path, series: int) -> Measured:
-    """Time one run, with its outputs gone before and nothing left to write back."""
+def measure_clean(run: Callable[[], None], root: Path, series: int) -> Measured:
+    """Time one run per series, with its outputs gone before and nothing left to write back."""
     for name in ("npy_sequence", "npy_slice", "other"):
         shutil.rmtree(root / name, ignore_errors=True)
     os.sync()
-    cpu, wall = cpu_seconds(), time.perf_counter()
-    run()
-    wall = time.perf_counter() - wall
-    time.sleep(0.05)  # until a process that has just ended is counted with its parent
-    return 1000 * (cpu_seconds() - cpu) / series, 1000 * wall / series
+    return measure(run).per(series)
 
 
 Results = dict[tuple[str, int, bool, str], list[Measured]]
@@ -315,7 +215,7 @@ def measure_set(options: Options, name: str, results: Results) -> None:
                 method = METHODS[(k + turn) % len(METHODS)]
                 run = partial(run_method, method, root, options.uids, slices, pool)
                 found = results.setdefault((name, processes, slices, method), [])
-                found.append(measure(run, root, options.series))
+                found.append(measure_clean(run, root, options.series))
 
 
 def peak_mib(method: str, root: Path, uid: str) -> float:
@@ -329,30 +229,12 @@ def peak_mib(method: str, root: Path, uid: str) -> float:
     return (status_kib("VmHWM") - before) / 1024
 
 
-def status_kib(name: str) -> int:
-    """A line of /proc/self/status."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))
-
-
-def print_table(title: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print Markdown."""
-    print(f"\n{title}\n\n| {' | '.join(head)} |\n| --- |{' --: |' * (len(head) - 1)}")
-    for row in rows:
-        print(f"| {' | '.join(row)} |")
-
-
 def cells(of: dict[str, list[Measured]], n: int) -> list[str]:
     """Slices a second, CPU (wall) time of every method, and how many times ours the others take."""
-    middle = {x: [median(values) for values in zip(*of[x], strict=True)] for x in METHODS}
-    times = [f"{cpu:.0f} ({wall:.0f})" for cpu, wall in middle.values()]
-    ratios = []
-    for method in OTHERS:
-        # Round by round: what disturbs the machine disturbs neighbours alike.
-        pairs = [(a[0] / b[0], a[1] / b[1]) for a, b in zip(of[method], of[OURS], strict=True)]
-        cpu, wall = (median(values) for values in zip(*pairs, strict=True))
-        ratios.append(f"{cpu:.2f} ({wall:.2f})")
-    return [f"{1000 * n / middle[OURS][1]:.0f}", *times, *ratios]
+    medians = {method: middle(of[method]) for method in METHODS}
+    times = [f"{1000 * cpu:.0f} ({1000 * wall:.0f})" for cpu, wall in medians.values()]
+    ratios = [f"{cpu:.2f} ({wall:.2f})" for cpu, wall in (ratio(of, x, OURS) for x in OTHERS)]
+    return [f"{n / medians[OURS].wall:.0f}", *times, *ratios]
 
 
 def label(folder: Path, name: str) -> str:
@@ -381,7 +263,7 @@ def main(options: Options) -> None:
             with ProcessPoolExecutor(1, spawn) as pool:
                 peaks.append(pool.submit(peak_mib, method, root, options.uids[0]).result())
         memory.append([labels[name], *(f"{peak:.0f}" for peak in peaks)])
-    print(f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()};")
+    print(f"{machine()};")
     print(f"medians of {options.rounds} rounds over {options.series} series each")
     head = ["series", "slices/s", *(f"{x} ms" for x in METHODS), *(f"{x} / ours" for x in OTHERS)]
     for processes, slices in product(options.processes, (True, False)):
