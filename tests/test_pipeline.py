@@ -219,6 +219,30 @@ def test_a_folder_of_series_is_scored_like_the_held_out_fold(
     assert tiny.content() == before
 
 
+def test_the_gain_of_every_view_is_measured_and_views_are_part_of_the_identity(
+    tiny: Place, tmp_path: Path
+):
+    plain = read(tiny.fold().metrics("end_to_end"))
+    shutil.copytree(tiny.model_dir, tmp_path / "model")
+    place = Place(tmp_path)
+    (place.root / "data").symlink_to(tiny.data.root)
+    said = place.call("eval_end_to_end", "--views", "flip")
+    assert said.code == 5 and "option views: [] -> ['flip']" in said.text
+    said = place.call("eval_end_to_end", "--views", "twist", "--overwrite")
+    assert said.code == 2 and "'twist': choose from flip, reverse, crop" in said.text
+    said = place.call("eval_end_to_end", "--views", "flip", "crop", "--overwrite")
+    assert said.code == 0, said.text
+    metrics = read(place.fold().metrics("end_to_end"))
+    table = {row["name"]: row for row in metrics["test_time_augmentation"]}
+    names = ["plain", "plain and flip", "plain and crop", "all views"]
+    assert [name for name in table if "alone" not in name] == names
+    assert table["plain"]["weighted_auc"] == plain["weighted_auc"]
+    assert table["all views"]["weighted_auc"] == metrics["weighted_auc"]
+    assert "<h2>Test-time augmentation</h2>" in (place.fold().root / "report.html").read_text()
+    said = place.call("eval_end_to_end", "--views", "crop", "flip")
+    assert said.code == 0 and "nothing to do" in said.text
+
+
 def test_scoring_training_series_warns_and_scoring_others_does_not(
     tiny: Place, others: Path, tmp_path: Path
 ):

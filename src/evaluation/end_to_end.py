@@ -46,7 +46,7 @@ class Scored:
     """What is kept of one result; small, so that memory does not grow with pixels.
 
     `stage2_curve` and `stage1_curve` float (n,): probability of any aneurysm per slice; `size`
-    edge of the cached slices in pixels.
+    edge of the cached slices in pixels; `by_view` as in `Detection`.
     """
 
     job: Job
@@ -68,14 +68,20 @@ class Scored:
     notes: tuple[str, ...]
     linkage: Linkage
     seconds: dict[str, float]
+    by_view: dict[str, np.ndarray]
 
 
 @dataclass
 class Results:
-    """Scored series in job order, and the rejected ones."""
+    """Scored series in job order, and the rejected ones.
+
+    `views` and `steps`: those that were averaged, beside the plain view and ascending.
+    """
 
     scored: list[Scored] = field(default_factory=list)
     rejected: list[Rejected] = field(default_factory=list)
+    views: tuple[str, ...] = ()
+    steps: tuple[int, ...] = (1,)
 
 
 def held_out_jobs(split: Split, fold: int, data: DataPaths, task: Task) -> list[Job]:
@@ -143,7 +149,7 @@ def folder_jobs(series_dir: Path, labels: Path | None, task: Task) -> list[Job]:
 
 def run_jobs(detector: Detector, jobs: list[Job], num_workers: int, max_seconds: float) -> Results:
     """Detect in every job's folder; memory does not grow with the pixels of the series."""
-    results = Results()
+    results = Results(views=detector.views, steps=tuple(sorted(detector.encoder.steps)))
     outcomes: Iterable[Detection | Rejected] = detector.detect_folders(
         (job.folder for job in jobs), num_workers, max_seconds
     )
@@ -181,6 +187,7 @@ def _summary(job: Job, found: Detection, task: Task) -> Scored:
         notes=series.notes,
         linkage=series.linkage,
         seconds=found.seconds,
+        by_view=found.by_view,
     )
 
 

@@ -15,6 +15,7 @@ from src.evaluation.localisation import Located, localisation_table, log_localis
 from src.evaluation.sample import Sample
 from src.evaluation.subgroups import by_trait, count_aneurysms, describe
 from src.evaluation.tables import evaluate, log_tables, selected_on
+from src.evaluation.view_gains import log_view_gains, view_gains
 from src.imaging.geometry import cache_to_patient
 from src.imaging.linkage import assign_groups
 from src.metrics import cell
@@ -82,8 +83,8 @@ def metrics_of(
     """Score tables, printed and JSON-ready; null figures where no labels were given.
 
     `stage1_maximum` scores the plain maximum of stage 1 over the slices, for comparison;
-    `localisation` judges the points, null without localizers. Schema: `src.evaluation.tables`,
-    `src.evaluation.localisation.localisation_table`.
+    `localisation` judges the points, null without localizers; `test_time_augmentation` is what
+    each view adds. Schema: `src.evaluation.tables`.
 
     Args:
         results: what was scored.
@@ -126,6 +127,9 @@ def metrics_of(
     maximum = replace(
         sample, probabilities=np.stack([found.stage1_maximum for found in results.scored])
     )
+    by_view = [found.by_view for found in results.scored]
+    gains = view_gains(task, sample, by_view, results.views, results.steps, settings)
+    log_view_gains(gains)
     localisation = None
     if any(found.job.spots for found in results.scored):
         finding = sample.targets[:, task.overall_index]
@@ -140,6 +144,7 @@ def metrics_of(
         **table,
         "stage1_maximum": auc_table(task, maximum, settings)[0],
         "localisation": localisation,
+        "test_time_augmentation": gains,
     }
 
 

@@ -83,17 +83,19 @@ def read_predictions(path: Path, task: Task, made_by: str) -> Sample:
 
 
 def reference_predictions(
-    paths: FoldPaths, stage2: Mapping[str, Any], task: Task
+    paths: FoldPaths, stage2: Mapping[str, Any], task: Task, views: Sequence[str] = ()
 ) -> tuple[Path, Sample] | None:
     """Held-out predictions of the same weights, on which thresholds for other series are fixed.
 
-    Those of eval_end_to_end.py, else those of eval_stage2.py; None where neither was run with the
-    weights as they are now. The final model has no held-out series.
+    Those of eval_end_to_end.py, else those of eval_stage2.py, which knows the plain view only; None
+    where neither was run with these views and the weights as they are now. The final model has no
+    held-out series.
 
     Args:
         paths: of the fold whose weights are used.
         stage2: manifest of stage 2.
         task: the labels.
+        views: of test-time augmentation, sorted.
 
     Raises:
         InputError: the predictions do not fit.
@@ -104,6 +106,7 @@ def reference_predictions(
             continue
         kind = f"{stage}_metrics"
         manifest = read_manifest(metrics, kind)
-        if manifest["inputs"].get("stage2") == stage2["identity"]:
+        alike = manifest["config"].get("views", []) == list(views)
+        if alike and manifest["inputs"].get("stage2") == stage2["identity"]:
             return predictions, read_predictions(predictions, task, MADE_BY[kind])
     return None

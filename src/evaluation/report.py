@@ -142,6 +142,8 @@ def render(data: ReportData) -> str:
     environment.filters["score"] = _score
     environment.filters["ends"] = ends
     environment.filters["gap"] = _gap
+    environment.filters["signed"] = _signed_value
+    environment.filters["signed_ends"] = _signed_ends
     return environment.get_template(TEMPLATE).render(
         data=data,
         series=len(data.probabilities),
@@ -167,7 +169,23 @@ def _gap(pair: tuple[Mapping[str, Any] | None, Mapping[str, Any] | None]) -> str
     values = [cell["value"] if cell is not None else None for cell in pair]
     if values[0] is None or values[1] is None:
         return NO_FIGURE
-    return f"{values[0] - values[1]:+.3f}".replace("-", "\N{MINUS SIGN}")
+    return _signed(values[0] - values[1])
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.3f}".replace("-", "\N{MINUS SIGN}")
+
+
+def _signed_value(cell: Mapping[str, Any] | None) -> str:
+    """The value of a difference with its sign, or a dash."""
+    return NO_FIGURE if cell is None or cell["value"] is None else _signed(cell["value"])
+
+
+def _signed_ends(cell: Mapping[str, Any] | None) -> str:
+    """The interval of a difference, or nothing."""
+    if cell is None or cell["low"] is None:
+        return ""
+    return f"{_signed(cell['low'])} to {_signed(cell['high'])}"
 
 
 def _stages(data: ReportData) -> list[dict[str, Any]]:

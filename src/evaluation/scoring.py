@@ -20,6 +20,7 @@ from src.imaging.sources import Fingerprints, look_at
 from src.inference.detector import Detector
 from src.inference.points import POINT_COLUMNS, point_row
 from src.inference.scores import prediction_rows
+from src.inference.views import check_views
 from src.options.end_to_end import EvalEndToEndOptions
 from src.provenance import MADE_BY, Plan, Request, digest, file_digest, plan, write_manifest
 from src.runlog import Record, log
@@ -60,7 +61,9 @@ def score_jobs(
 
     Raises:
         InputError: no series could be read.
+        UsageError: there is no such view.
     """
+    check_views(options.views)
     jobs = jobs[: options.limit]
     fingerprints = Fingerprints(out.fingerprints)
     reference = _reference(options, trained, task)
@@ -77,6 +80,7 @@ def score_jobs(
         options.device,
         options.precision,
         options.max_series_gib,
+        options.views,
     )
     log.info("%s: %d series, %s", name, len(jobs), detector.compute.reason)
     with record.timed(f"detect {name}"):
@@ -127,7 +131,7 @@ def _reference(options: EvalEndToEndOptions, trained: Trained, task: Task) -> Re
     """Held-out predictions to fix calibration and thresholds on, for labelled other series."""
     if options.labels is None:
         return None
-    found = reference_predictions(trained.paths, trained.stage2, task)
+    found = reference_predictions(trained.paths, trained.stage2, task, options.identity()["views"])
     if found is None:
         return None
     path, sample = found

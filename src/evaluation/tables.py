@@ -30,10 +30,12 @@ of a 95 % interval; each is null where it does not exist, and no figure is ever 
 
 Stage files add `training` (a table of the training rows, without intervals) and `gap` (training
 minus held-out weighted AUC); end to end adds `rejected`, `seen_in_training`, `stage1_maximum` (a
-table of the plain maximum of stage 1 over the slices) and `localisation` (see
-`src.evaluation.localisation`); the files over all folds add `weighted_auc_by_fold`, `spread` (of
-these: mean, standard deviation, extremes) and `folds`. `split_hash` names the split whose held-out
-rows were scored. What the manifest adds (kind, inputs, config, versions) is `src.provenance`'s.
+table of the plain maximum of stage 1 over the slices), `localisation` (see
+`src.evaluation.localisation`) and `test_time_augmentation` (see
+`src.evaluation.view_gains.view_gains`; null where there is one view and one step, absent from the
+file over all folds); the files over all folds add `weighted_auc_by_fold`, `spread` (of these: mean,
+standard deviation, extremes) and `folds`. `split_hash` names the split whose held-out rows were
+scored. What the manifest adds (kind, inputs, config, versions) is `src.provenance`'s.
 """
 
 from collections.abc import Mapping, Sequence

@@ -19,20 +19,22 @@ from src.artifacts import FINAL_FOLD, FoldPaths, read_json
 from src.compute import choose_compute
 from src.errors import InputError, MissingArtifact
 from src.imaging.cache import CacheOptions
+from src.imaging.geometry import Geometry
 from src.imaging.outcome import Status
 from src.imaging.prepare import PreparedSeries, Rejected, read_ahead
 from src.imaging.selection import SeriesError
 from src.imaging.series import ReadOptions
-from src.inference.encoder import Encoder
+from src.inference.encoder import Encoder, SeriesFeatures
 from src.inference.points import Point, find_points
 from src.inference.sequence_detector import SequenceDetector
-from src.inference.views import PLAIN, check_views, views_of
+from src.inference.views import PLAIN, VIEWS, check_views, views_of
 from src.lineage import open_stage
 from src.provenance import MADE_BY, digest
 from src.runlog import log
 from src.sampling.features import FeatureSet
 from src.sampling.series_info import flip_axis, slice_mm
 from src.task import RSNA_2025, Task
+from src.training.sequence_scores import SeriesPrediction
 
 STAGES = ("stage1", "stage2")
 
@@ -44,7 +46,9 @@ class Detection:
     `probabilities` float64 (L,); `slice_probabilities` float64 (n, L) from stage 2;
     `stage1_probabilities` float64 (n, L), averaged over the steps; `peaks` float64 (S, n, L, 3),
     for every step (of every view and fold) x and y in cache pixels and heat-map probability;
-    `points` as `find_points` orders them; `seconds` per part of the work.
+    `points` as `find_points` orders them; `seconds` per part of the work; `by_view` float64 (S, L)
+    for each view that the series has: what each step of stage 1 alone leads to, `probabilities`
+    being the mean of all of them. It is empty for a mean over folds.
     """
 
     series: PreparedSeries
@@ -54,6 +58,7 @@ class Detection:
     peaks: np.ndarray
     points: tuple[Point, ...]
     seconds: dict[str, float] = field(default_factory=dict)
+    by_view: dict[str, np.ndarray] = field(default_factory=dict)
 
 
 class Detector:
@@ -81,9 +86,13 @@ class Detector:
             precision: of stage 1; stage 2 runs as it was trained.
             max_gib: largest series to read.
             views: ways of `VIEWS` to see a series in, beside the plain one.
+
+        Raises:
+            UsageError: there is no such view, or no such device.
         """
         preprocessing = stage1["preprocessing"]
-        self.task, self.views = task, tuple(views)
+        check_views(views)
+        self.task, self.views = task, tuple(name for name in VIEWS if name in views)
         self.read = ReadOptions(
             orient=preprocessing["orient"],
             max_gib=max_gib,
@@ -98,18 +107,21 @@ class Detector:
         """Run both stages on one prepared series, in every view that it has."""
         geometry, size = series.geometry, series.volume.shape[-1]
         views = views_of(self.views, flip_axis(geometry))
-        at_series, at_slices, at_stage1, peaks = [], [], [], []
+        by_view: dict[str, np.ndarray] = {}
+        at_slices, at_stage1, peaks = [], [], []
         seconds = {"read and prepare": series.seconds, "stage 1": 0.0, "stage 2": 0.0}
-        for view in views:
+        for name, view in views.items():
             start = time.perf_counter()
             found = self.encoder.encode(series.volume, None if view is PLAIN else view.transform)
             encoded = time.perf_counter()
-            sets = {(s, 0): FeatureSet(f.features, f.logits, f.peaks) for s, f in found.items()}
-            result = self.detector.predict(sets, slice_mm(geometry), geometry.geometry_known)
+            results = [self._stage2(found[step], geometry) for step in sorted(found)]
+            slices = np.mean([result.slice_probabilities for result in results], axis=0)
             logits = np.stack([f.logits for f in found.values()]).astype(np.float64)
             stage1 = (1 / (1 + np.exp(-logits))).mean(axis=0)
-            at_series.append(view.restore_labels(result.probabilities, self.task))
-            at_slices.append(view.restore_labels(result.slice_probabilities, self.task))
+            by_view[name] = np.stack(
+                [view.restore_labels(result.probabilities, self.task) for result in results]
+            )
+            at_slices.append(view.restore_labels(slices, self.task))
             at_stage1.append(view.restore_labels(stage1, self.task))
             peaks += [
                 view.restore_peaks(f.peaks, self.task, size, self.encoder.inputs)
@@ -118,7 +130,8 @@ class Detector:
             seconds["stage 1"] += encoded - start
             seconds["stage 2"] += time.perf_counter() - encoded
         start = time.perf_counter()
-        probabilities, slice_probabilities = np.mean(at_series, axis=0), np.mean(at_slices, axis=0)
+        probabilities = np.mean([steps.mean(axis=0) for steps in by_view.values()], axis=0)
+        slice_probabilities = np.mean(at_slices, axis=0)
         every_peak = np.stack(peaks)
         points = find_points(self.task, series, every_peak, slice_probabilities, probabilities)
         return Detection(
@@ -129,7 +142,13 @@ class Detector:
             peaks=every_peak,
             points=points,
             seconds={**seconds, "points": time.perf_counter() - start},
+            by_view=by_view,
         )
+
+    def _stage2(self, found: SeriesFeatures, geometry: Geometry) -> SeriesPrediction:
+        """Probabilities from the stage-1 output of one step."""
+        sets = {(0, 0): FeatureSet(found.features, found.logits, found.peaks)}
+        return self.detector.predict(sets, slice_mm(geometry), geometry.geometry_known)
 
     def detect_folders(
         self, folders: Iterable[Path], num_workers: int, max_seconds: float

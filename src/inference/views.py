@@ -22,6 +22,9 @@ from src.task import Task
 
 VIEWS = ("flip", "reverse", "crop")
 
+PLAIN_NAME = "plain"
+"""Name of the view that changes nothing; it always takes part."""
+
 CROP = 0.75
 """Share of the field that the crop keeps."""
 
@@ -101,14 +104,15 @@ def check_views(names: Sequence[str]) -> None:
             raise UsageError(f"view {name!r}: choose from {', '.join(VIEWS)}")
 
 
-def views_of(names: Sequence[str], axis: str | None) -> list[View]:
-    """The plain view and those of `names` that a series has.
+def views_of(names: Sequence[str], axis: str | None) -> dict[str, View]:
+    """The plain view and those of `names` that a series has, by name.
 
     Args:
         names: of `VIEWS`.
         axis: what a left-right flip of the series reverses, "columns", "slices" or None.
     """
     made = {
+        PLAIN_NAME: PLAIN,
         "flip": {
             "columns": View(columns=True, mirrored=True),
             "slices": View(slices=True, mirrored=True),
@@ -116,4 +120,4 @@ def views_of(names: Sequence[str], axis: str | None) -> list[View]:
         "reverse": View(slices=True) if axis == "columns" else None,
         "crop": View(crop=CROP),
     }
-    return [PLAIN, *(view for name in dict.fromkeys(names) if (view := made[name]) is not None)]
+    return {name: view for name in (PLAIN_NAME, *names) if (view := made[name]) is not None}

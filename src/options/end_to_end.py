@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from src.errors import UsageError
 from src.options.evaluation import EvaluationOptions
@@ -27,6 +28,10 @@ class EvalEndToEndOptions(EvaluationOptions):
     precision: str = "auto"
     """Precision of stage 1: auto, bf16, fp16 or fp32."""
 
+    views: tuple[str, ...] = ()
+    """Test-time augmentation: flip, reverse, crop; each takes as long as the plain view, and what
+    each adds is in the metrics and the report."""
+
     max_series_gib: float = 8.0
     """Largest series in GiB of decoded pixels; larger ones are rejected unread."""
 
@@ -47,6 +52,10 @@ class EvalEndToEndOptions(EvaluationOptions):
     def record_dir(self) -> Path:
         """Folder for the run record and the log file: a model folder may be read-only."""
         return self.out_dir / "runs" if self.out_dir is not None else super().record_dir
+
+    def identity(self) -> dict[str, Any]:
+        """The options that change the result; the order of the views does not."""
+        return {**super().identity(), "views": sorted(set(self.views))}
 
     def __post_init__(self) -> None:
         """Check flags against each other."""

@@ -58,10 +58,11 @@ def test_reversed_slices_are_put_back_in_order():
 
 
 def test_a_flip_follows_the_plane_and_is_left_out_where_left_is_not_known():
-    assert views_of(("flip",), mirror_axis("axial")) == [PLAIN, EVERY[0]]
-    assert views_of(("flip", "reverse"), mirror_axis("sagittal")) == [PLAIN, EVERY[1]]
-    assert views_of(("flip", "reverse"), None) == [PLAIN]
-    assert len(views_of((*VIEWS, "flip"), "columns")) == 4
+    plain = {"plain": PLAIN}
+    assert views_of(("flip",), mirror_axis("axial")) == {**plain, "flip": EVERY[0]}
+    assert views_of(("flip", "reverse"), mirror_axis("sagittal")) == {**plain, "flip": EVERY[1]}
+    assert views_of(("flip", "reverse"), None) == plain
+    assert list(views_of((*VIEWS, "flip"), "columns")) == ["plain", *VIEWS]
 
 
 def test_unknown_views_are_refused():
@@ -82,3 +83,17 @@ def test_views_are_averaged_and_keep_the_points_in_the_series(tiny: Place, numbe
     assert not np.array_equal(one.probabilities, mean.probabilities)
     assert np.allclose(one.probabilities, mean.probabilities, atol=0.2)
     assert all(-0.5 <= point.x <= 63.5 for point in mean.points)
+
+
+def test_what_each_view_and_step_says_is_kept_and_the_order_of_the_views_means_nothing(tiny: Place):
+    some = {"device": "cpu", "precision": "fp32"}
+    detector = AneurysmDetector(tiny.model_dir / "tiny", views=("crop", "flip"), **some)
+    found = next(detector.detect_many([tiny.data.series / uid_of(0)]))
+    steps = detector.detectors[0].encoder.steps
+    assert list(found.by_view) == ["plain", "flip", "crop"]
+    assert all(one.shape == (len(steps), len(LABELS)) for one in found.by_view.values())
+    mean = np.mean([one.mean(axis=0) for one in found.by_view.values()], axis=0)
+    assert np.array_equal(mean, found.probabilities)
+    plain = AneurysmDetector(tiny.model_dir / "tiny", **some)
+    alone = next(plain.detect_many([tiny.data.series / uid_of(0)]))
+    assert np.array_equal(alone.by_view["plain"], found.by_view["plain"])

@@ -1,0 +1,134 @@
+"""What each view of test-time augmentation, and each step of stage 1, adds to the score.
+
+Every row averages other views or steps and is compared with the plain view at all steps: the same
+series, the same resamples of patients. A series that lacks a view, such as a flip where left is not
+known, takes part with those that it has.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from src.evaluation.comparison import Predictions, compare
+from src.evaluation.intervals import Settings, auc_table
+from src.evaluation.sample import Sample
+from src.inference.views import PLAIN_NAME
+from src.metrics import cell, ends, figure
+from src.runlog import log
+from src.task import Task
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A row: its name, the views that are averaged, and the positions of the steps that are."""
+
+    name: str
+    views: tuple[str, ...]
+    steps: tuple[int, ...]
+
+    def probabilities(self, by_view: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Float64 (L,): of one series, from `Detection.by_view`."""
+        found = [by_view[view] for view in self.views if view in by_view]
+        return np.mean([steps[list(self.steps)].mean(axis=0) for steps in found], axis=0)
+
+
+def choices(views: Sequence[str], steps: Sequence[int]) -> list[Choice]:
+    """Rows of the table, the plain one first; no other where there is nothing to compare.
+
+    Args:
+        views: those beside the plain one.
+        steps: of stage 1, in slices, ascending.
+    """
+    every = tuple(range(len(steps)))
+    rows = [Choice(PLAIN_NAME, (PLAIN_NAME,), every)]
+    if len(steps) > 1:
+        rows.append(Choice(f"{PLAIN_NAME}, step {steps[0]} alone", (PLAIN_NAME,), (0,)))
+    rows += [Choice(f"{PLAIN_NAME} and {view}", (PLAIN_NAME, view), every) for view in views]
+    if len(views) > 1:
+        rows.append(Choice("all views", (PLAIN_NAME, *views), every))
+    return rows
+
+
+def view_gains(
+    task: Task,
+    sample: Sample,
+    by_view: Sequence[Mapping[str, np.ndarray]],
+    views: Sequence[str],
+    steps: Sequence[int],
+    settings: Settings,
+) -> list[dict[str, Any]] | None:
+    """The table, JSON-ready; None where one view at one step is all there is.
+
+    Args:
+        task: the labels.
+        sample: the series; its probabilities are not looked at.
+        by_view: `Detection.by_view` of each of them.
+        views: those beside the plain one.
+        steps: of stage 1, in slices, ascending.
+        settings: of the intervals.
+
+    Returns:
+        Rows with `name`, `views`, `steps`; `series`, how many have all the row's views;
+        `weighted_auc` (cell); `difference` to the first row, the plain one (cell, paired, null in
+        the first row itself) and its two-sided `p`.
+    """
+    rows = choices(views, steps)
+    if len(rows) == 1:
+        return None
+    table, plain = [], None
+    for choice in rows:
+        mean = np.stack([choice.probabilities(one) for one in by_view])
+        scored = replace(sample, probabilities=mean)
+        score = auc_table(task, scored, settings)[0]["weighted_auc"]
+        row: dict[str, Any] = {
+            "name": choice.name,
+            "views": list(choice.views),
+            "steps": [steps[position] for position in choice.steps],
+            "series": sum(set(choice.views) <= set(one) for one in by_view),
+            "weighted_auc": score,
+            "difference": None,
+            "p": None,
+        }
+        if plain is None:
+            plain = scored
+        else:
+            row |= _difference(task, (plain, scored), table[0]["weighted_auc"], score, settings)
+        table.append(row)
+    return table
+
+
+def _difference(
+    task: Task,
+    samples: tuple[Sample, Sample],
+    plain: Mapping[str, Any],
+    other: Mapping[str, Any],
+    settings: Settings,
+) -> dict[str, Any]:
+    """`difference` and `p` of a row."""
+    if not settings.resamples:
+        values = plain["value"], other["value"]
+        return {"difference": cell(None if None in values else values[1] - values[0]), "p": None}
+    first, second = (
+        Predictions(name, task.labels, sample.uids, sample, split_hash=None, optimistic=None)
+        for name, sample in zip((PLAIN_NAME, "augmented"), samples, strict=True)
+    )
+    found = compare(task, first, second, settings)["weighted_auc"]
+    return {"difference": found["difference"], "p": found["p"]}
+
+
+def log_view_gains(table: Sequence[Mapping[str, Any]] | None) -> None:
+    """Print the table; nothing where there is none."""
+    if table is None:
+        return
+    log.info("test-time augmentation, weighted AUC and its difference to the plain view:")
+    width = max(len(row["name"]) for row in table)
+    for row in table:
+        score, change = row["weighted_auc"], row["difference"]
+        words = f"  {row['name']:<{width}}  {figure(score['value'])}  {ends(score):<14}"
+        if change is not None and change["value"] is not None:
+            words += f"  {change['value']:+.3f}"
+        if change is not None and change["low"] is not None:
+            words += f"  {change['low']:+.3f} to {change['high']:+.3f}"
+        log.info("%s", words.rstrip())
