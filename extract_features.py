@@ -5,92 +5,92 @@ Writes:  model/<run>/fold-<k>/features/<uid>.safetensors and features.json; with
          --mine_hard_negatives also hard_negatives.csv of the held-out series.
 Skips:   series that are done, and a fold that is complete with the same options and inputs. A
          killed run goes on; changed options or inputs end with exit code 5 until --overwrite.
+         --dry_run says what would be done.
+
+Processes that torchrun or srun starts on machines with a common file system share the series; when
+one is lost the run ends with code 75, and the same command, with any number of them, goes on.
 
 Full size:  python extract_features.py --config configs/convnext_base_dinov3.yaml --fold all
+Four GPUs:  torchrun --nproc_per_node=4 extract_features.py --config … --fold all
 On a CPU:   python extract_features.py --config configs/demo.yaml --data_dir demo/data
 """
 
-import shutil
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from src.artifacts import FINAL_FOLD, remove_temporaries
+from src.artifacts import FINAL_FOLD, FoldPaths
 from src.options.features import ExtractFeaturesOptions
-from src.provenance import Plan, Request, plan, write_manifest
-from src.runlog import Record, log, progress, run_stage
+from src.provenance import Plan
+from src.ranks import Team, find_rank
+from src.runlog import Record, log, run_stage
 from src.task import RSNA_2025
 
 if TYPE_CHECKING:
+    from src.inference.feature_run import FoldWork
     from src.sampling.folds import Split
 
 
 def main(options: ExtractFeaturesOptions, record: Record) -> int:
-    """Extract every requested fold."""
-    from src.lineage import data_identities, open_stage
-    from src.sampling.folds import chosen_folds, load_split
+    """Extract every requested fold, alone or as one of several processes."""
+    from src.sampling.folds import load_split
 
+    rank = find_rank()
+    if options.dry_run and rank is not None and rank.index:
+        return 0
     split = load_split(options.data, options.folds)
-    for fold in [FINAL_FOLD] if options.train_on_all else chosen_folds(split, options.fold):
-        paths = options.fold_paths(fold)
-        current = data_identities(options.data, split.identity)
-        stage1 = open_stage(paths, "stage1", current, RSNA_2025)
-        inputs = {**current, "stage1": stage1["identity"]}
-        partial = f"--limit {options.limit}" if options.limit else stage1["partial"]
-        request = Request("features", options.fold_identity(fold), inputs, partial)
-        uids = sorted(split.series.index)[: options.limit]
-        outputs = (paths.feature(uid) for uid in uids)
-        todo = plan(paths.features_manifest, request, options.overwrite, outputs)
-        if todo is Plan.DONE:
-            log.info("%s: nothing to do, the features are complete", paths.root)
-            mine(options, split, fold)
-            continue
-        with record.timed(f"fold {fold}"):
-            extract_fold(options, split, fold, uids, stage1, request, todo is Plan.FRESH)
-        content = {"series": uids, "steps": stage1["steps"], "task": stage1["task"]}
-        write_manifest(paths.features_manifest, request, complete=True, content=content)
-        record.count(f"series of fold {fold}", len(uids))
-        log.info("wrote %s for %d series", paths.features, len(uids))
-        mine(options, split, fold)
+    if options.dry_run or rank is None:
+        lead(options, split, record, None)
+        return 0
+    folder = FoldPaths(options.model_dir, options.run_name, FINAL_FOLD).ranks
+    with Team(rank, folder, options.rank_patience) as team:
+        if rank.index:
+            help_out(options, split, team)
+        else:
+            lead(options, split, record, team)
     return 0
 
 
-def extract_fold(
-    options: ExtractFeaturesOptions,
-    split: "Split",
-    fold: int | str,
-    uids: list[str],
-    stage1: dict[str, Any],
-    request: Request,
-    fresh: bool,
-) -> None:
-    """Encode the series that are not done yet; `fresh` deletes what is there first."""
-    from src.compute import choose_compute
-    from src.inference.encoder import Encoder
-    from src.inference.extraction import extract_series
-    from src.sampling.augment import AugmentSpec
-    from src.sampling.features import features_identity
-    from src.sampling.series_info import series_infos
+def works_of(options: ExtractFeaturesOptions, split: "Split") -> "list[FoldWork]":
+    """The folds that are asked for."""
+    from src.inference.feature_run import fold_work
+    from src.sampling.folds import chosen_folds
 
-    paths = options.fold_paths(fold)
-    compute = choose_compute(options.device, options.precision)
-    log.info("%s: %s", paths.root, compute.reason)
-    encoder = Encoder(paths, stage1, compute)
-    if fresh:  # only now that stage 1 has loaded
-        for old in (paths.features_manifest, paths.hard_negatives):
-            old.unlink(missing_ok=True)
-        shutil.rmtree(paths.features, ignore_errors=True)
-    remove_temporaries(paths.features)
-    write_manifest(paths.features_manifest, request, complete=False)
-    names = AugmentSpec.__dataclass_fields__
-    augmentation = AugmentSpec(**{name: stage1["config"][name] for name in names})
-    held_out = set() if fold == FINAL_FOLD else set(split.held_out(int(fold)))
-    for uid, info in progress(
-        series_infos(split, uids, RSNA_2025).items(), len(uids), "extracting"
-    ):
-        if features_identity(paths.feature(uid)) != request.identity:
-            views = 0 if uid in held_out else options.views
-            where = (options.data, paths, info)
-            extract_series(encoder, *where, views, augmentation, options.seed, request.identity)
+    folds = [FINAL_FOLD] if options.train_on_all else chosen_folds(split, options.fold)
+    return [fold_work(options, split, fold, RSNA_2025) for fold in folds]
+
+
+def help_out(options: ExtractFeaturesOptions, split: "Split", team: Team) -> None:
+    """Do this process's share."""
+    from src.inference.feature_run import help_out
+
+    help_out(works_of(options, split), options, split, RSNA_2025, team)
+
+
+def lead(
+    options: ExtractFeaturesOptions, split: "Split", record: Record, team: Team | None
+) -> None:
+    """Do the whole stage, alone or with the other ranks of a team."""
+    from src.inference.feature_run import clear, decide, finish, preview, run
+
+    works = works_of(options, split)
+    planned = [(work, decide(work, options.overwrite)) for work in works]
+    if options.dry_run:
+        for work, todo in planned:
+            preview(work, todo, options, split)
+        return
+    open_ones = [(work, todo) for work, todo in planned if todo is not Plan.DONE]
+    clear(open_ones, options)
+    if open_ones:
+        with record.timed("encode"):
+            run([work for work, _ in open_ones], options, split, RSNA_2025, team)
+    for work, todo in planned:
+        if todo is Plan.DONE:
+            log.info("%s: nothing to do, the features are complete", work.paths.root)
+        else:
+            finish(work)
+            record.count(f"series of fold {work.fold}", len(work.uids))
+            log.info("wrote %s for %d series", work.paths.features, len(work.uids))
+        mine(options, split, work.fold)
 
 
 def mine(options: ExtractFeaturesOptions, split: "Split", fold: int | str) -> None:

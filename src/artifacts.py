@@ -180,6 +180,11 @@ class FoldPaths:
         return self.root / f"{stage}_predictions.csv"
 
     @property
+    def ranks(self) -> Path:
+        """Messages of processes that share the series of all folds of this run, while they do."""
+        return self.model_dir / self.run / "ranks"
+
+    @property
     def features(self) -> Path:
         """Folder of stage-1 features, one file per series."""
         return self.root / "features"

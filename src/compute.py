@@ -116,6 +116,17 @@ def make_deterministic() -> None:
     torch.use_deterministic_algorithms(True)
 
 
+def compile_network(model: torch.nn.Module) -> None:
+    """Compile a network's passes in place with torch.compile; weights and their names stay.
+
+    What cannot be compiled runs as it is, and torch warns.
+    """
+    import torch._dynamo  # seconds, so only here
+
+    torch._dynamo.config.suppress_errors = True
+    model.compile()
+
+
 def spare_hub_retries() -> None:
     """Tell huggingface_hub to use its cache only when its host cannot be reached.
 

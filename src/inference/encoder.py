@@ -1,7 +1,7 @@
 """Stage 1 applied to whole series: features, logits and heat-map peaks of every slice.
 
-Batches are formed within one series at a fixed size with a padded tail, so that the same series
-gives the same numbers whether it is read from the caches or from DICOM, alone or among others.
+Batches are formed within one series and depend on its length alone, so that the same series gives
+the same numbers whether it is read from the caches or from DICOM, alone or among others.
 """
 
 from collections.abc import Callable
@@ -13,14 +13,24 @@ import numpy as np
 import torch
 
 from src.artifacts import FoldPaths
-from src.compute import Compute
+from src.compute import Compute, compile_network
 from src.models.slice_classifier import HEATMAP_STRIDE, SliceClassifier, SliceClassifierConfig
 from src.provenance import MADE_BY
-from src.sampling.stacks import InputSpec, input_to_cache, neighbours, prepare_slices
+from src.sampling.stacks import (
+    InputSpec,
+    input_to_cache,
+    neighbours,
+    prepare_slices,
+    resample_slices,
+)
 from src.training.checkpoint import load_weights
 
 ENCODE_BATCH = 16
-"""Stacks per forward pass; fixed, because the batch size changes the last bits of the results."""
+"""Stacks per forward pass; fixed, because the batch size can change the last bits of results."""
+
+TAIL_MULTIPLE = 4
+"""The last batch of a series is filled up to a multiple of this: matrix products of one or two rows
+have other last bits in float32, and filling it up to `ENCODE_BATCH` computes 15 stacks in vain."""
 
 
 @dataclass(frozen=True)
@@ -36,11 +46,31 @@ class SeriesFeatures:
     peaks: np.ndarray
 
 
+@dataclass(frozen=True)
+class PreparedSlices:
+    """Every slice of a series as the network takes it, before the last, cheap step.
+
+    `values` (n, S, S), float16 where pixels are as cached, else float32; `mean` is still to be
+    subtracted from them, in float32.
+    """
+
+    values: torch.Tensor
+    mean: float
+
+
 class Encoder:
     """A trained stage-1 network with all that belongs to it."""
 
-    def __init__(self, paths: FoldPaths, manifest: dict[str, Any], compute: Compute) -> None:
+    def __init__(
+        self, paths: FoldPaths, manifest: dict[str, Any], compute: Compute, compiled: bool = False
+    ) -> None:
         """Load the weights that the manifest describes.
+
+        Args:
+            paths: the fold's paths.
+            manifest: of stage 1.
+            compute: device and precision.
+            compiled: compile the network, see `compile_network`.
 
         Raises:
             MissingArtifact: the weights are gone.
@@ -55,6 +85,32 @@ class Encoder:
         model = model.to(memory_format=torch.channels_last)
         self.model = model.to(compute.device).eval()
         self.width = model.width
+        self.multiple = TAIL_MULTIPLE
+        if compiled:
+            compile_network(self.model)
+            self.multiple = ENCODE_BATCH  # another shape would be compiled again
+
+    def prepare(
+        self,
+        volume: np.ndarray,
+        transform: Callable[[np.ndarray], np.ndarray] | None = None,
+    ) -> PreparedSlices:
+        """What can be done ahead, in another thread, while the network computes.
+
+        Args:
+            volume: float16 (n, size, size), cached values 0..5; of a memory map only the crop is
+                read, once for all steps.
+            transform: an augmented view: prepared slices float32 (n, S, S) -> the same shape.
+        """
+        if transform is None:
+            values = torch.from_numpy(resample_slices(volume, self.inputs))
+            mean = self.inputs.mean
+        else:
+            seen = transform(prepare_slices(volume, self.inputs))
+            values, mean = torch.from_numpy(np.ascontiguousarray(seen)), 0.0
+        if self.compute.device.type == "cuda":
+            values = values.pin_memory()  # or the copy would wait for the device
+        return PreparedSlices(values, mean)
 
     def encode(
         self,
@@ -64,16 +120,18 @@ class Encoder:
         """Features of every slice at every step.
 
         Args:
-            volume: float16 (n, size, size), cached values 0..5; a memory map is read slice by
-                slice, once for all steps.
-            transform: an augmented view: prepared slices float32 (n, S, S) -> the same shape. The
-                peaks of a view are in the coordinates of the transformed slices.
+            volume: see `prepare`.
+            transform: see `prepare`. The peaks of a view are in the coordinates of the transformed
+                slices.
         """
-        prepared = prepare_slices(volume, self.inputs)
-        if transform is not None:
-            prepared = transform(prepared)
-        slices = torch.from_numpy(prepared)
-        return {step: self._encode_step(slices, step, volume.shape[-1]) for step in self.steps}
+        return self.encode_prepared(self.prepare(volume, transform), volume.shape[-1])
+
+    def encode_prepared(self, slices: PreparedSlices, size: int) -> dict[int, SeriesFeatures]:
+        """`encode` of prepared slices; `size` is the edge of a cached slice in pixels."""
+        # all slices once, so that the steps share the copy and the device can make the stacks
+        values = slices.values.to(self.compute.device, non_blocking=True)
+        found = {step: self._encode_step(values, slices.mean, step) for step in self.steps}
+        return {step: self._on_host(*parts, size) for step, parts in found.items()}
 
     def heat_map(self, volume: np.ndarray, index: int, label: int) -> np.ndarray:
         """Where on one slice a label may be, averaged over the steps: for looking at.
@@ -99,26 +157,36 @@ class Encoder:
         whole[offset : offset + edge, offset : offset + edge] = cv2.resize(heat, (edge, edge))
         return whole
 
-    def _encode_step(self, slices: torch.Tensor, step: int, size: int) -> SeriesFeatures:
-        n = len(slices)
+    def _encode_step(
+        self, values: torch.Tensor, mean: float, step: int
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Features, logits and peaks (in cells) on the device; nothing here waits for it."""
+        n = len(values)
+        filled = -(-n // self.multiple) * self.multiple  # with the last slice
+        centres = [min(i, n - 1) for i in range(filled)]
+        table = torch.tensor([neighbours(i, step, n) for i in centres])
+        table = table.to(values.device, non_blocking=True)
         features, logits, peaks = [], [], []
         with torch.inference_mode():
             for start in range(0, n, ENCODE_BATCH):
-                # The tail repeats the last slice, so that every batch has the same size.
-                centres = [min(i, n - 1) for i in range(start, start + ENCODE_BATCH)]
-                index = torch.tensor([neighbours(i, step, n) for i in centres])
-                stacks = self.compute.place(slices[index])  # (B, 3, S, S)
+                kept = min(ENCODE_BATCH, n - start)
+                stacks = values[table[start : start + ENCODE_BATCH]].float() - mean
+                stacks = self.compute.place(stacks)  # (B, 3, S, S)
                 with self.compute.autocast():
                     output = self.model(stacks)
-                kept = min(ENCODE_BATCH, n - start)
-                features.append(output.features[:kept].to(torch.float16).cpu())
-                logits.append(output.logits[:kept].float().cpu())
-                peaks.append(heatmap_peaks(output.heatmap[:kept].float().cpu()))
-        peak = torch.cat(peaks).numpy()
+                features.append(output.features[:kept].to(torch.float16))
+                logits.append(output.logits[:kept].float())
+                peaks.append(heatmap_peaks(output.heatmap[:kept].float()))
+        return torch.cat(features), torch.cat(logits), torch.cat(peaks)
+
+    def _on_host(
+        self, features: torch.Tensor, logits: torch.Tensor, peaks: torch.Tensor, size: int
+    ) -> SeriesFeatures:
+        peak = peaks.cpu().numpy()
         cells = peak[..., :2].astype(np.float64)
         pixels = (cells + 0.5) * HEATMAP_STRIDE - 0.5
         peak[..., :2] = input_to_cache(pixels, size, self.inputs)
-        return SeriesFeatures(torch.cat(features).numpy(), torch.cat(logits).numpy(), peak)
+        return SeriesFeatures(features.cpu().numpy(), logits.cpu().numpy(), peak)
 
 
 def heatmap_peaks(logits: torch.Tensor) -> torch.Tensor:
@@ -137,8 +205,8 @@ def heatmap_peaks(logits: torch.Tensor) -> torch.Tensor:
     value, flat = logits.flatten(2).max(dim=2)
     row, column = flat // columns, flat % columns
     padded = torch.nn.functional.pad(logits, (1, 1, 1, 1), mode="replicate")
-    b = torch.arange(batch)[:, None]
-    c = torch.arange(channels)[None, :]
+    b = torch.arange(batch, device=logits.device)[:, None]
+    c = torch.arange(channels, device=logits.device)[None, :]
 
     def offset(before: torch.Tensor, after: torch.Tensor) -> torch.Tensor:
         curvature = (2 * value - before - after).clamp(min=1e-6)

@@ -1,15 +1,16 @@
-"""Feature extraction of many series, one at a time: memory does not grow with their number."""
+"""Stage-1 output of cached series with their augmented views, and the hard negatives in it."""
 
 import zlib
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
 from src.artifacts import DataPaths, FoldPaths, load_array, write_csv
-from src.inference.encoder import Encoder, SeriesFeatures
+from src.inference.encoder import Encoder, PreparedSlices
 from src.provenance import MADE_BY
 from src.sampling.augment import AugmentSpec, augment
-from src.sampling.features import FeatureSet, load_features, save_features
+from src.sampling.features import FeatureSet, load_features
 from src.sampling.folds import Split
 from src.sampling.hard_negatives import COLUMNS as HARD_NEGATIVE_COLUMNS
 from src.sampling.series_info import SeriesInfo, series_infos
@@ -17,44 +18,57 @@ from src.sampling.spots import eligible_negatives
 from src.task import Task
 
 
-def extract_series(
+@dataclass(frozen=True)
+class PreparedView:
+    """One view of a series, ready for the encoder; view 0 is the plain one."""
+
+    view: int
+    slices: PreparedSlices
+    mirrored: bool = False
+    reversed_slices: bool = False
+
+
+def prepare_views(
     encoder: Encoder,
     data: DataPaths,
-    paths: FoldPaths,
     info: SeriesInfo,
     views: int,
     augmentation: AugmentSpec,
     seed: int,
-    identity: str,
-) -> dict[tuple[int, int], FeatureSet]:
-    """Encode one cached series and write its feature file.
+) -> list[PreparedView]:
+    """Read one cached series and make its views; this needs no device.
 
     Args:
         encoder: stage 1.
         data: where the caches lie.
-        paths: the fold's paths.
         info: the series.
         views: augmented views beside the plain one.
         augmentation: of the views, stage 1's own.
         seed: keys the views.
-        identity: of the features, kept in the file.
+
+    Raises:
+        MissingArtifact, InputError: the cache is gone or damaged.
     """
     volume = load_array(data.sequence(info.uid), MADE_BY["preprocess"])
-    sets = {(step, 0): plain_set(found) for step, found in encoder.encode(volume).items()}
+    found = [PreparedView(0, encoder.prepare(volume))]
     for view in range(1, views + 1):
         flags: list[tuple[bool, bool]] = []
         transform = _view(info, augmentation, [seed, 5, view, zlib.crc32(info.uid.encode())], flags)
-        for step, found in encoder.encode(volume, transform).items():
-            sets[step, view] = FeatureSet(
-                found.features, found.logits, found.peaks, flags[0][0], flags[0][1]
-            )
-    save_features(paths.feature(info.uid), sets, identity)
-    return sets
+        found.append(PreparedView(view, encoder.prepare(volume, transform), *flags[0]))
+    return found
 
 
-def plain_set(found: SeriesFeatures) -> FeatureSet:
-    """Stage-1 output without augmentation, as a feature file keeps it."""
-    return FeatureSet(found.features, found.logits, found.peaks)
+def encode_sets(
+    encoder: Encoder, views: list[PreparedView], size: int
+) -> dict[tuple[int, int], FeatureSet]:
+    """Stage-1 output of a series by (step, view); `size` is the edge of a cached slice."""
+    return {
+        (step, one.view): FeatureSet(
+            found.features, found.logits, found.peaks, one.mirrored, one.reversed_slices
+        )
+        for one in views
+        for step, found in encoder.encode_prepared(one.slices, size).items()
+    }
 
 
 def _view(

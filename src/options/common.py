@@ -31,7 +31,9 @@ NOT_IDENTITY = frozenset(
         "report",
         "max_series_seconds",
         "checkpoint_minutes",
+        "rank_patience",
         "deterministic",
+        "compile",
         "tensorboard",
         "dry_run",
     }

@@ -1,5 +1,6 @@
 """Options of extract_features.py."""
 
+import math
 from dataclasses import dataclass
 
 from src.errors import UsageError
@@ -31,8 +32,22 @@ class ExtractFeaturesOptions(ModelOptions):
     limit: int | None = None
     """Extract only the first N series (a trial; the artifact is marked as partial)."""
 
+    compile: bool = False
+    """Compile the network with torch.compile: a minute at the start, faster on a GPU."""
+
+    deterministic: bool = False
+    """On CUDA, use only kernels that give the same bits every time; slower. A CPU always does."""
+
+    rank_patience: float = 300.0
+    """Seconds without a sign of life after which another process of several counts as lost."""
+
+    dry_run: bool = False
+    """Say what would be done, and do nothing."""
+
     def __post_init__(self) -> None:
         """Check ranges."""
         super().__post_init__()
         if self.views < 0:
             raise UsageError(f"--views {self.views}: give 0 or more")
+        if not (math.isfinite(self.rank_patience) and self.rank_patience > 0):
+            raise UsageError(f"--rank_patience {self.rank_patience}: give more than 0")

@@ -52,14 +52,25 @@ def prepare_slices(slices: np.ndarray, spec: InputSpec) -> np.ndarray:
     Returns:
         float32 (k, input_size, input_size), values minus the mean.
     """
+    return resample_slices(slices, spec).astype(np.float32, copy=False) - np.float32(spec.mean)
+
+
+def resample_slices(slices: np.ndarray, spec: InputSpec) -> np.ndarray:
+    """`prepare_slices` before the mean is subtracted.
+
+    Returns:
+        (k, input_size, input_size), float16 as cached where nothing is resampled, else float32; a
+        copy in memory.
+    """
     size = slices.shape[-1]
     edge, offset = spec.crop_edge(size), spec.offset(size)
-    window = slices[:, offset : offset + edge, offset : offset + edge].astype(np.float32)
-    if edge != spec.input_size:
-        target = (spec.input_size, spec.input_size)
-        method = cv2.INTER_AREA if spec.input_size < edge else cv2.INTER_LINEAR
-        window = np.stack([cv2.resize(image, target, interpolation=method) for image in window])
-    return window - np.float32(spec.mean)
+    window = slices[:, offset : offset + edge, offset : offset + edge]
+    if edge == spec.input_size:
+        return np.array(window)
+    target = (spec.input_size, spec.input_size)
+    method = cv2.INTER_AREA if spec.input_size < edge else cv2.INTER_LINEAR
+    images = (image.astype(np.float32) for image in window)
+    return np.stack([cv2.resize(image, target, interpolation=method) for image in images])
 
 
 def cache_to_input(points: np.ndarray, size: int, spec: InputSpec) -> np.ndarray:

@@ -8,9 +8,9 @@ import pytest
 from src.artifacts import DataPaths, FoldPaths, save_array
 from src.compute import choose_compute
 from src.inference.encoder import Encoder, SeriesFeatures
-from src.inference.extraction import extract_series
+from src.inference.extraction import encode_sets, prepare_views
 from src.sampling.augment import AugmentSpec
-from src.sampling.features import features_identity, load_features
+from src.sampling.features import features_identity, load_features, save_features
 from tests.sampling.test_slice_samples import MIRROR_ALWAYS, series
 from tests.tiny_runs import Place, read
 
@@ -31,7 +31,8 @@ def extract(encoder: Encoder, tmp_path):
     def call(views: int, spec: AugmentSpec, axis: str | None = "columns", seed: int = 0):
         info = replace(series("1.1", n=18), axis=axis)
         save_array(data.sequence("1.1"), volume)
-        extract_series(encoder, data, paths, info, views, spec, seed, "name")
+        prepared = prepare_views(encoder, data, info, views, spec, seed)
+        save_features(paths.feature("1.1"), encode_sets(encoder, prepared, 64), "name")
         assert features_identity(paths.feature("1.1")) == "name"
         return load_features(paths.feature("1.1"))
 
