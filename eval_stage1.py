@@ -68,19 +68,20 @@ def main(options: EvalStage1Options, record: Record) -> int:
                     options.num_workers,
                     compute,
                 )
-            scored[part] = (requests, *found)
-        requests, targets, probabilities = scored["held out"]
-        spots = requests[:: len(encoder.steps)]
-        uids = [spot.uid for spot in spots]
+            scored[part] = (requests[:: len(encoder.steps)], *found)
+        samples = [
+            sample_of_split(split, RSNA_2025, [spot.uid for spot in spots], *found)
+            for spots, *found in (scored["held out"], scored["training"])
+        ]
         metrics = stage_metrics(
             RSNA_2025,
             "stage 1 at spots",
-            sample_of_split(split, RSNA_2025, uids, targets, probabilities),
-            scored["training"][1:],
+            *samples,
             [stage1],
             Settings(options.resamples, options.seed),
             "spots",
         )
+        spots, targets, probabilities = scored["held out"]
         patients = split.series["group"]
         keys = [
             {SERIES_COLUMN: spot.uid, "index": spot.index, GROUP_COLUMN: patients[spot.uid]}

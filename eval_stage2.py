@@ -70,7 +70,7 @@ def main(options: EvalStage2Options, record: Record) -> int:
             RSNA_2025,
             "stage 2 on series",
             sample_of_split(split, RSNA_2025, held_out, *scored["held out"]),
-            scored["training"],
+            sample_of_split(split, RSNA_2025, stage2["training_series"], *scored["training"]),
             [stage1, stage2],
             Settings(options.resamples, options.seed),
         )

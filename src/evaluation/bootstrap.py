@@ -43,6 +43,10 @@ class Resamples:
     strata: tuple[np.ndarray, ...]
     seed: int
 
+    def has_enough(self) -> bool:
+        """Whether `MIN_GROUPS` patients have an aneurysm and as many have none."""
+        return len(self.strata) == 2 and min(map(len, self.strata)) >= MIN_GROUPS
+
     def for_label(self, targets: np.ndarray, label: int) -> tuple[np.ndarray, float]:
         """Counts (G, B) in which every resample has both classes of one label.
 

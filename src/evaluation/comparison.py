@@ -16,7 +16,7 @@ from scipy.sparse.csgraph import connected_components
 from src.errors import InputError
 from src.evaluation.bootstrap import MIN_GROUPS, Resamples, draw_resamples, interval, p_value
 from src.evaluation.delong import difference_p_value
-from src.evaluation.intervals import Settings, auc_table
+from src.evaluation.intervals import Settings, auc_table, means_of_labels
 from src.evaluation.ranking import weighted_figures
 from src.evaluation.sample import Sample
 from src.metrics import cell, figure
@@ -246,14 +246,7 @@ def _means(
         key: _paired(*(table[key]["value"] for table in tables))
         for key in ("locations_mean", "weighted_auc")
     }
-    scored = [differences[name] for name in task.locations if name in differences]
-    enough = len(drawn.strata) == 2 and min(map(len, drawn.strata)) >= MIN_GROUPS
-    if scored and enough:
-        mean = np.mean(scored, axis=0)
-        _fill_in(found["locations_mean"], mean)
-        if task.overall in differences:
-            weight = task.overall_weight
-            _fill_in(
-                found["weighted_auc"], weight * differences[task.overall] + (1 - weight) * mean
-            )
+    if drawn.has_enough():
+        for key, resampled in means_of_labels(task, differences).items():
+            _fill_in(found[key], resampled)
     return found

@@ -1,5 +1,6 @@
 """The score table with an interval beside each figure."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -86,14 +87,9 @@ def auc_table(
         for name in task.labels
         if name not in table["left_out"] and table["per_label"][name]["groups_with"] < MIN_GROUPS
     ]
-    if drawn is not None and all(len(part) >= MIN_GROUPS for part in _both(drawn)):
+    if drawn is not None and drawn.has_enough():
         _intervals_of_means(task, table, values)
     return table, drawn
-
-
-def _both(drawn: Resamples) -> tuple[np.ndarray, ...]:
-    """Patients with and without an aneurysm; an empty stratum is no stratum."""
-    return drawn.strata if len(drawn.strata) == 2 else (np.zeros(0),)
 
 
 def _fill_in(
@@ -128,12 +124,39 @@ def _fill_in(
 
 def _intervals_of_means(task: Task, table: dict[str, Any], values: dict[str, np.ndarray]) -> None:
     """Fill in the intervals of the mean of the locations and of the weighted AUC."""
+    for name, resampled in means_of_labels(task, values).items():
+        table[name] = cell(table[name]["value"], interval(resampled))
+
+
+def means_of_labels(task: Task, values: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """`locations_mean` and `weighted_auc` in every resample.
+
+    Args:
+        task: the locations and the overall label's weight.
+        values: by label its AUC, or a difference of AUCs, in every resample (B,).
+
+    Returns:
+        By name (B,); without the means that the labels at hand do not make up.
+    """
     scored = [values[name] for name in task.locations if name in values]
     if not scored:
-        return
+        return {}
     mean = np.mean(scored, axis=0)
-    table["locations_mean"] = cell(table["locations_mean"]["value"], interval(mean))
+    found = {"locations_mean": mean}
     if task.overall in values:
         weight = task.overall_weight
-        weighted = weight * values[task.overall] + (1 - weight) * mean
-        table["weighted_auc"] = cell(table["weighted_auc"]["value"], interval(weighted))
+        found["weighted_auc"] = weight * values[task.overall] + (1 - weight) * mean
+    return found
+
+
+def resampled_aucs(
+    task: Task, sample: Sample, table: Mapping[str, Any], drawn: Resamples
+) -> dict[str, np.ndarray]:
+    """AUC of every label that `auc_table` scored, in every resample (B,)."""
+    found = {}
+    for number, label in enumerate(task.labels):
+        if label not in table["left_out"]:
+            truth, scores = sample.targets[:, number], sample.probabilities[:, number]
+            counts, _ = drawn.for_label(truth, number)
+            found[label] = weighted_figures(truth, scores, counts, drawn.row_of, ("auc",))["auc"]
+    return found

@@ -1,16 +1,18 @@
 """Scores of one stage on its held-out fold, beside those on its training rows."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from src.errors import InputError
+from src.evaluation.bootstrap import Resamples, draw_resamples, interval
 from src.evaluation.crossfit import over_patients
-from src.evaluation.intervals import Settings
+from src.evaluation.intervals import Settings, auc_table, means_of_labels, resampled_aucs
 from src.evaluation.sample import Sample
 from src.evaluation.tables import evaluate, log_tables, selected_on
-from src.metrics import score_table
+from src.metrics import cell, ends
 from src.runlog import log
 from src.task import Task
 
@@ -19,7 +21,7 @@ def stage_metrics(
     task: Task,
     stage: str,
     held_out: Sample,
-    training: tuple[np.ndarray, np.ndarray],
+    training: Sample,
     manifests: Sequence[Mapping[str, Any]],
     settings: Settings,
     unit: str = "series",
@@ -30,7 +32,7 @@ def stage_metrics(
         task: the labels.
         stage: name for the headline.
         held_out: rows of the held-out fold; their table is the top level of the result.
-        training: targets (N, L) and probabilities (N, L) of the training rows, for the gap.
+        training: the training rows, for the gap; may be none.
         manifests: of all weights that took part; say on what they were selected.
         settings: of the intervals.
         unit: what a row is: series or spots.
@@ -40,16 +42,61 @@ def stage_metrics(
     """
     if not len(held_out):
         raise InputError(f"{stage}: the held-out fold has nothing to score")
-    crossfit = over_patients(held_out, held_out.targets[:, task.overall_index], settings.seed)
+    finding = held_out.targets[:, task.overall_index]
+    crossfit = over_patients(held_out, finding, settings.seed)
     table = evaluate(task, held_out, settings, crossfit, selected_on(manifests))
     log_tables(task, f"{stage}, held out", table, unit)
-    seen = score_table(task, *training) if len(training[0]) else None
-    value, trained = table["weighted_auc"]["value"], (seen or {}).get("weighted_auc", {})
-    gap = None
-    if seen and value is not None and trained["value"] is not None:
-        gap = trained["value"] - value
+    if not len(training):
+        return {**table, "training": None, "gap": None}
+    # A seed of its own: the draws of one sample must say nothing about those of the other.
+    seen, seen_draws = auc_table(task, training, replace(settings, seed=settings.seed + 1))
+    values: list[dict[str, np.ndarray]] = [{}, {}]
+    if settings.resamples and seen_draws is not None:
+        draws = draw_resamples(held_out.groups, finding, settings.resamples, settings.seed)
+        values = [
+            _resampled(task, training, seen, seen_draws),
+            _resampled(task, held_out, table, draws),
+        ]
+    gap = {
+        name: _difference(
+            [_figure(one, name) for one in (seen, table)], [one.get(name) for one in values]
+        )
+        for name in ("weighted_auc", task.overall)
+    }
+    found = gap["weighted_auc"]
+    if found["value"] is not None:
         log.info(
-            "%s, weighted AUC: training %.3f, held out %.3f, gap %.3f",
-            *(stage, trained["value"], value, gap),
+            "%s, weighted AUC: training %.3f, held out %.3f, gap %.3f%s",
+            *(stage, seen["weighted_auc"]["value"], table["weighted_auc"]["value"]),
+            *(found["value"], f" ({ends(found)})" if found["low"] is not None else ""),
         )
     return {**table, "training": seen, "gap": gap}
+
+
+def _figure(table: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """The cell of a mean or of a label."""
+    return table[name] if name in table else table["per_label"][name]
+
+
+def _resampled(
+    task: Task, sample: Sample, table: Mapping[str, Any], drawn: Resamples
+) -> dict[str, np.ndarray]:
+    """Means and labels' AUCs in every resample (B,)."""
+    labels = resampled_aucs(task, sample, table, drawn)
+    return {**labels, **means_of_labels(task, labels)}
+
+
+def _difference(
+    cells: Sequence[Mapping[str, Any]], values: Sequence[np.ndarray | None]
+) -> dict[str, float | None]:
+    """First minus second figure of two samples without a common patient.
+
+    The samples are resampled apart. There is an interval where both figures have one.
+    """
+    first, second = cells
+    if first["value"] is None or second["value"] is None:
+        return cell(None)
+    known = first["low"] is not None and second["low"] is not None
+    a, b = values
+    span = interval(a - b) if known and a is not None and b is not None else None
+    return cell(first["value"] - second["value"], span)

@@ -78,19 +78,31 @@ def test_the_threshold_of_an_operating_point_is_not_the_best_of_the_scored_serie
 
 
 def test_a_stage_has_its_held_out_table_beside_training_and_the_gap():
-    sample, seen = a_sample(), a_sample(1, distance=3.0)
-    training = (seen.targets, seen.probabilities)
-    metrics = stage_metrics(TASK, "stage 1", sample, training, [{"select": "last"}], Settings(100))
-    value, trained = metrics["weighted_auc"]["value"], metrics["training"]["weighted_auc"]["value"]
-    assert metrics["gap"] == pytest.approx(trained - value) and metrics["gap"] > 0
-    assert metrics["training"]["weighted_auc"]["low"] is None
-    empty = (np.zeros((0, 4)), np.zeros((0, 4)))
-    assert stage_metrics(TASK, "x", sample, empty, [{"select": "last"}], Settings(0))["gap"] is None
+    sample, seen = a_sample(patients=200), a_sample(1, distance=3.0)
+    metrics = stage_metrics(TASK, "stage 1", sample, seen, [{"select": "last"}], Settings(200))
+    for name, pick in (
+        ("weighted_auc", lambda table: table["weighted_auc"]),
+        ("Any", lambda table: table["per_label"]["Any"]),
+    ):
+        held_out, trained, gap = pick(metrics), pick(metrics["training"]), metrics["gap"][name]
+        assert gap["value"] == pytest.approx(trained["value"] - held_out["value"])
+        widths = [one["high"] - one["low"] for one in (held_out, trained, gap)]
+        assert gap["low"] < gap["value"] < gap["high"] and gap["value"] > 0
+        # The variances of two independent figures add up.
+        assert widths[2] == pytest.approx(np.hypot(widths[0], widths[1]), rel=0.25)
+
+
+def test_a_stage_without_training_rows_or_resamples_has_no_gap_or_no_interval_of_it():
+    sample, last = a_sample(), [{"select": "last"}]
+    none = sample.rows(np.zeros(80, dtype=bool))
+    metrics = stage_metrics(TASK, "x", sample, none, last, Settings(0))
+    assert metrics["gap"] is None and metrics["training"] is None
+    gap = stage_metrics(TASK, "x", sample, sample, last, Settings(0))["gap"]
+    assert gap["weighted_auc"] == {"value": 0.0, "low": None, "high": None}
 
 
 def test_a_fold_with_nothing_to_score_is_an_error():
     sample = a_sample()
     nothing = sample.rows(np.zeros(80, dtype=bool))
-    training = (sample.targets, sample.probabilities)
     with pytest.raises(InputError, match="nothing to score"):
-        stage_metrics(TASK, "stage 1", nothing, training, [{"select": "last"}], Settings(100))
+        stage_metrics(TASK, "stage 1", nothing, sample, [{"select": "last"}], Settings(100))
