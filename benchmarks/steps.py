@@ -1,0 +1,97 @@
+"""Steps of a training loop under the clock, once it runs steadily."""
+
+import copy
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+from torch import nn
+
+from benchmarks.side_by_side import Measured, between, now
+from src.artifacts import FoldPaths
+from src.compute import Compute
+from src.training.batches import Batch, TrainingData
+from src.training.loop import Fit, Loss
+from src.training.optimization import FitSpec
+
+
+@dataclass(frozen=True)
+class Window:
+    """Steps `warm` to `warm + steps` are measured; another one ends the last."""
+
+    warm: int
+    steps: int
+
+    @property
+    def total(self) -> int:
+        """Steps that are made."""
+        return self.warm + self.steps + 1
+
+
+class Watch:
+    """Reads the clocks when the loop asks for the first and for the last batch of the window.
+
+    Neither the start of loader processes nor the checkpoint at the end is in it: a training makes
+    them once for thousands of steps. `waited` is the time in which the loop waits for batches.
+    """
+
+    def __init__(self, window: Window, device: torch.device) -> None:
+        """Watch one run."""
+        self.window, self.device = window, device
+        self.marks: list[Measured] = []
+        self.waited = 0.0
+
+    def over(self, batches: Iterable[Batch]) -> Iterator[Batch]:
+        """The batches, watched."""
+        remaining = iter(batches)
+        for number in range(self.window.total):
+            measured = self.window.warm <= number < self.window.warm + self.window.steps
+            if number in (self.window.warm, self.window.warm + self.window.steps):
+                self.marks.append(now(self.device))
+            start = time.perf_counter()
+            batch = next(remaining)
+            if measured:
+                self.waited += time.perf_counter() - start
+            yield batch
+
+    @property
+    def time(self) -> Measured:
+        """Time of the window."""
+        return between(*self.marks)
+
+    @property
+    def wait(self) -> float:
+        """Share of the window's wall time in which the loop waited for batches."""
+        return self.waited / self.time.wall
+
+
+def held(batches: list[Batch]) -> TrainingData:
+    """The same batches from memory."""
+    return TrainingData(lambda epoch, first: batches[first:], len(batches))
+
+
+def watched_fit(
+    model: nn.Module,
+    loss: Loss,
+    spec: FitSpec,
+    compute: Compute,
+    data: TrainingData,
+    window: Window,
+    scratch: Path,
+) -> tuple[Watch, float]:
+    """Train a copy of the network by the program's own loop.
+
+    Returns:
+        The watch, and the mean loss of all steps.
+    """
+    watch = Watch(window, compute.device)
+    watched = replace(data, pieces=lambda epoch, first: watch.over(data.pieces(epoch, first)))
+    with TemporaryDirectory(dir=scratch) as folder:
+        paths = FoldPaths(Path(folder), "run", 0)
+        limited = replace(spec, epochs=1, max_steps=window.total)
+        fit = Fit(copy.deepcopy(model), loss, limited, compute, paths, "stage1", "benchmark")
+        fit.run(watched, None)
+    return watch, fit.rows[-1]["loss"]
