@@ -171,16 +171,17 @@ def _extract(
         if uids:
             infos = series_infos(split, uids, task)
             held_out = set() if work.fold == FINAL_FOLD else set(split.held_out(int(work.fold)))
-            _extract_fold(work, _encoder(work, options), infos, held_out, options)
+            extract_fold(work, _encoder(work, options), infos, held_out, options)
 
 
-def _extract_fold(
+def extract_fold(
     work: FoldWork,
     encoder: Encoder,
     infos: dict[str, SeriesInfo],
     held_out: set[str],
     options: ExtractFeaturesOptions,
 ) -> None:
+    """Encode series of one fold and write their files; views are made of those not held out."""
     names = AugmentSpec.__dataclass_fields__
     augmentation = AugmentSpec(**{name: work.stage1["config"][name] for name in names})
 
