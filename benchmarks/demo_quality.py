@@ -177,7 +177,7 @@ def score_whole_volume(options: Options, folder: Path, seed: int) -> dict[str, f
     split = load_split(made.data, None)
     training = series_infos(split, made.stage1["training_series"], TASK)
     rows = made.paths.log_csv("stage1").read_text().splitlines()
-    batches = sum(int(row.split(",")[1]) for row in rows[1:])
+    batches = int(rows[-1].split(",")[rows[0].split(",").index("step")])
     table = train_and_score(
         made.recipe,
         batches * made.recipe.batch_size,

@@ -67,6 +67,9 @@ class TrainingOptions(ModelOptions):
     checkpoint_minutes: float = 10.0
     """Minutes between checkpoints within an epoch; 0 saves at the end of each epoch only."""
 
+    evaluate_every: int = 0
+    """Steps between scores within an epoch; 0 scores at the end of each epoch only."""
+
     deterministic: bool = False
     """On CUDA, use only kernels that give the same bits every time; slower. A CPU always does."""
 
@@ -89,6 +92,8 @@ class TrainingOptions(ModelOptions):
             )
         if not 0 <= self.label_smoothing < 1:
             raise UsageError(f"--label_smoothing {self.label_smoothing}: give 0 to below 1")
+        if self.evaluate_every < 0:
+            raise UsageError(f"--evaluate_every {self.evaluate_every}: give 0 or more")
         if self.max_steps is not None and self.max_steps < 1:
             raise UsageError(f"--max_steps {self.max_steps}: give 1 or more")
         if not (math.isfinite(self.checkpoint_minutes) and self.checkpoint_minutes >= 0):

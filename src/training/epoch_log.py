@@ -28,8 +28,8 @@ class EpochLog:
         write_csv(self.paths.log_csv(self.stage), list(rows[0]), rows)
         if self.events is not None:
             for name, value in rows[-1].items():
-                if name != "epoch" and value is not None:
-                    self.events.add_scalar(name, value, rows[-1]["epoch"])
+                if name != "step" and value is not None:
+                    self.events.add_scalar(name, value, rows[-1]["step"])
             self.events.flush()
         if last or time.monotonic() - self.drawn > DRAW_SECONDS:
             from src.training.curves import draw_curves

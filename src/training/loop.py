@@ -41,6 +41,7 @@ FINITE_CHECK_EVERY = 16
 
 LossParts = dict[str, torch.Tensor]
 Scores = dict[str, float | None]
+Evaluate = Callable[[nn.Module], Scores]
 
 
 class Loss(Protocol):
@@ -117,12 +118,13 @@ class Fit:
         self.best: dict[str, Any] = {}
         self.saved = time.monotonic()
 
-    def run(self, data: TrainingData, evaluate: Callable[[nn.Module], Scores] | None) -> nn.Module:
+    def run(self, data: TrainingData, evaluate: Evaluate | None) -> nn.Module:
         """Train to the end, from a checkpoint if there is one, and return the selected weights.
 
         Args:
             data: the epochs' batches.
-            evaluate: scores the EMA after each epoch; `score` steers `inner` and `heldout`.
+            evaluate: scores the EMA after each epoch, and every `evaluate_every` steps within it;
+                `score` steers `inner` and `heldout`.
 
         Raises:
             NumericalError: the loss or the gradient is no longer finite.
@@ -135,7 +137,7 @@ class Fit:
             self.paths.not_finite(self.stage).unlink(missing_ok=True)
         with stop_requested() as asked:
             while self.epoch < self.spec.epochs and self._batches_left(data) > 0:
-                self._run_epoch(data, scheduler, asked)
+                self._run_epoch(data, scheduler, asked, evaluate)
                 self._close_epoch(data, evaluate)
         if self.spec.select != "last" and self.best:
             self.ema.module.load_state_dict(self.best["weights"])
@@ -148,7 +150,13 @@ class Fit:
         before = self.epoch * data.batches_per_epoch
         return min(data.batches_per_epoch, self.spec.max_steps - before)
 
-    def _run_epoch(self, data: TrainingData, scheduler: Any, asked: list[bool]) -> None:  # noqa: ANN401
+    def _run_epoch(
+        self,
+        data: TrainingData,
+        scheduler: Any,  # noqa: ANN401
+        asked: list[bool],
+        evaluate: Evaluate | None,
+    ) -> None:
         self.model.train()
         count = self._batches_left(data)
         pending: list[LossParts] = []
@@ -166,9 +174,13 @@ class Fit:
             if update % self.spec.ema_every == 0:
                 self.ema.update(self.model, step=update // self.spec.ema_every + 1)
             self.batch += 1
-            if len(pending) == FINITE_CHECK_EVERY or self.batch == count or stop or save:
+            every = self.spec.evaluate_every
+            due = every > 0 and (update + 1) % every == 0 and self.batch < count
+            if len(pending) == FINITE_CHECK_EVERY or self.batch == count or stop or save or due:
                 self._add(pending, data)
                 pending = []
+            if due:
+                self._add_row(data, evaluate, last=False)
             if stop or save:
                 self._save()
             if stop:
@@ -264,10 +276,25 @@ class Fit:
             f"{self.paths.checkpoint(self.stage)}"
         )
 
-    def _close_epoch(
-        self, data: TrainingData, evaluate: Callable[[nn.Module], Scores] | None
-    ) -> None:
-        row: dict[str, Any] = {"epoch": self.epoch + 1, "batches": self.batch}
+    def _close_epoch(self, data: TrainingData, evaluate: Evaluate | None) -> None:
+        steps = (self.epoch + 1) * data.batches_per_epoch
+        last = self.epoch + 1 == self.spec.epochs or steps >= (self.spec.max_steps or math.inf)
+        self._add_row(data, evaluate, last)
+        self.epoch, self.batch, self.sums = self.epoch + 1, 0, {}
+        self._save()
+
+    def _add_row(self, data: TrainingData, evaluate: Evaluate | None, last: bool) -> None:
+        """Score the EMA and log it, with the means since the epoch began.
+
+        Args:
+            data: the batches.
+            evaluate: the scores; only the first process takes them.
+            last: no row will follow.
+        """
+        whole = self.batch == self._batches_left(data)
+        epoch = self.epoch + (1 if whole else round(self.batch / data.batches_per_epoch, 4))
+        step = self.epoch * data.batches_per_epoch + self.batch
+        row: dict[str, Any] = {"epoch": epoch, "step": step}
         row.update({name: total / max(1, self.batch) for name, total in self.sums.items()})
         row["lr"] = self.optimizer.param_groups[0]["lr"]
         row["clip"] = self.clipper.threshold
@@ -276,19 +303,16 @@ class Fit:
             row.update(scores)
             self._remember_best(scores.get("score"))
         self.rows.append(row)
-        self.epoch, self.batch, self.sums = self.epoch + 1, 0, {}
         if self.log is not None:
-            last = self.epoch == self.spec.epochs or self._batches_left(data) <= 0
             self.log.write(self.rows, last)
-        self._save()
         log.info(
-            "epoch %d of %d: %s",
-            self.epoch,
+            "epoch %.4g of %d: %s",
+            epoch,
             self.spec.epochs,
             ", ".join(
                 f"{name} {value:.4g}"
                 for name, value in row.items()
-                if name not in ("epoch", "batches", "clip") and value is not None
+                if name not in ("epoch", "step", "clip") and value is not None
             ),
         )
 

@@ -28,8 +28,9 @@ class FitSpec:
     `epochs`; `optimizer`, `lr` and `weight_decay` as timm's; `schedule` is constant or cosine,
     after `warmup_epochs` of linear warm-up; the EMA has `ema_decay` and is updated every
     `ema_every` steps; `select` is last, inner or heldout; `seed` keys all random numbers;
-    `max_steps` ends the training early; `checkpoint_minutes` is the time between checkpoints
-    within an epoch, 0 for none; `tensorboard` asks for event files.
+    `max_steps` ends the training early; `checkpoint_minutes` is the time between checkpoints and
+    `evaluate_every` the steps between scores within an epoch, 0 for none; `tensorboard` asks for
+    event files.
     """
 
     epochs: int
@@ -44,6 +45,7 @@ class FitSpec:
     seed: int
     max_steps: int | None = None
     checkpoint_minutes: float = 0.0
+    evaluate_every: int = 0
     tensorboard: bool = False
 
 

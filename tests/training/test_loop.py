@@ -31,6 +31,7 @@ SPEC = FitSpec(
     seed=1,
 )
 BATCHES = 4
+OFTEN = replace(SPEC, evaluate_every=3)
 
 
 def batches(epoch: int, first: int) -> list[dict[str, torch.Tensor]]:
@@ -68,7 +69,7 @@ def state_bytes(module: nn.Module) -> list[bytes]:
 
 @pytest.mark.parametrize("stop_at", [(0, 2), (1, 0), (2, 3)])
 def test_a_stopped_run_ends_with_the_same_bytes(tmp_path: Path, stop_at: tuple[int, int]) -> None:
-    whole = fit(tmp_path / "whole").run(TrainingData(batches, BATCHES), None)
+    whole = fit(tmp_path / "whole", spec=OFTEN).run(TrainingData(batches, BATCHES), None)
 
     def interrupted(epoch: int, first: int):
         for number, batch in enumerate(batches(epoch, first), start=first):
@@ -77,11 +78,40 @@ def test_a_stopped_run_ends_with_the_same_bytes(tmp_path: Path, stop_at: tuple[i
             yield batch
 
     with pytest.raises(Preempted):
-        fit(tmp_path / "cut").run(TrainingData(interrupted, BATCHES), None)
-    resumed = fit(tmp_path / "cut").run(TrainingData(batches, BATCHES), None)
+        fit(tmp_path / "cut", spec=OFTEN).run(TrainingData(interrupted, BATCHES), None)
+    resumed = fit(tmp_path / "cut", spec=OFTEN).run(TrainingData(batches, BATCHES), None)
     assert state_bytes(resumed) == state_bytes(whole)
     logs = [FoldPaths(tmp_path / name, "run", 0).log_csv("stage1") for name in ("whole", "cut")]
     assert logs[0].read_bytes() == logs[1].read_bytes()
+
+
+def test_scores_within_an_epoch_are_logged_and_change_no_weight(tmp_path: Path) -> None:
+    asked = []
+
+    def evaluate(ema: nn.Module) -> dict[str, float | None]:
+        asked.append(ema)
+        torch.rand(5)  # draws from the global stream
+        return {"score": float(len(asked))}
+
+    data = TrainingData(batches, BATCHES)
+    plain = fit(tmp_path / "plain")
+    spec = replace(OFTEN, max_steps=10)
+    often = fit(tmp_path / "often", spec=spec)
+    plain_weights = state_bytes(
+        fit(tmp_path / "ten", spec=replace(SPEC, max_steps=10)).run(data, None)
+    )
+    assert state_bytes(often.run(data, evaluate)) == plain_weights
+    assert [(row["epoch"], row["step"]) for row in often.rows] == [
+        (0.75, 3),
+        (1, 4),
+        (1.5, 6),
+        (2, 8),
+        (2.25, 9),
+        (3, 10),
+    ]
+    assert [row["score"] for row in often.rows] == [1, 2, 3, 4, 5, 6]
+    plain.run(data, evaluate)
+    assert [(row["epoch"], row["step"]) for row in plain.rows] == [(1, 4), (2, 8), (3, 12)]
 
 
 def test_training_learns(tmp_path: Path) -> None:
@@ -196,7 +226,7 @@ def test_max_steps_ends_within_an_epoch_and_again_after_a_stop(tmp_path: Path) -
     spec = replace(SPEC, max_steps=BATCHES + 1)
     run = fit(tmp_path, spec=spec)
     whole = run.run(TrainingData(batches, BATCHES), None)
-    assert [row["batches"] for row in run.rows] == [BATCHES, 1]
+    assert [row["step"] for row in run.rows] == [BATCHES, BATCHES + 1]
     again = fit(tmp_path, spec=spec)  # from the last checkpoint: nothing is left to do
     assert state_bytes(again.run(TrainingData(batches, BATCHES), None)) == state_bytes(whole)
     assert len(again.rows) == 2
