@@ -23,7 +23,7 @@ from src.evaluation.data_figures import (
 )
 from src.evaluation.projections import array_directions
 from src.evaluation.report import data_uri, page_environment, photo_uri
-from src.imaging.geometry import Geometry, stored_to_canonical
+from src.imaging.geometry import THICKNESS_COLUMN, Geometry, stored_to_canonical
 from src.imaging.outcome import CODES, base_code
 from src.imaging.preprocess_tables import REJECTED_COLUMNS
 from src.imaging.worker import PARTIAL
@@ -67,7 +67,7 @@ def write_data_report(data: DataPaths, task: Task = RSNA_2025) -> None:
         InputError: a table cannot be read.
     """
     script = MADE_BY["preprocess"]
-    columns = (*META_COLUMNS, "status", "notes")
+    columns = (*META_COLUMNS, THICKNESS_COLUMN, "status", "notes")
     meta = with_types(
         read_text_table(data.train_meta_csv, columns, script), data.train_meta_csv
     ).set_index(SERIES_COLUMN)
@@ -196,13 +196,14 @@ def _spread(count: int, wanted: int) -> list[int]:
 
 
 def _histograms(data: DataPaths, meta: pd.DataFrame) -> str | None:
-    """Slices, spacing and values by modality, as a picture; None without any series."""
+    """Slices, thickness, spacing and values by modality, a picture; None without any series."""
     panels = {}
     for name, part in meta.groupby("Modality", sort=True):
         known = part[part["geometry_known"] == 1]
         values = [_values(data, part.index[i]) for i in _spread(len(part), SAMPLED_SERIES)]
         panels[f"{name} ({len(part)})"] = {
             "slices": part["n"].to_numpy(dtype=np.float64),
+            "slice thickness in mm": part[THICKNESS_COLUMN].dropna().to_numpy(dtype=np.float64),
             "mm between slices": known["spacing_slice"].to_numpy(dtype=np.float64),
             "mm between pixels": known["spacing_column"].to_numpy(dtype=np.float64),
             "cached value": np.concatenate(values),

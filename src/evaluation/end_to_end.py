@@ -46,7 +46,8 @@ class Scored:
     """What is kept of one result; small, so that memory does not grow with pixels.
 
     `stage2_curve` and `stage1_curve` float (n,): probability of any aneurysm per slice; `size`
-    edge of the cached slices in pixels; `by_view` as in `Detection`.
+    edge of the cached slices in pixels; `thickness` of the slices in mm, None where not stated;
+    `by_view` as in `Detection`.
     """
 
     job: Job
@@ -62,6 +63,7 @@ class Scored:
     points: tuple[Point, ...]
     size: int
     geometry: Geometry
+    thickness: float | None
     sop_uids: tuple[str, ...]
     frames: np.ndarray
     positions: np.ndarray
@@ -181,6 +183,7 @@ def _summary(job: Job, found: Detection, task: Task) -> Scored:
         points=found.points,
         size=size,
         geometry=series.geometry,
+        thickness=series.thickness,
         sop_uids=series.sop_uids,
         frames=series.frames,
         positions=series.positions,

@@ -54,6 +54,7 @@ def sample_of(results: Results, task: Task) -> Sample | None:
             found.plane,
             found.job.sex,
             found.job.age,
+            found.thickness,
             found.geometry.spacing[0] if found.geometry_known else None,
             count_aneurysms(task, row, len(found.job.spots)),
         )

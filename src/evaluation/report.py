@@ -47,7 +47,8 @@ TRAIT_NAMES = {
     "plane": "Plane",
     "sex": "Sex",
     "age": "Age in years",
-    "slice_spacing": "Distance between slices",
+    "slice_thickness": "Slice thickness",
+    "slice_distance": "Distance between slices",
     "aneurysms": "Number of aneurysms",
 }
 """Headings of the subgroups, see `src.evaluation.subgroups.describe`."""

@@ -13,17 +13,22 @@ import numpy as np
 
 from src.evaluation.intervals import Settings, auc_table
 from src.evaluation.sample import Sample
+from src.imaging.geometry import THICKNESS_COLUMN
 from src.sampling.folds import Split
 from src.sampling.spots import POSITIVE
 from src.task import SERIES_COLUMN, Task
 
 UNKNOWN = "unknown"
 
+NOT_STATED = "not stated"
+"""Slice thickness of series whose files do not have it."""
+
 AGE_BANDS = (45, 60, 75)
 """Ages in years at which a band begins: thirds of the usual patients, and the young."""
 
-SPACING_BANDS = (1, 3)
-"""Distances between slices in mm at which a band begins: thin for angiography, thick for T2."""
+SLICE_BANDS = (1, 3)
+"""Thicknesses of slices and distances between them in mm at which a band begins: thin for
+angiography, thick for T2."""
 
 MANY_ANEURYSMS = 2
 """Series with this many aneurysms or more form one subgroup."""
@@ -36,7 +41,13 @@ AGE = re.compile(r"\s*(\d{1,3})(?:\.\d+)?\s*Y?\s*")
 
 
 def describe(
-    modality: str, plane: str, sex: str, age: str, slice_mm: float | None, aneurysms: int
+    modality: str,
+    plane: str,
+    sex: str,
+    age: str,
+    thickness: float | None,
+    distance: float | None,
+    aneurysms: int,
 ) -> dict[str, str]:
     """The traits of one series, each in words that sort in their natural order.
 
@@ -45,25 +56,32 @@ def describe(
         plane: of the slices.
         sex: as in the labels' table; '' where it is not known.
         age: likewise, in years.
-        slice_mm: distance between slices in mm, which stands for slice thickness; None or NaN
-            where it is not known.
+        thickness: of the slices in mm; None or NaN where the files do not state it.
+        distance: between the centres of neighbouring slices in mm; None or NaN where it is not
+            known. Slices may overlap or leave gaps, so it is not their thickness.
         aneurysms: how many.
     """
     years = AGE.fullmatch(age.upper())
-    known = slice_mm is not None and math.isfinite(slice_mm) and slice_mm > 0
     return {
         "modality": modality or UNKNOWN,
         "plane": plane,
         "sex": sex.strip().capitalize() or UNKNOWN,
         "age": _band(int(years[1]), AGE_BANDS, 1) if years else UNKNOWN,
-        "slice_spacing": f"{_band(slice_mm, SPACING_BANDS, 0)} mm" if known else UNKNOWN,
+        "slice_thickness": _slice_band(thickness) or NOT_STATED,
+        "slice_distance": _slice_band(distance) or UNKNOWN,
         ANEURYSMS: str(aneurysms) if aneurysms < MANY_ANEURYSMS else f"{MANY_ANEURYSMS}+",
     }
 
 
-def _band(value: float | None, starts: Sequence[int], step: int) -> str:
+def _slice_band(mm: float | None) -> str:
+    """The band of a thickness or distance, '' where there is none."""
+    if mm is None or not (math.isfinite(mm) and mm > 0):
+        return ""
+    return f"{_band(mm, SLICE_BANDS, 0)} mm"
+
+
+def _band(value: float, starts: Sequence[int], step: int) -> str:
     """The band of a value; `step` is 1 where whole numbers are counted, so that none is in two."""
-    assert value is not None
     edges = [0, *starts]
     position = int(np.searchsorted(starts, value, "right"))
     if position == len(starts):
@@ -99,6 +117,7 @@ def sample_of_split(
             str(row["plane"]),
             str(row.get("PatientSex", "")),
             str(row.get("PatientAge", "")),
+            row.get(THICKNESS_COLUMN),
             float(row["spacing_slice"]) if row["geometry_known"] else None,
             count_aneurysms(task, labels, int(localizers.get(uid, 0))),
         )

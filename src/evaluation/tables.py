@@ -21,9 +21,10 @@ of a 95 % interval; each is null where it does not exist, and no figure is ever 
     read_at            {"specificity", "sensitivity"}
     intervals          {"level", "resamples", "seed", "method", "optimistic": why the figures and
                        their intervals are too good, or null}
-    subgroups          for each trait (modality, plane, sex, age in years, slice_spacing in mm,
-                       aneurysms) and each of its values a table like this one, without what is
-                       listed from average_precision on; series with aneurysms against all without
+    subgroups          for each trait (modality, plane, sex, age in years, slice_thickness and
+                       slice_distance in mm, aneurysms) and each of its values a table like this
+                       one, without what is listed from average_precision on; series with
+                       aneurysms against all without
     calibration        see `src.evaluation.calibration.calibration_table`
     operating_points   see `src.evaluation.operating.operating_table`
     selected_on        what chose the weights: last (nothing did), inner, or "this fold"

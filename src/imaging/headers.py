@@ -88,6 +88,7 @@ class SliceHeader:
         position: ImagePositionPatient in mm, None when missing or unusable.
         pixel_spacing: mm between rows and between columns, None when missing.
         nominal_step: mm, SpacingBetweenSlices or else SliceThickness, None when missing.
+        thickness: mm, SliceThickness, None when missing or not positive.
         slope: RescaleSlope; 1 when missing, zero or not a number.
         intercept: RescaleIntercept; 0 when missing or not a number.
         rescaled: whether there is a RescaleSlope or RescaleIntercept at all.
@@ -105,6 +106,7 @@ class SliceHeader:
     position: Vector | None
     pixel_spacing: tuple[float, float] | None
     nominal_step: float | None
+    thickness: float | None
     slope: float
     intercept: float
     rescaled: bool
@@ -241,11 +243,11 @@ def slice_headers(dataset: Elements, file: str) -> list[SliceHeader]:
 def _header(groups: _Groups, dataset: Elements, file: str, frame: int) -> SliceHeader:
     measures = groups.find("PixelMeasuresSequence", "PixelSpacing")
     spacing = numbers(measures, "PixelSpacing", 2)
-    step = None
-    for keyword in ("SpacingBetweenSlices", "SliceThickness"):
-        value = number(groups.find("PixelMeasuresSequence", keyword), keyword)
-        if step is None and value:
-            step = abs(value)
+    apart, thick = (
+        number(groups.find("PixelMeasuresSequence", keyword), keyword)
+        for keyword in ("SpacingBetweenSlices", "SliceThickness")
+    )
+    step = apart or thick
     slope, intercept, rescaled, notes = _rescale(groups)
     sop_uid = text(dataset, "SOPInstanceUID")
     if not sop_uid:
@@ -259,7 +261,8 @@ def _header(groups: _Groups, dataset: Elements, file: str, frame: int) -> SliceH
         orientation=_orientation(groups),
         position=_position(groups),
         pixel_spacing=(spacing[0], spacing[1]) if spacing and min(spacing) > 0 else None,
-        nominal_step=step,
+        nominal_step=abs(step) if step else None,
+        thickness=thick if thick and thick > 0 else None,
         slope=slope,
         intercept=intercept,
         rescaled=rescaled,

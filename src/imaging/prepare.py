@@ -30,6 +30,7 @@ class PreparedSeries:
     modality: str
     volume: np.ndarray
     geometry: Geometry
+    thickness: float | None
     sop_uids: tuple[str, ...]
     frames: np.ndarray
     positions: np.ndarray
@@ -68,6 +69,7 @@ def prepare_series(
         modality=series.modality,
         volume=volume,
         geometry=series.geometry,
+        thickness=series.thickness,
         sop_uids=series.sop_uids,
         frames=series.frames,
         positions=series.positions,

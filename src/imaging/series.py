@@ -68,6 +68,8 @@ class Series:
         positions: float64 (n, 3) mm, ImagePositionPatient of every slice as stored; NaN where the
             file has none.
         geometry: orientation, spacing and affine.
+        thickness: mm, the median SliceThickness of the slices that state a positive one (PS3.3
+            C.7.6.2.1; of multi-frame objects C.7.6.16.2.1), None where none does.
         notes: stable codes of what was noticed, "code", "code:count" or "code:detail", see
             `src.imaging.outcome.CODES`.
         slice_notes: the same per slice, length n.
@@ -83,6 +85,7 @@ class Series:
     frames: np.ndarray
     positions: np.ndarray
     geometry: Geometry
+    thickness: float | None
     notes: tuple[str, ...]
     slice_notes: tuple[tuple[str, ...], ...]
     left_out: tuple[LeftOut, ...]
@@ -146,6 +149,7 @@ def read_series(path: Path, options: ReadOptions | None = None) -> Series:
         frames=np.array([header.frame for header in kept], dtype=np.int64),
         positions=np.array([h.position or nowhere for h in kept], dtype=np.float64),
         geometry=geometry,
+        thickness=_thickness(kept),
         notes=findings.notes,
         slice_notes=tuple(
             (*header.notes, *(("blank",) if image.is_blank() else ()))
@@ -159,6 +163,11 @@ def read_series(path: Path, options: ReadOptions | None = None) -> Series:
         ),
         source=found.digest,
     )
+
+
+def _thickness(headers: Sequence[SliceHeader]) -> float | None:
+    stated = [header.thickness for header in headers if header.thickness is not None]
+    return float(np.median(stated)) if stated else None
 
 
 def _check_size(headers: Sequence[SliceHeader], path: Path, max_gib: float) -> None:

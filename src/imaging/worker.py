@@ -17,14 +17,14 @@ import numpy as np
 from src.artifacts import TEMPORARY_SUFFIX, DataPaths, atomic_open, write_json
 from src.imaging.cache import CacheDigest, CacheOptions, cached_slices
 from src.imaging.dicom import source_digest
-from src.imaging.geometry import GEOMETRY_COLUMNS, cache_scale
+from src.imaging.geometry import GEOMETRY_COLUMNS, THICKNESS_COLUMN, cache_scale
 from src.imaging.outcome import CODES, LeftOut, base_code
 from src.imaging.parse import Reader
 from src.imaging.series import ReadOptions, Series, SeriesError, read_series
 from src.imaging.sources import ABSENT, look_at
 from src.task import SOP_COLUMN
 
-SIDECAR_FORMAT = 2
+SIDECAR_FORMAT = 3
 """Raise it when the same files and options give other bytes than before."""
 
 CONTENT_HASH = "xxh3_128"
@@ -66,6 +66,7 @@ META_COLUMNS = (
     "n",
     "size",
     *GEOMETRY_COLUMNS,
+    THICKNESS_COLUMN,
     "scale_x",
     "scale_y",
     "rescale",
@@ -225,6 +226,7 @@ def _meta_row(series: Series, size: int) -> dict[str, Any]:
         "n": len(series.images),
         "size": size,
         **series.geometry.to_row(),
+        THICKNESS_COLUMN: series.thickness,
         "scale_x": scale_x,
         "scale_y": scale_y,
         "rescale": _rescale(series.notes),

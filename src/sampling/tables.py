@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from src.errors import InputError, MissingArtifact
-from src.imaging.geometry import Geometry
+from src.imaging.geometry import THICKNESS_COLUMN, Geometry
 from src.task import LABELS, SERIES_COLUMN, SOP_COLUMN
 
 _GEOMETRY = Geometry("unknown", (1, 1), (1.0, 1.0, 1.0), None, (0.0,) * 3, (0.0,) * 3).to_row()
@@ -27,7 +27,7 @@ INTEGER_COLUMNS = frozenset(
 FLOAT_COLUMNS = frozenset(
     {
         *(name for name, value in _GEOMETRY.items() if isinstance(value, float)),
-        *("x", "y", "z", "x_mm", "y_mm", "z_mm"),
+        *("x", "y", "z", "x_mm", "y_mm", "z_mm", THICKNESS_COLUMN),
     }
 )
 """Columns read as float64, empty cells as NaN."""

@@ -27,7 +27,7 @@ from tests.evaluation.test_intervals import TASK, a_sample
     ],
 )
 def test_ages_are_read_as_years_and_as_dicom_age_strings(age, band):
-    assert describe("CTA", "axial", "Female", age, 1.0, 0)["age"] == band
+    assert describe("CTA", "axial", "Female", age, 1.0, 1.0, 0)["age"] == band
 
 
 @pytest.mark.parametrize(
@@ -42,15 +42,24 @@ def test_ages_are_read_as_years_and_as_dicom_age_strings(age, band):
     ],
 )
 def test_distances_between_slices_fall_into_thin_medium_and_thick(slice_mm, band):
-    assert describe("CTA", "axial", "Female", "60", slice_mm, 0)["slice_spacing"] == band
+    assert describe("CTA", "axial", "Female", "60", None, slice_mm, 0)["slice_distance"] == band
+
+
+def test_thickness_is_its_own_trait_and_not_stated_where_the_files_do_not_have_it():
+    thin_and_far = describe("CTA", "axial", "Female", "60", 0.6, 2.0, 0)
+    assert thin_and_far["slice_thickness"] == "0 to 1 mm"
+    assert thin_and_far["slice_distance"] == "1 to 3 mm"
+    for missing in (None, math.nan):
+        traits = describe("CTA", "axial", "Female", "60", missing, 2.0, 0)
+        assert traits["slice_thickness"] == "not stated"
 
 
 def test_the_other_traits_are_named_even_where_nothing_is_known():
-    traits = describe("", "oblique", "", "", None, 2)
+    traits = describe("", "oblique", "", "", None, None, 2)
     assert traits["modality"] == traits["sex"] == "unknown"
     assert traits["plane"] == "oblique" and traits["aneurysms"] == "2+"
-    assert describe("MRA", "axial", " female", "60", 1.0, 1)["sex"] == "Female"
-    assert describe("MRA", "axial", "F", "60", 1.0, 1)["aneurysms"] == "1"
+    assert describe("MRA", "axial", " female", "60", 1.0, 1.0, 1)["sex"] == "Female"
+    assert describe("MRA", "axial", "F", "60", 1.0, 1.0, 1)["aneurysms"] == "1"
     assert by_trait([]) == {}
 
 

@@ -53,6 +53,7 @@ def a_series(n: int = 20, iop: tuple[float, ...] | None = None, known: bool = Tr
         modality="CT",
         volume=np.zeros((n, SIZE, SIZE), dtype=np.float16),
         geometry=geometry,
+        thickness=None,
         sop_uids=tuple(f"1.2.3.{i}" for i in range(n)),
         frames=np.zeros(n, dtype=np.int64),
         positions=origin + np.arange(n)[:, None] * step,
