@@ -95,6 +95,9 @@ class TrainStage1Options(TrainingOptions):
     patch_dropout: float = 0.05
     """Share of 32-pixel patches that are blanked."""
 
+    compile: bool = False
+    """Compile the network with torch.compile: a minute at the start, faster on a GPU."""
+
     def __post_init__(self) -> None:
         """Check flags against each other."""
         super().__post_init__()

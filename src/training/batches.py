@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from src.compute import Compute
 from src.errors import InputError, PipelineError
 from src.training.distributed import process_count, process_index
 
@@ -82,6 +83,39 @@ def load_pieces(
                 if name.endswith(WEIGHTS):
                     loaded[name].zero_()
         yield loaded
+
+
+def placed(batches: Iterable[list[Batch]], compute: Compute) -> Iterator[list[Batch]]:
+    """Batches on the device; a CUDA device copies the next one while it computes."""
+    if compute.device.type != "cuda":
+        for pieces in batches:
+            yield [_place(piece, compute) for piece in pieces]
+        return
+    copying = torch.cuda.Stream(compute.device)
+    waiting: tuple[list[Batch], torch.cuda.Event] | None = None
+    for pieces in batches:
+        with torch.cuda.stream(copying):
+            coming = [_place(piece, compute) for piece in pieces]
+            copied = copying.record_event()
+        if waiting is not None:
+            yield _arrived(*waiting)
+        waiting = coming, copied
+    if waiting is not None:
+        yield _arrived(*waiting)
+
+
+def _place(piece: Batch, compute: Compute) -> Batch:
+    return {name: compute.place(tensor) for name, tensor in piece.items()}
+
+
+def _arrived(pieces: list[Batch], copied: torch.cuda.Event) -> list[Batch]:
+    """The pieces, which the present stream may use from now on and may free when it is done."""
+    stream = torch.cuda.current_stream()
+    stream.wait_event(copied)
+    for piece in pieces:
+        for tensor in piece.values():
+            tensor.record_stream(stream)
+    return pieces
 
 
 def explained(loader: DataLoader[Batch]) -> Iterator[Batch]:

@@ -23,7 +23,7 @@ from src.compute import Compute
 from src.errors import NumericalError, Preempted, UsageError
 from src.runlog import log, progress
 from src.training import memory
-from src.training.batches import Batch, TrainingData, key
+from src.training.batches import Batch, TrainingData, key, placed
 from src.training.checkpoint import load_state, save_state
 from src.training.distributed import (
     is_first,
@@ -166,7 +166,7 @@ class Fit:
         if is_first():
             what = f"epoch {self.epoch + 1} of {self.spec.epochs}"
             batches = progress(batches, count - self.batch, what)
-        for pieces in batches:
+        for pieces in placed(batches, self.compute):
             update = self.epoch * data.batches_per_epoch + self.batch
             scheduler.step(update)
             parts, stop, save = self._step(pieces, bool(asked), data)
@@ -175,11 +175,11 @@ class Fit:
                 self.ema.update(self.model, step=update // self.spec.ema_every + 1)
             self.batch += 1
             every = self.spec.evaluate_every
-            due = every > 0 and (update + 1) % every == 0 and self.batch < count
-            if len(pending) == FINITE_CHECK_EVERY or self.batch == count or stop or save or due:
+            score = every > 0 and (update + 1) % every == 0 and self.batch < count
+            if len(pending) == FINITE_CHECK_EVERY or self.batch == count or stop or save or score:
                 self._add(pending, data)
                 pending = []
-            if due:
+            if score:
                 self._add_row(data, evaluate, last=False)
             if stop or save:
                 self._save()
@@ -192,18 +192,17 @@ class Fit:
         self, pieces: list[Batch], asked: bool, data: TrainingData
     ) -> tuple[LossParts, bool, bool]:
         """One update; also whether any process was asked to stop, and whether to save now."""
-        placed = [{n: self.compute.place(t) for n, t in piece.items()} for piece in pieces]
         due = self.spec.checkpoint_minutes and (
             time.monotonic() - self.saved > 60 * self.spec.checkpoint_minutes
         )
         counts, stop, save = _agreed(
-            torch.stack([self.loss.counts(piece) for piece in placed]).sum(dim=0),
+            torch.stack([self.loss.counts(piece) for piece in pieces]).sum(dim=0),
             asked,
             bool(due) and is_first(),
         )
         self.optimizer.zero_grad(set_to_none=True)
         try:
-            parts = self._backward(placed, counts)
+            parts = self._backward(pieces, counts)
         except RuntimeError as error:
             if not memory.is_out_of_memory(error):
                 raise
@@ -211,17 +210,17 @@ class Fit:
         else:
             self._update(data)
             return parts, stop, save
-        piece = max(placed, key=lambda piece: len(piece["weights"]))
+        piece = max(pieces, key=lambda piece: len(piece["weights"]))
         size = len(piece["weights"])
         fitting = memory.largest_fitting(lambda fewer: self._attempt(piece, fewer, counts), size)
         raise UsageError(memory.advice(size, fitting, data.accumulate, process_count()))
 
-    def _backward(self, placed: list[Batch], counts: torch.Tensor) -> LossParts:
+    def _backward(self, pieces: list[Batch], counts: torch.Tensor) -> LossParts:
         """Gradients of a batch; returns this process's share of the loss parts."""
         found: LossParts = {}
-        for number, piece in enumerate(placed):
+        for number, piece in enumerate(pieces):
             torch.manual_seed(self._seed(number))
-            last = number == len(placed) - 1
+            last = number == len(pieces) - 1
             with nullcontext() if last else without_sync(self.network):
                 with self.compute.autocast():
                     parts = self.loss(self.network, piece, counts)

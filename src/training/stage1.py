@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from src.artifacts import FINAL_FOLD, DataPaths, read_json
-from src.compute import choose_compute, make_deterministic
+from src.compute import choose_compute, compile_network, make_deterministic
 from src.errors import InputError, UsageError
 from src.imaging.linkage import Linkage
 from src.models.backbones import weights_licence
@@ -299,6 +299,8 @@ def fit_stage1(
 
     loss = Stage1Loss(options.focal_gamma, options.heatmap_weight, options.label_smoothing)
     fit = Fit(model, loss, fit_spec(options), compute, paths, "stage1", request.identity)
+    if options.compile:
+        compile_network(fit.model)
     if is_first():
         # only now: until here nothing was made that a later run could go on from
         write_manifest(paths.manifest("stage1"), request, complete=False)
