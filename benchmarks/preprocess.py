@@ -279,4 +279,7 @@ def main(options: Options) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Options, use_underscores=True))
+    # Worker processes import a function's module by its name; they never import `__main__`.
+    from benchmarks import preprocess
+
+    preprocess.main(tyro.cli(preprocess.Options, use_underscores=True))

@@ -8,6 +8,7 @@ running, and its exit status tells the time limit from a crash.
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -80,8 +81,15 @@ class WorkerPool:
     def submit(self, function: Callable[..., T], *args: object) -> Future[T]:
         """Run `function(*args)` in a process; both must be picklable.
 
-        The future raises what the function raised, or `WorkerDied`.
+        A process imports the module of the function, but never the program's main module. The
+        future raises what the function raised, or `WorkerDied`.
+
+        Raises:
+            ValueError: the function is defined in the main module.
         """
+        if function.__module__ == "__main__":
+            name = getattr(function, "__qualname__", function)
+            raise ValueError(f"{name} is defined in the main module: put it into one to import")
         return self._threads.submit(self._call, function, args)
 
     def _call(self, function: Callable[..., T], args: tuple[object, ...]) -> T:
@@ -129,7 +137,7 @@ class _Worker:
             context = _context()
             pipe, theirs = context.Pipe()
             process = context.Process(target=_serve, args=(theirs, self.seconds), daemon=True)
-            with _PROCESS_TABLE:
+            with _PROCESS_TABLE, _main_left_alone():
                 process.start()
             theirs.close()  # so that the pipe ends with the process
             self._process, self._pipe = process, pipe
@@ -145,6 +153,24 @@ class _Worker:
         with _PROCESS_TABLE:
             process.join()
             return process.exitcode
+
+
+@contextmanager
+def _main_left_alone() -> Iterator[None]:
+    """A process started inside does not import the program's main module.
+
+    multiprocessing has every new process import it, for the sake of functions that are defined
+    there; a script without `if __name__ == "__main__"` would then run again in each. As in an
+    interactive session, where there is no file of it, the module states none meanwhile.
+    """
+    names = vars(sys.modules["__main__"])
+    hidden = {name: names.pop(name) for name in ("__spec__", "__file__") if name in names}
+    names["__spec__"] = None
+    try:
+        yield
+    finally:
+        del names["__spec__"]
+        names.update(hidden)
 
 
 def _alarm() -> int:

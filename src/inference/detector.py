@@ -255,10 +255,9 @@ class AneurysmDetector:
                 trained, or "final" where there are none.
             device: "auto", "cpu", "cuda" or "cuda:INDEX".
             precision: of stage 1: "auto", "bf16", "fp16" or "fp32".
-            num_workers: processes that read series ahead; as they import the program's main
-                module, its work must stand under `if __name__ == "__main__"`. With 0 this process
-                reads series itself: then no time limit holds, and a decoder that crashes takes
-                the program along.
+            num_workers: processes that read series ahead. With 0 this process reads series
+                itself: then no time limit holds, and a decoder that crashes takes the program
+                along.
             max_series_gib: largest series in GiB of decoded pixels; larger ones are rejected.
             max_series_seconds: time that a process may take to read one series.
             views: test-time augmentation, see `src.inference.views`: "flip", "reverse", "crop".

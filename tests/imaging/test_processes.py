@@ -3,14 +3,37 @@
 import ctypes
 import os
 import signal
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
 
 from src.errors import InputError
 from src.imaging.processes import WorkerDied, WorkerPool
+from tests.imaging.make_series import head, store, write_single_frames
 
+ROOT = Path(__file__).parents[2]
 LONG = 60.0
+
+UNGUARDED = """
+import multiprocessing
+from pathlib import Path
+from src.imaging.cache import CacheOptions
+from src.imaging.prepare import read_ahead
+from src.imaging.series import ReadOptions
+
+print("the script runs", flush=True)
+methods = {methods}
+if methods:
+    multiprocessing.get_all_start_methods = lambda: methods
+folders = [Path({folder!r})] * 3
+for series in read_ahead(folders, ReadOptions(), CacheOptions(32), 2, 60.0):
+    print("read", series.uid, flush=True)
+print("main is", __spec__ and __spec__.name, Path(__file__).name)
+"""
+"""A script whose work stands under no `if __name__ == "__main__"`."""
 
 
 def _double(value: int) -> int:
@@ -113,3 +136,30 @@ def test_killing_the_pool_ends_calls_that_would_go_on():
     with pytest.raises(WorkerDied):
         future.result()
     assert time.monotonic() - started < 10
+
+
+@pytest.mark.parametrize("as_module", [False, True], ids=["file", "module"])
+@pytest.mark.parametrize("methods", [[], ["spawn"]], ids=["as here", "spawn"])
+def test_a_script_without_a_guard_runs_once_and_keeps_its_main_module(tmp_path, methods, as_module):
+    write_single_frames(tmp_path / "s", store(head(2)))
+    script = tmp_path / "unguarded.py"
+    script.write_text(UNGUARDED.format(methods=methods, folder=str(tmp_path / "s")))
+    run = ["-m", "unguarded"] if as_module else [str(script)]
+    found = subprocess.run(
+        [sys.executable, *run],
+        env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{tmp_path}"},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    name = "unguarded" if as_module else None
+    assert found.returncode == 0, found.stderr
+    lines = ["the script runs", *["read 1.2.3"] * 3, f"main is {name} unguarded.py"]
+    assert found.stdout.splitlines() == lines
+
+
+def test_a_function_of_the_main_module_is_refused_by_name(monkeypatch):
+    monkeypatch.setattr(_double, "__module__", "__main__")
+    with WorkerPool(1, LONG) as pool, pytest.raises(ValueError, match="_double is defined in"):
+        pool.submit(_double, 1)
