@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from src.evaluation.bootstrap import draw_resamples
+from src.evaluation.comparison import Predictions, compare
 from src.evaluation.crossfit import from_reference, over_patients
 from src.evaluation.end_to_end import Results, Scored, arrays
 from src.evaluation.intervals import Settings, auc_table
@@ -84,8 +85,8 @@ def metrics_of(
     """Score tables, printed and JSON-ready; null figures where no labels were given.
 
     `stage1_maximum` scores the plain maximum of stage 1 over the slices, for comparison;
-    `localisation` judges the points, null without localizers; `test_time_augmentation` is what
-    each view adds. Schema: `src.evaluation.tables`.
+    `gain_over_stage1` compares both, paired; `localisation` judges the points, null without
+    localizers; `test_time_augmentation` is what each view adds. Schema: `src.evaluation.tables`.
 
     Args:
         results: what was scored.
@@ -144,9 +145,20 @@ def metrics_of(
         **content,
         **table,
         "stage1_maximum": auc_table(task, maximum, settings)[0],
+        "gain_over_stage1": _gain(task, maximum, sample, settings),
         "localisation": localisation,
         "test_time_augmentation": gains,
     }
+
+
+def _gain(task: Task, maximum: Sample, sample: Sample, settings: Settings) -> dict | None:
+    """What both stages gain over the maximum of stage 1; None without resamples."""
+    if not settings.resamples:
+        return None
+    keys = np.arange(len(sample))
+    alone = Predictions("stage 1, maximum", task.labels, keys, maximum, None, None)
+    both = Predictions("both stages", task.labels, keys, sample, None, None)
+    return compare(task, alone, both, settings)
 
 
 def _located(found: Scored) -> Located:

@@ -142,13 +142,15 @@ def render(data: ReportData) -> str:
     environment = page_environment()
     environment.filters["score"] = _score
     environment.filters["ends"] = ends
-    environment.filters["gap"] = _gap
+    environment.filters["span"] = _span
+    environment.filters["listed"] = _listed
     environment.filters["signed"] = _signed_value
     environment.filters["signed_ends"] = _signed_ends
     return environment.get_template(TEMPLATE).render(
         data=data,
         series=len(data.probabilities),
         stages=_stages(data),
+        gains=_gains(data),
         figures=_figures(data),
         trait_names=TRAIT_NAMES,
         cases=[case_view(case) for case in data.cases],
@@ -163,14 +165,6 @@ def _sentence(text: str) -> str:
 def _score(cell: Mapping[str, Any] | None) -> str:
     """A score cell with three decimals, or a dash."""
     return NO_FIGURE if cell is None or cell["value"] is None else three_decimals(cell["value"])
-
-
-def _gap(pair: tuple[Mapping[str, Any] | None, Mapping[str, Any] | None]) -> str:
-    """Training score minus held-out score with its sign, or a dash."""
-    values = [cell["value"] if cell is not None else None for cell in pair]
-    if values[0] is None or values[1] is None:
-        return NO_FIGURE
-    return _signed(values[0] - values[1])
 
 
 def _signed(value: float) -> str:
@@ -189,8 +183,30 @@ def _signed_ends(cell: Mapping[str, Any] | None) -> str:
     return f"{_signed(cell['low'])} to {_signed(cell['high'])}"
 
 
+def _span(score: Mapping[str, Any], reason: str | None = None) -> str:
+    """The interval of a cell, or in a few words why there is none.
+
+    Args:
+        score: the cell; those of labels bring their own reason.
+        reason: why a cell that has no reason of its own has no interval.
+    """
+    why = score.get("no_interval") or reason or ""
+    return ends(score) or ("too few patients" if why.startswith("fewer than") else why)
+
+
+def _listed(names: Sequence[str], task: Task) -> str:
+    """Labels in words; all of them, or all locations, are not listed one by one."""
+    if len(names) == len(task.labels):
+        return "every label"
+    return "every location" if set(names) == set(task.locations) else ", ".join(names)
+
+
 def _stages(data: ReportData) -> list[dict[str, Any]]:
-    """Rows of the table of stages, without stages that have no score at all."""
+    """Rows of the table of stages, without stages that have no score at all.
+
+    `scores` holds training, held-out and gap cells (None where there is none) of the weighted AUC
+    and of the overall label's.
+    """
     rows = (
         (
             "Stage 1",
@@ -215,8 +231,66 @@ def _stages(data: ReportData) -> list[dict[str, Any]]:
         ),
         ("End to end", "DICOM folder of a series", "series", None, data.metrics),
     )
-    names = ("name", "input", "unit", "training", "held_out")
-    return [dict(zip(names, row, strict=True)) for row in rows if row[3] or row[4]]
+    return [
+        {
+            "name": name,
+            "input": seen,
+            "unit": unit,
+            "training": training,
+            "held_out": held_out,
+            "scores": _stage_scores(data.task, training, held_out),
+        }
+        for name, seen, unit, training, held_out in rows
+        if training or held_out
+    ]
+
+
+def _stage_scores(
+    task: Task, training: Mapping[str, Any] | None, held_out: Mapping[str, Any] | None
+) -> list[tuple[Mapping[str, Any] | None, ...]]:
+    """Cells of training, held-out and gap: of the weighted AUC and of the overall label's."""
+    gaps = (held_out or {}).get("gap")
+    gaps = gaps if isinstance(gaps, Mapping) else {}  # a bare number in files of earlier versions
+    return [
+        (
+            training and training["weighted_auc"],
+            held_out and held_out["weighted_auc"],
+            gaps.get("weighted_auc"),
+        ),
+        (
+            training and training["per_label"][task.overall],
+            held_out and held_out["per_label"][task.overall],
+            gaps.get(task.overall),
+        ),
+    ]
+
+
+def _gains(data: ReportData) -> list[dict[str, Any]]:
+    """Stage 1's maximum and both stages on the same series, with their paired difference."""
+    metrics = data.metrics or {}
+    found = metrics.get("gain_over_stage1")
+    if not found:
+        return []
+    alone, overall = metrics["stage1_maximum"], data.task.overall
+    rows = (
+        ("weighted AUC", alone["weighted_auc"], metrics["weighted_auc"], found["weighted_auc"]),
+        (
+            "mean AUC of the locations",
+            alone["locations_mean"],
+            metrics["locations_mean"],
+            found["locations_mean"],
+        ),
+        (
+            f"AUC, {overall}",
+            alone["per_label"][overall],
+            metrics["per_label"][overall],
+            found["per_label"][overall],
+        ),
+    )
+    return [
+        {"name": name, "alone": first, "both": second, "gain": gain["difference"], "p": gain["p"]}
+        for name, first, second, gain in rows
+    ]
 
 
 def _figures(data: ReportData) -> dict[str, str | None]:
@@ -243,10 +317,15 @@ def case_view(case: Case) -> dict[str, Any]:
         legend.append("orange cross: predicted point")
     if case.spots:
         legend.append("blue circle: labelled centre, dotted where it is on another slice")
+    if any(shown.heat is not None for shown in case.slices):
+        legend.append("heat map: stage 1's probability of an aneurysm there, yellow at its maximum")
     if case.projections and case.projections[0].slab_mm:
         legend.append("projections: the slab round the first point")
     low, high = grey_window(case.slices[0].image)
-    legend.append(f"grey scale of slice {case.slices[0].index}: {low:.1f} to {high:.1f} of 0 to 5")
+    legend.append(
+        f"grey scale of slice {case.slices[0].index}: cached values {low:.1f} to {high:.1f}, "
+        "of 0 to 5"
+    )
     if not case.geometry_known:
         legend.append("geometry not known: left and right may be exchanged, so no side is marked")
     elif case.directions is None:

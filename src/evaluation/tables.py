@@ -29,9 +29,12 @@ of a 95 % interval; each is null where it does not exist, and no figure is ever 
     operating_points   see `src.evaluation.operating.operating_table`
     selected_on        what chose the weights: last (nothing did), inner, or "this fold"
 
-Stage files add `training` (a table of the training rows, without intervals) and `gap` (training
-minus held-out weighted AUC); end to end adds `rejected`, `seen_in_training`, `stage1_maximum` (a
-table of the plain maximum of stage 1 over the slices), `localisation` (see
+Stage files add `training` (a table of the training rows, which are of other patients) and `gap`
+(training minus held-out: cells of `weighted_auc` and of the overall label's AUC by its name; an
+interval where both figures have one); end to end adds `rejected`, `seen_in_training`,
+`stage1_maximum` (a table of the plain maximum of stage 1 over the slices), `gain_over_stage1` (the
+same series scored by that maximum and by both stages, paired: see
+`src.evaluation.comparison.compare`; null without resamples), `localisation` (see
 `src.evaluation.localisation`) and `test_time_augmentation` (see
 `src.evaluation.view_gains.view_gains`; null where there is one view and one step, absent from the
 file over all folds); the files over all folds add `weighted_auc_by_fold`, `spread` (of these: mean,

@@ -12,7 +12,7 @@ from src.evaluation.projections import project
 from src.evaluation.report import MAX_CASES, ShownSlice, write_report
 from src.evaluation.suspects import Suspect
 from src.imaging.geometry import CANONICAL_AXES
-from src.metrics import score_table
+from src.metrics import cell, score_table
 from src.task import RSNA_2025
 from tests.evaluation.samples import a_case, a_report, metrics_of, results
 
@@ -143,27 +143,54 @@ def test_series_without_labels_have_no_scores(page):
     assert "ROC" not in text
 
 
-def test_stages_are_compared_between_training_and_held_out_series(page):
+def test_every_figure_of_a_stage_has_its_interval_and_the_gap_its_sign(page):
     targets, probabilities, _ = results()
     better = score_table(RSNA_2025, targets, probabilities + targets)
-    text = page(stage2_training=better, stage2_held_out=a_report().metrics)
-    gap = 1 - a_report().metrics["weighted_auc"]["value"]
-    assert f"<td>1.000</td><td>{1 - gap:.3f}</td><td>+{gap:.3f}</td>" in text
-    assert "40 spots" in text
+    held_out = a_report().metrics
+    span = "{low:.3f} to {high:.3f}".format(**held_out["weighted_auc"])
+    gap = {"weighted_auc": cell(0.25, (0.125, 0.375)), "Aneurysm Present": cell(-0.5)}
+    text = page(stage2_training=better, stage2_held_out={**held_out, "gap": gap})
+    assert f'<span class="under">{span}</span>' in text
+    assert '<td>+0.250<span class="under">+0.125 to +0.375</span></td>' in text
+    assert '<td>\N{MINUS SIGN}0.500<span class="under"></span></td>' in text
+    assert "one stack of three slices; 40 training and 40 held-out spots" in text
+
+
+def test_a_stage_that_was_scored_by_an_earlier_version_has_no_gap_and_no_error(page):
+    assert "End to end" in page(stage1_held_out={**a_report().metrics, "gap": 0.1})
 
 
 def test_stage_1_alone_is_compared_with_both_stages_on_the_same_series(page):
     table = a_report().metrics
-    text = page(metrics={**table, "stage1_maximum": table}, subgroups={})
-    assert "<td>Stage 1, maximum</td>" in text
+    assert "Stage 1 alone against both stages" not in page()
+    paired = {"difference": cell(0.125, (-0.25, 0.5)), "p": 0.0625}
+    gain = {"weighted_auc": paired, "locations_mean": paired}
+    gain["per_label"] = {"Aneurysm Present": {"difference": cell(None), "p": None}}
+    metrics = {**table, "stage1_maximum": table, "gain_over_stage1": gain}
+    text = page(metrics=metrics, subgroups={})
+    assert '<td class="name">Stage 1, maximum<span' in text
+    row = '<td>+0.125</td><td class="text soft">\N{MINUS SIGN}0.250 to +0.500</td><td>0.062</td>'
+    assert text.count(row) == 2
+    assert "paired" in text
+
+
+def test_a_figure_without_an_interval_says_why(page):
+    targets, probabilities, modalities = results()
+    targets[:, [3, 11]] = 0
+    targets[:2, 11] = 1
+    text = page(targets=targets, metrics=metrics_of(targets, probabilities, modalities))
+    name = "Right Supraclinoid Internal Carotid Artery"
+    reason = '<td class="text soft">{}</td>'.format
+    assert f"<tr><td>{name}</td><td>\N{EN DASH}</td>{reason('one class only')}" in text
+    assert re.search(rf"<td>Basilar Tip</td><td>0\.\d+</td>{reason('too few patients')}", text)
 
 
 def test_contradicted_labels_are_listed_in_words(page):
     negative = Suspect("1.2.3", "Basilar Tip", False, 0.9, 4, 5)
     positive = Suspect("1.2.4", "Basilar Tip", True, 0.01, 30, 31)
     text = page(suspects=([negative], [positive]))
-    assert "as high as or higher than 4 of 5 with it" in text
-    assert "as low as or lower than 30 of 31 without it" in text
+    assert "as high as 4 of 5 with it" in text
+    assert "as low as 30 of 31 without it" in text
     assert "No label is contradicted" not in text
     assert "No label is contradicted" in page()
     assert "Labels to look at again" not in page(targets=None, metrics=None, subgroups={})
@@ -219,7 +246,7 @@ def test_intervals_stand_beside_their_figures_and_labels_without_one_are_named(p
     metrics = metrics_of(targets, probabilities, modalities)
     text = page(targets=targets, metrics=metrics)
     low, high = (metrics["weighted_auc"][end] for end in ("low", "high"))
-    assert text.count(f"{low:.3f} to {high:.3f}") == 2  # in a tile and in the table
+    assert text.count(f"{low:.3f} to {high:.3f}") == 3  # in a tile and in both tables
     assert "100 resamples of 40 patients" in text
     assert "fewer than 5 patients have them: Left Infraclinoid Internal Carotid Artery" in text
     assert "optimistic" not in text
