@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -10,7 +11,7 @@ from matplotlib.figure import Figure
 
 from src.evaluation.overlays import mark_sides, show_slice
 from src.evaluation.plots import BLUE, GREY, VERMILLION, plain_axes
-from src.evaluation.projections import Directions, edge_letters
+from src.evaluation.projections import END_LETTERS, Directions, edge_letters
 
 BINS = 40
 """Bars of a histogram."""
@@ -30,6 +31,13 @@ VIEWS = (
     ("from the side", ("posterior", "superior"), "posterior", "superior"),
 )
 """Name of a view, coordinates across and along it, and the words of its axes."""
+
+
+LETTERS = dict(zip(("left", "posterior", "superior"), END_LETTERS, strict=True))
+"""Letters of the negative and of the positive end of each coordinate."""
+
+LETTER: dict[str, Any] = {"fontsize": 11, "fontweight": "bold", "color": "#222222"}
+"""Style of these letters."""
 
 
 @dataclass(frozen=True)
@@ -126,10 +134,25 @@ def places_figure(places: Sequence[Place]) -> Figure:
         if along == "posterior":
             axes.invert_yaxis()
         axes.set_title(name, fontsize=10)
+        x_letters, y_letters = LETTERS[across], LETTERS[along]
+        bottom, top = y_letters[::-1] if along == "posterior" else y_letters
+        for x, y, letter in (
+            *((0.02, 0.5, x_letters[0]), (0.98, 0.5, x_letters[1])),
+            *((0.5, 0.02, bottom), (0.5, 0.98, top)),
+        ):
+            axes.text(x, y, letter, transform=axes.transAxes, ha="center", va="center", **LETTER)
         axes.set_xlabel(f"mm to {x_words}", fontsize=9)
         axes.set_ylabel(f"mm to {y_words}", fontsize=9)
     handles, labels = figure.axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=9, frameon=False)
+    figure.legend(
+        handles,
+        labels,
+        loc="outside lower center",
+        ncols=3,
+        fontsize=9,
+        frameon=False,
+        markerscale=2,
+    )
     return figure
 
 
@@ -143,7 +166,7 @@ def contact_sheet(pictures: Sequence[ContactPicture]) -> Figure:
     rows = math.ceil(len(pictures) / SHEET_COLUMNS)
     figure = Figure(figsize=(1.55 * SHEET_COLUMNS, 1.75 * rows), facecolor="white")
     figure.subplots_adjust(
-        left=0.003, right=0.997, bottom=0.003, top=1 - 0.16 / rows, wspace=0.03, hspace=0.14
+        left=0.003, right=0.997, bottom=0.003, top=1 - 0.12 / rows, wspace=0.03, hspace=0.14
     )
     panels: np.ndarray = figure.subplots(rows, SHEET_COLUMNS, squeeze=False)
     for axes in panels.flat:
@@ -157,4 +180,4 @@ def _picture(axes: Axes, picture: ContactPicture) -> None:
     show_slice(axes, picture.image, picture.pixel_mm)
     marks = edge_letters(*picture.directions[:2]) if picture.directions else None
     mark_sides(axes, marks)
-    axes.set_title(picture.title, fontsize=7, pad=2)
+    axes.set_title(picture.title, fontsize=8, pad=2)

@@ -45,6 +45,12 @@ PANEL_INCHES = 3.1
 LEAST_HEIGHT = 0.35
 """Height of a row of projections as a share of its panels' width, for series of few slices."""
 
+SCALE_MM = (50.0, 20.0, 10.0, 5.0)
+"""Lengths of the scale bar; the longest that fits is drawn."""
+
+SCALE_SHARE = 0.35
+"""Most of a picture's width that the bar takes: the letter in the middle stays free."""
+
 OUTLINE = [Stroke(linewidth=3.4, foreground="black", alpha=0.7), Normal()]
 """Dark rim that keeps marks legible over bright vessels and bone."""
 
@@ -76,14 +82,14 @@ def slice_panels(case: Case, shown: ShownSlice) -> Figure:
             axes.set(xlim=(left, left + width), ylim=(top + height, top))
             axes.set_title("zoom", fontsize=10, pad=4)
             _points(axes, case, shown)
-            _scale_bar(axes, case.pixel_spacing, 10.0)
+            _scale_bar(axes, case.pixel_spacing)
         elif kind == "heat" and shown.heat is not None:
             _heat(axes, shown.heat, shown.image.shape)
             axes.set_title(f"heat map, maximum {np.nanmax(shown.heat):.2f}", fontsize=10, pad=4)
         else:
             axes.set_title(f"slice {shown.index}", fontsize=10, pad=4)
             _points(axes, case, shown, WHOLE_SCALE)
-            _scale_bar(axes, case.pixel_spacing, 50.0)
+            _scale_bar(axes, case.pixel_spacing)
             if square is not None:
                 axes.add_patch(
                     Rectangle(square[:2], *square[2:], fill=False, edgecolor="white", linewidth=0.7)
@@ -105,7 +111,6 @@ def projection_panels(case: Case) -> Figure:
     panels = figure.subplots(1, len(extents), squeeze=False)[0]
     for axes, picture in zip(panels, case.projections, strict=True):
         show_slice(axes, picture.image, picture.pixel_mm)
-        axes.set_anchor("N")  # titles in one line above pictures of different heights
         mark_sides(axes, picture.marks)
         depth = f", {picture.slab_mm:.0f} mm" if picture.slab_mm else ""
         axes.set_title(f"maximum intensity, {picture.name}{depth}", fontsize=10, pad=4)
@@ -116,7 +121,7 @@ def projection_panels(case: Case) -> Figure:
             _ring(axes, spot, width, height, solid=True)
         if picture.point is not None:
             _cross(axes, picture.point, width, height)
-        _scale_bar(axes, picture.pixel_mm if case.pixel_spacing else None, 50.0)
+        _scale_bar(axes, picture.pixel_mm if case.pixel_spacing else None)
     return figure
 
 
@@ -147,6 +152,7 @@ def show_slice(axes: Axes, image: np.ndarray, pixel_mm: tuple[float, float]) -> 
         interpolation="bilinear",
         aspect=row_mm / column_mm,
     )
+    axes.set_anchor("N")  # titles in one line above pictures of different heights
     axes.set_axis_off()
     axes.autoscale(False)
 
@@ -230,14 +236,15 @@ def mark_sides(axes: Axes, marks: tuple[str, str, str, str] | None) -> None:
     _letter(axes, 0.5, 0.02, bottom)
 
 
-def _scale_bar(axes: Axes, pixel_mm: tuple[float, float] | None, mm: float) -> None:
+def _scale_bar(axes: Axes, pixel_mm: tuple[float, float] | None) -> None:
     """A bar in the lower left corner, only where the spacing is known."""
     if pixel_mm is None:
         return
     left, right = axes.get_xlim()
-    share = mm / pixel_mm[1] / (right - left)
+    width_mm = (right - left) * pixel_mm[1]
+    mm = next((mm for mm in SCALE_MM if mm <= SCALE_SHARE * width_mm), SCALE_MM[-1])
     axes.plot(
-        [0.03, 0.03 + share],
+        [0.03, 0.03 + mm / width_mm],
         [0.035, 0.035],
         transform=axes.transAxes,
         color="white",
@@ -245,11 +252,12 @@ def _scale_bar(axes: Axes, pixel_mm: tuple[float, float] | None, mm: float) -> N
         solid_capstyle="butt",
         path_effects=OUTLINE,
     )
-    axes.text(
-        0.03,
-        0.055,
+    axes.annotate(
         f"{mm:.0f} mm",
-        transform=axes.transAxes,
+        (0.03, 0.035),
+        (0, 4),  # points above the bar, however low the picture is
+        xycoords="axes fraction",
+        textcoords="offset points",
         color="white",
         fontsize=9,
         va="bottom",

@@ -96,10 +96,10 @@ def roc_locations(
         if score["value"] is not None:
             x, y, _ = roc_curve(truth, probabilities[:, column])
             axes.plot(x, y, color=BLUE, linewidth=1.8)
-            count = f"{score['positives']} of {len(truth)} positive"
-            _panel_words(axes, f"AUC {score['value']:.3f}\n{count}", 0.04, "bottom")
-    figure.supxlabel("1 - specificity", fontsize=9)
-    figure.supylabel("sensitivity", fontsize=9)
+            count = f"{score['positives']} of {len(truth)}"
+            _title_words(axes, f"AUC {score['value']:.3f}, {count} with it")
+    figure.supxlabel("1 - specificity", fontsize=10)
+    figure.supylabel("sensitivity", fontsize=10)
     return figure
 
 
@@ -117,15 +117,30 @@ def precision_recall_locations(
         truth, score = targets[:, column], table["per_label"][name]
         _roc_axes(axes, name, truth, small=True, chance=False)
         if score["value"] is not None:
-            precision, recall, _ = precision_recall_curve(truth, probabilities[:, column])
-            # Steps, as the average precision counts them: between two recalls there is none.
-            axes.step(recall, precision, where="post", color=BLUE, linewidth=1.8)
+            axes.step(
+                *_precision_steps(truth, probabilities[:, column]),
+                where="pre",
+                color=BLUE,
+                linewidth=1.8,
+            )
             axes.axhline(truth.mean(), color=GREY, linewidth=0.8, linestyle=(0, (4, 3)))
-            words = f"AP {score['average_precision']['value']:.3f}"
-            _panel_words(axes, words, 0.96, "top")
-    figure.supxlabel("recall (sensitivity)", fontsize=9)
-    figure.supylabel("precision", fontsize=9)
+            _title_words(axes, f"AP {score['average_precision']['value']:.3f}")
+    figure.supxlabel("recall (sensitivity)", fontsize=10)
+    figure.supylabel("precision", fontsize=10)
     return figure
+
+
+def _precision_steps(truth: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Recall, ascending from 0, and precision of the steps that the average precision sums up.
+
+    Of the thresholds of one recall only the highest counts, so there are no spikes at a recall;
+    scikit-learn's precision of 1 at a recall of 0 is a convention and is left out.
+    """
+    precision, recall, _ = precision_recall_curve(truth, scores)
+    precision, recall = precision[-2::-1], recall[-2::-1]
+    rises = np.diff(recall, prepend=0) > 0
+    first = precision[rises][:1]
+    return np.append(0, recall[rises]), np.append(first, precision[rises])
 
 
 def reliability(task: Task, table: Mapping[str, Any]) -> Figure | None:
@@ -170,9 +185,7 @@ def reliability(task: Task, table: Mapping[str, Any]) -> Figure | None:
         plain_axes(axes)
         axes.xaxis.set_major_locator(MaxNLocator(4))
         axes.yaxis.set_major_locator(MaxNLocator(4))
-        axes.tick_params(labelsize=8)
-        _panel_words(axes, "\n".join(words), 0.04, "bottom")
-        axes.set_title("\n".join(textwrap.wrap(name, 26)), fontsize=9)
+        axes.set_title("\n".join([*textwrap.wrap(name, 26), *words]), fontsize=9)
     lines, times = figure.axes[0].get_legend_handles_labels()
     figure.legend(lines, times, loc="outside upper center", ncols=2, fontsize=9, frameon=False)
     figure.supxlabel("mean probability of a bin", fontsize=9)
@@ -184,19 +197,18 @@ def _location_panels(task: Task) -> tuple[Figure, dict[str, Axes]]:
     """A figure with one panel per location: left above right, then the others."""
     rows = _panel_rows(task)
     columns = max(len(row) for row in rows)
-    figure = _figure(1.93 * columns, 2.25 * len(rows))
+    figure = _figure(1.93 * columns, 2.45 * len(rows))
     panels = {}
     for number, names in enumerate(rows):
         for position, name in enumerate(names, start=1):
             panels[name] = figure.add_subplot(len(rows), columns, number * columns + position)
-            panels[name].set_title("\n".join(textwrap.wrap(name, 24)), fontsize=8.5)
+            panels[name].set_title("\n".join(textwrap.wrap(name, 24)), fontsize=9)
     return figure, panels
 
 
-def _panel_words(axes: Axes, words: str, y: float, where: str) -> None:
-    """Figures of a small panel, in its right corner."""
-    box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1}
-    axes.text(0.97, y, words, ha="right", va=where, fontsize=8, bbox=box, transform=axes.transAxes)
+def _title_words(axes: Axes, words: str) -> None:
+    """Figures of a small panel under its title, where they hide no curve."""
+    axes.set_title(f"{axes.get_title()}\n{words}", fontsize=9)
 
 
 def froc(table: Mapping[str, Any]) -> Figure:
@@ -335,8 +347,6 @@ def _roc_axes(
     axes.set_xticks(ticks)
     axes.set_yticks(ticks)
     plain_axes(axes)
-    if small:
-        axes.tick_params(labelsize=8)
     positives = int(truth.sum())
     if 0 < positives < len(truth):
         if chance:
@@ -351,7 +361,7 @@ def _roc_axes(
         f"left out:\nno {missing} series",
         ha="center",
         va="center",
-        fontsize=8.5 if small else 11,
+        fontsize=9 if small else 11,
         color="#444444",
     )
 
@@ -422,7 +432,7 @@ def _curve_panel(
     axes.set_xlim(epochs.min() - 0.5, epochs.max() + 0.5)
     plain_axes(axes)
     if columns and columns[-1] not in ("loss", "lr"):
-        axes.legend(fontsize=8.5, frameon=False)
+        axes.legend(fontsize=9, frameon=False)
     if not columns:
         axes.grid(False)
         axes.text(0.5, 0.5, "not logged", transform=axes.transAxes, ha="center", color=GREY)

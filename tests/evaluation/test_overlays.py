@@ -123,3 +123,16 @@ def test_projections_mark_the_prediction_the_labels_and_the_sides():
         x, y = where
         assert ring.center == (x, y if axes is shown[0] else 8 - y)
         assert len(axes.lines) == 4 + 1  # the cross and the scale bar
+
+
+def test_the_scale_bar_is_the_longest_that_leaves_the_letter_in_the_middle_free():
+    def length(pixels, mm):
+        image = np.zeros((pixels, pixels), np.float32)
+        axes = panels(a_case(image=image, pixel_spacing=(mm, mm), point=None, spots=()))[0]
+        (bar,) = (line for line in axes.lines if line.get_linewidth() == 2.5)
+        (said,) = (word for word in words(axes) if word.endswith(" mm"))
+        left, right = bar.get_xdata()
+        assert said == f"{(right - left) * pixels * mm:.0f} mm" and right < 0.45
+        return said
+
+    assert [length(100, 2.0), length(100, 1.0), length(64, 0.5)] == ["50 mm", "20 mm", "10 mm"]
