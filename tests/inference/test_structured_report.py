@@ -24,6 +24,9 @@ from src.inference.structured_report import read_headers, structured_report  # n
 ALGORITHM_VERSION = "111003"
 """PS3.16 TID 4019."""
 
+DCIODVFY = shutil.which("dciodvfy")
+"""David Clunie's validator of DICOM objects, where it is installed."""
+
 IDENTITY = "0123456789abcdef"
 FRAME = "1.2.826.0.1.3680043.8.498.999"
 UID = "1.2.826.0.1.3680043.8.498.5"
@@ -89,6 +92,39 @@ def test_every_label_has_its_probability_site_and_algorithm(series: Path, tmp_pa
         assert group.finding_type.value == "85659009"
         items = {item.name.value: item.value for item in group[0].ContentSequence}
         assert items[ALGORITHM_VERSION] == IDENTITY
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(DCIODVFY is None, reason="dciodvfy is not installed (package dicom3tools)")
+@pytest.mark.parametrize("placed", [True, False])
+def test_an_independent_validator_finds_no_error_in_a_report(
+    series: Path, tmp_path: Path, placed: bool
+):
+    first, second, _ = sop_uids = write_series(series)
+    result = result_of(
+        sop_uids,
+        point("Basilar Tip", second, [1.5, -20.25, 33.0] if placed else None),
+        point(ANEURYSM_PRESENT, first, [4.0, 5.0, 6.0] if placed else None),
+    )
+    path = tmp_path / "report.dcm"
+    report = structured_report(result, read_headers(series, sop_uids))
+    report.save_as(path, enforce_file_format=True)
+    said = subprocess.run(
+        [str(DCIODVFY), str(path)], capture_output=True, text=True, errors="replace", timeout=60
+    )
+    text = said.stdout + said.stderr
+    assert text.strip(), "dciodvfy did not even name the kind of object that it read"
+    assert errors_of(text) == []
+
+
+def errors_of(text: str) -> list[str]:
+    """Lines of dciodvfy's output that are errors; it also prints warnings and the object's kind."""
+    return [line for line in text.splitlines() if line.startswith("Error")]
+
+
+def test_errors_of_the_validator_are_told_from_its_warnings():
+    said = "Comprehensive3DSR\nError - Missing attribute Type 1\nWarning - Error in text\n"
+    assert errors_of(said) == ["Error - Missing attribute Type 1"]
 
 
 def uids(result: dict[str, Any]) -> list[str]:
