@@ -1,10 +1,14 @@
 #!/usr/bin/env bash
-# All eight stages on the challenge's data: expects data/train.csv, data/train_localizers.csv and
-# data/series/. Give another recipe as the first argument. Killed runs go on when it is run again.
+# All eight stages for all folds on the challenge's data: expects data/train.csv,
+# data/train_localizers.csv and data/series/. A run that was stopped goes on when this is run again.
+#
+#   examples/reproduce.sh [RECIPE] [FOLD]
+#
+# FOLD is `all` unless it is given; one fold is a tenth of the work.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 RECIPE=${1:-configs/convnext_base_dinov3.yaml}
-FOLD=${2:-0}
+FOLD=${2:-all}
 
 # Exit code 4 says that series were rejected; the run itself is fine.
 accept_rejected() { "$@" || [ $? -eq 4 ]; }

@@ -42,6 +42,16 @@ def test_kill_9_at_three_moments_of_a_training_changes_no_byte(
     assert not checkpoint.exists()
 
 
+@pytest.mark.parametrize("script", ["train_stage1", "train_stage2"])
+def test_the_number_of_loading_processes_changes_no_byte(tiny: Place, tmp_path: Path, script: str):
+    stage = script.removeprefix("train_")
+    place = tiny.copy(tmp_path / "copy")
+    said = place.call(script, "--overwrite", "--num_workers", "2")
+    assert said.code == 0, said.text
+    for file in (place.fold().weights(stage), place.fold().log_csv(stage)):
+        assert file.read_bytes() == (tiny.fold().root / file.name).read_bytes()
+
+
 def test_a_dry_run_touches_nothing(tiny: Place):
     before = tiny.content()
     said = tiny.call("train_stage1", "--dry_run", "--lr", "1e-5", "--run", "other")
