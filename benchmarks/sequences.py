@@ -123,7 +123,8 @@ def planned_waste(options: Options, limit: int) -> tuple[float, float]:
     infos = [generated_info(number, n, 512) for number, n in enumerate(drawn)]
     lengths = {info.uid: min(info.n, limit) for info in infos}
     by_uid, size = {info.uid: info for info in infos}, options.batch_size
-    ours = [[uid for uid, _ in batch] for batch in bucketed(by_uid, size, 0, 0)]
+    bucket = options.training(0).bucket
+    ours = [[uid for uid, _ in batch] for batch in bucketed(by_uid, size, bucket, 0, 0)]
     uids = list(by_uid)  # lengths are drawn one by one, so this order is random
     random = [uids[i : i + size] for i in range(0, len(uids), size)]
     return waste(ours, lengths), waste(random, lengths)

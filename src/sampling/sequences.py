@@ -18,9 +18,6 @@ from src.sampling.features import FeatureSet, load_features
 from src.sampling.series_info import SeriesInfo
 from src.task import Task
 
-BUCKET_BATCHES = 4
-"""Series are sorted by length within this many batches, which keeps padding and bias small."""
-
 
 @dataclass(frozen=True)
 class SequenceSpec:
@@ -199,12 +196,20 @@ def collate(items: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
 
 
 def bucketed(
-    infos: dict[str, SeriesInfo], batch_size: int, epoch: int, seed: int
+    infos: dict[str, SeriesInfo], batch_size: int, bucket: int, epoch: int, seed: int
 ) -> list[list[tuple[str, int]]]:
-    """Requests of one epoch in batches of series of similar length, keyed by (seed, epoch)."""
+    """Requests of one epoch in batches of series of similar length, keyed by (seed, epoch).
+
+    Args:
+        infos: the series.
+        batch_size: series per batch.
+        bucket: batches whose series are drawn together and sorted by length.
+        epoch: number of the epoch.
+        seed: first part of the key.
+    """
     rng = np.random.default_rng([seed, 4, epoch])
     uids = np.array(list(infos))[rng.permutation(len(infos))].tolist()
-    pool = batch_size * BUCKET_BATCHES
+    pool = batch_size * bucket
     batches = []
     for start in range(0, len(uids), pool):
         members = sorted(uids[start : start + pool], key=lambda uid: infos[uid].n)

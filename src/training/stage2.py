@@ -126,7 +126,7 @@ def training_data(
     )
 
     def batches(epoch: int) -> list[list[tuple[str, int]]]:
-        return bucketed(infos, options.batch_size, epoch, options.seed)
+        return bucketed(infos, options.batch_size, options.bucket, epoch, options.seed)
 
     def pieces(epoch: int, first: int) -> Iterable[Batch]:
         return load_pieces(
