@@ -81,6 +81,7 @@ def score_jobs(
         options.precision,
         options.max_series_gib,
         options.views,
+        options.compile,
     )
     log.info("%s: %d series, %s", name, len(jobs), detector.compute.reason)
     with record.timed(f"detect {name}"):

@@ -74,6 +74,7 @@ class Detector:
         precision: str,
         max_gib: float,
         views: Sequence[str] = (),
+        compiled: bool = False,
     ) -> None:
         """Load both networks.
 
@@ -100,7 +101,7 @@ class Detector:
         )
         self.cache = CacheOptions(size=preprocessing["size"], mr_window=preprocessing["mr_window"])
         self.compute = choose_compute(device, precision)
-        self.encoder = Encoder(paths, stage1, self.compute)
+        self.encoder = Encoder(paths, stage1, self.compute, compiled)
         self.detector = SequenceDetector(paths, stage2, device)
 
     def detect(self, series: PreparedSeries) -> Detection:

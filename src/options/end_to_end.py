@@ -39,6 +39,9 @@ class EvalEndToEndOptions(EvaluationOptions):
     """Seconds that reading one series may take; then it is rejected. With --num_workers 0 no limit
     holds. --overwrite scores again after a change."""
 
+    compile: bool = False
+    """Compile stage 1 with torch.compile: a minute at the start, faster on a GPU."""
+
     report: bool = True
     """Write report.html."""
 
