@@ -3,7 +3,9 @@
 Reads:   model/<run> alone, and DICOM folders.
 Writes:  out_dir/series/<folder>.json for each series as soon as it is ready: probabilities, points,
          the curves over the slices, or why it was rejected; with --report out_dir/pages/ too. At
-         the end predictions.csv (a row per series) and points.csv (a row per point) from them.
+         the end predictions.csv (a row per series) and points.csv (a row per point) from them; with
+         --structured_report also out_dir/dicom/<folder>.dcm, TID 1500, unverified, in the study of
+         the series. It names the patient as the images do, since it could not be filed otherwise.
 Skips:   series that are there already with the same model and the same files, so that a run that
          was stopped goes on. Series that were stopped by a limit or by the machine are tried again.
 
@@ -13,9 +15,10 @@ A folder:    aneurysm-detection --model model/demo --series_dir incoming --out_d
 
 import itertools
 import sys
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from src.artifacts import read_json, remove_temporaries, write_csv, write_json
@@ -56,6 +59,10 @@ class PredictPaths:
         """Page of one series."""
         return self.root / "pages" / f"{name}.html"
 
+    def structured_report(self, name: str) -> Path:
+        """DICOM structured report of one series."""
+        return self.root / "dicom" / f"{name}.dcm"
+
     @property
     def predictions(self) -> Path:
         """One row per series."""
@@ -65,6 +72,21 @@ class PredictPaths:
     def points(self) -> Path:
         """One row per point."""
         return self.root / "points.csv"
+
+
+@dataclass
+class ReportCounts:
+    """What became of the structured reports."""
+
+    written: int = 0
+    there: int = 0
+    failed: int = 0
+
+    def __str__(self) -> str:
+        """The counts in words."""
+        return (
+            f"{self.written} reports written, {self.there} were there, {self.failed} not possible"
+        )
 
 
 @dataclass(frozen=True)
@@ -79,6 +101,8 @@ class Pending:
 def main(options: PredictOptions, record: Record) -> int:
     """Predict what is missing, then write the tables."""
     folders = series_folders(options)
+    if options.structured_report:
+        report_module()  # is it there?
     from src.inference.detector import AneurysmDetector
 
     paths = PredictPaths(options.out_dir)
@@ -107,7 +131,14 @@ def main(options: PredictOptions, record: Record) -> int:
         counts["rejected"],
         paths.predictions,
     )
-    return EXIT_REJECTED if counts["rejected"] and not options.allow_rejected else EXIT_DONE
+    lacking = counts["rejected"]
+    if options.structured_report:
+        with record.timed("structured reports"):
+            reports = write_structured_reports(paths, folders, overwrite=options.overwrite)
+        record.count("structured reports", asdict(reports))
+        log.info("structured reports: %s", reports)
+        lacking += reports.failed
+    return EXIT_REJECTED if lacking and not options.allow_rejected else EXIT_DONE
 
 
 def series_folders(options: PredictOptions) -> dict[str, Path]:
@@ -223,6 +254,63 @@ def _write_page(path: Path, found: "Detection", detector: "AneurysmDetector") ->
     from src.evaluation.series_page import write_series_page
 
     write_series_page(path, found, detector)
+
+
+def report_module() -> ModuleType:
+    """The module of structured reports, which is imported only where they are asked for.
+
+    Raises:
+        UsageError: highdicom is missing.
+    """
+    try:
+        from src.inference import structured_report
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != "highdicom":
+            raise
+        raise UsageError(
+            "structured reports need the package highdicom: pip install highdicom"
+        ) from None
+    return structured_report
+
+
+def write_structured_reports(
+    paths: PredictPaths,
+    folders: Mapping[str, Path],
+    mark_above: float = 0.0,
+    overwrite: bool = False,
+) -> ReportCounts:
+    """Write the structured report of each predicted series that has none of its prediction.
+
+    Args:
+        paths: where the results are.
+        folders: of the series by the names of their results; rejected ones have no report.
+        mark_above: labels with a smaller probability get no point.
+        overwrite: write again what is there.
+
+    Returns:
+        How many were written; those that failed are logged with the reason.
+
+    Raises:
+        UsageError: highdicom is missing.
+    """
+    reports = report_module()
+    counts = ReportCounts()
+    for name, folder in folders.items():
+        result = read_json(paths.result(name), ME)
+        if result["status"] == "rejected":
+            continue
+        path = paths.structured_report(name)
+        if not overwrite and reports.is_report_of(path, result["identity"]):
+            counts.there += 1
+            continue
+        try:
+            reports.write_structured_report(path, result, folder, mark_above)
+        except InputError as error:
+            log.warning("no structured report: %s", error)
+            counts.failed += 1
+        else:
+            counts.written += 1
+    return counts
 
 
 def _write_tables(paths: PredictPaths, names: Sequence[str], task: Task) -> dict[str, int]:

@@ -8,12 +8,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pydicom
 import pytest
 
-from src.errors import EXIT_DONE, EXIT_INPUT, EXIT_REJECTED, EXIT_USAGE
+import src.inference
+from src.errors import EXIT_DONE, EXIT_INPUT, EXIT_REJECTED, EXIT_USAGE, UsageError
 from src.options.predict import PredictOptions
 from src.predict import PredictPaths, main
-from src.runlog import log, run_stage
+from src.runlog import Record, log, run_stage
 from src.task import LABELS
 from tests.tiny_data import SECRET_ID, SECRETS, uid_of
 from tests.tiny_runs import ROOT, Place, run_process
@@ -127,6 +129,45 @@ def test_a_page_is_written_on_demand_also_for_what_is_predicted(predict, paths, 
     page = paths.page(folder.name).read_text()
     assert uid_of(100) in page and "Not for clinical use" in page
     assert not re.search(r"(src|href)=.(?!data:)", page) and "<script" not in page
+
+
+def test_structured_reports_are_written_on_demand_and_a_failed_one_costs_itself(
+    predict, paths, incoming, caplog
+):
+    pytest.importorskip("highdicom", reason="highdicom is an extra: pip install highdicom")
+    shutil.rmtree(incoming / "broken")
+    predict("--series_dir", incoming)
+    assert not paths.structured_report("x").parent.exists()
+    other_study = next((incoming / uid_of(101)).iterdir())
+    dataset = pydicom.dcmread(other_study)
+    dataset.StudyInstanceUID = "1.2.3.4"
+    dataset.save_as(other_study)
+    assert predict("--series_dir", incoming, "--structured_report") == EXIT_REJECTED
+    assert "not one but 2" in caplog.text
+    folder = paths.structured_report("x").parent
+    assert {path.stem for path in folder.iterdir()} == {uid_of(k) for k in (100, 102, 103)}
+    report = pydicom.dcmread(paths.structured_report(uid_of(100)))
+    result = json.loads(paths.result(uid_of(100)).read_text())
+    assert (report.Modality, report.SoftwareVersions) == ("SR", result["identity"])
+    before = stamps(folder)
+    predict("--series_dir", incoming, "--structured_report", "--allow_rejected")
+    assert stamps(folder) == before
+
+
+def test_without_highdicom_the_package_is_named_before_the_model_is_opened(tmp_path, monkeypatch):
+    for name in ("highdicom", "highdicom.sr"):
+        monkeypatch.setitem(sys.modules, name, None)  # its import now fails
+    monkeypatch.delitem(sys.modules, "src.inference.structured_report", raising=False)
+    monkeypatch.delattr(src.inference, "structured_report", raising=False)
+    options = PredictOptions(
+        model=tmp_path / "nothing",
+        out_dir=tmp_path / "out",
+        series=(tmp_path,),
+        structured_report=True,
+    )
+    with pytest.raises(UsageError, match="pip install highdicom"):
+        main(options, Record("predict", options))
+    assert not (tmp_path / "out").exists()
 
 
 def test_nothing_of_the_patient_is_written(predict, paths, others):

@@ -1,5 +1,7 @@
 """Write DICOM structured reports of what tools/predict.py found, to be stored beside the images.
 
+tools/predict.py --structured_report writes the same at once.
+
 Reads    <results>/series/<name>.json of tools/predict.py, and the headers of the series' images.
 Writes   <results>/dicom/<name>.dcm: TID 1500, unverified, in the study of the series. It names the
          patient as the images do, since it could not be filed otherwise.
@@ -17,16 +19,8 @@ import tyro
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from src.artifacts import atomic_open, read_json
-from src.errors import (
-    EXIT_DONE,
-    EXIT_REJECTED,
-    InputError,
-    MissingArtifact,
-    PipelineError,
-    UsageError,
-)
-from src.predict import ME, PredictPaths
+from src.errors import EXIT_DONE, EXIT_REJECTED, MissingArtifact, PipelineError, UsageError
+from src.predict import ME, PredictPaths, write_structured_reports
 
 
 @dataclass(frozen=True)
@@ -53,49 +47,14 @@ class Options:
 
 def main(options: Options) -> int:
     """Report what was predicted."""
-    try:
-        from src.inference.structured_report import read_headers, structured_report
-    except ModuleNotFoundError as error:
-        raise InputError(f"{error.name} is missing: pip install highdicom") from None
-
     paths = PredictPaths(options.results)
-    files = sorted(paths.series.glob("*.json"))
-    if not files:
+    names = [path.stem for path in sorted(paths.series.glob("*.json"))]
+    if not names:
         raise MissingArtifact(f"{paths.series} holds no results: run {ME} first")
-    written = there = failed = 0
-    for path in files:
-        result = read_json(path, ME)
-        if result["status"] == "rejected":
-            continue
-        report = paths.root / "dicom" / f"{path.stem}.dcm"
-        if not options.overwrite and is_of(report, result["identity"]):
-            there += 1
-            continue
-        try:
-            headers = read_headers(
-                options.series_dir / path.stem, result["slices"]["SOPInstanceUID"]
-            )
-            dataset = structured_report(result, headers, options.mark_above)
-        except InputError as error:
-            print(f"no report: {error}", file=sys.stderr)
-            failed += 1
-            continue
-        with atomic_open(report, "wb") as file:
-            dataset.save_as(file, enforce_file_format=True)
-        written += 1
-    print(f"{written} reports written, {there} were there, {failed} not possible: {paths.root}")
-    return EXIT_REJECTED if failed else EXIT_DONE
-
-
-def is_of(report: Path, identity: str) -> bool:
-    """Whether a report is there and of this prediction."""
-    import pydicom
-    from pydicom.errors import InvalidDicomError
-
-    try:
-        return pydicom.dcmread(report).get("SoftwareVersions") == identity
-    except (FileNotFoundError, InvalidDicomError):
-        return False
+    folders = {name: options.series_dir / name for name in names}
+    counts = write_structured_reports(paths, folders, options.mark_above, options.overwrite)
+    print(f"{counts}: {paths.root}")
+    return EXIT_REJECTED if counts.failed else EXIT_DONE
 
 
 if __name__ == "__main__":

@@ -163,8 +163,11 @@ def _main_left_alone() -> Iterator[None]:
     there; a script without `if __name__ == "__main__"` would then run again in each. As in an
     interactive session, where there is no file of it, the module states none meanwhile.
     """
-    names = vars(sys.modules["__main__"])
-    hidden = {name: names.pop(name) for name in ("__spec__", "__file__") if name in names}
+    names: dict[str, Any] = vars(sys.modules["__main__"])
+    hidden: dict[str, Any] = {}
+    for name in ("__spec__", "__file__"):
+        if name in names:
+            hidden[name] = names.pop(name)
     names["__spec__"] = None
     try:
         yield

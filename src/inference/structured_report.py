@@ -22,6 +22,7 @@ from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 from pydicom.uid import generate_uid
 
+from src.artifacts import atomic_open
 from src.errors import InputError
 from src.task import RSNA_2025, SERIES_COLUMN, Task
 
@@ -93,6 +94,35 @@ NEEDED = (
 
 UTF_8 = "ISO_IR 192"
 """Specific Character Set of the reports (PS3.3 C.12.1.1.2), whatever that of the images is."""
+
+
+def write_structured_report(
+    path: Path, result: Mapping[str, Any], folder: Path, mark_above: float = 0.0
+) -> None:
+    """Write the report of one prediction, atomically.
+
+    Args:
+        path: of the report.
+        result: what tools/predict.py writes for a series.
+        folder: with the images of the series.
+        mark_above: labels with a smaller probability get no point.
+
+    Raises:
+        InputError: an image is gone, they are of several studies, or the prediction is of another
+            task.
+    """
+    headers = read_headers(folder, result["slices"]["SOPInstanceUID"])
+    report = structured_report(result, headers, mark_above)
+    with atomic_open(path, "wb") as file:
+        report.save_as(file, enforce_file_format=True)
+
+
+def is_report_of(path: Path, identity: str) -> bool:
+    """Whether a report is there and of the prediction with this identity."""
+    try:
+        return pydicom.dcmread(path).get("SoftwareVersions") == identity
+    except (FileNotFoundError, InvalidDicomError):
+        return False
 
 
 def read_headers(folder: Path, sop_uids: Sequence[str]) -> list[Dataset]:

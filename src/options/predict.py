@@ -33,6 +33,10 @@ class PredictOptions:
     report: bool = False
     """Write a page with pictures for every series."""
 
+    structured_report: bool = False
+    """Write a DICOM structured report of every series, to be stored beside its images; needs
+    highdicom."""
+
     device: str = "auto"
     """auto, cpu, cuda or cuda:INDEX."""
 
