@@ -2,8 +2,11 @@
 
 For each seed: data, split and training are made anew with that seed by the stage scripts, and the
 model is scored on further generated series through eval_end_to_end.py --series_dir. In the same
-table: the maximum of stage 1 over the slices, a whole-volume net (benchmarks/whole_volume.py), and
-how often the first-ranked point of a series that is rightly called lies near an aneurysm.
+table: the maximum of stage 1 over the slices, a whole-volume net (benchmarks/whole_volume.py), how
+often the first-ranked point of a series that is rightly called lies near an aneurysm, and how many
+aneurysms have a point at one false point per series.
+
+Seeds that were trained and scored before are not trained again: their figures are read.
 
     python benchmarks/demo_quality.py --out_dir demo/quality
 """
@@ -28,6 +31,9 @@ sys.path.insert(0, str(ROOT))
 
 REQUIRED_WITHIN_10_MM = 0.85
 """Share of the true positives whose first-ranked point must lie within 10 mm of an aneurysm."""
+
+FALSE_POINTS = "1"
+"""False points per series at which the aneurysms found are counted."""
 
 TEST_SEED_OFFSET = 1000
 """Test series of seed k are generated with seed k + this."""
@@ -69,7 +75,7 @@ def stage(script: str, *arguments: object) -> None:
 
 
 def measure(options: Options, seed: int) -> dict[str, float]:
-    """Train with one seed and score on unseen series."""
+    """Train with one seed and score on unseen series; returns what no metrics file has."""
     folder = options.out_dir / f"seed-{seed}"
     recipe, workers = ("--config", options.config), ("--num_workers", options.num_workers)
     make = "tools/make_demo_data.py"
@@ -94,7 +100,7 @@ def measure(options: Options, seed: int) -> dict[str, float]:
     stage("eval_end_to_end.py", *run, *where, *labels)
     stage("preprocess_data.py", *recipe, "--data_dir", test, "--no_slices", *workers)
     stage("create_folds.py", "--data_dir", test, "--folds", 2, "--seed", seed)
-    return {**scores_end_to_end(folder), **score_at_spots(options, folder, seed)}
+    return score_at_spots(options, folder, seed)
 
 
 def score_baseline(options: Options, seed: int) -> dict[str, float]:
@@ -102,14 +108,30 @@ def score_baseline(options: Options, seed: int) -> dict[str, float]:
     return score_whole_volume(options, options.out_dir / f"seed-{seed}", seed)
 
 
-def scores_end_to_end(folder: Path) -> dict[str, float]:
-    """End to end, the maximum of stage 1 over the slices, and how often the place is right."""
-    metrics = json.loads((folder / "scored" / "end_to_end_metrics.json").read_text())
+def scores_end_to_end(folder: Path) -> dict[str, float | None]:
+    """End to end, the maximum of stage 1 over the slices, and how often the place is right.
+
+    None for what the metrics do not have: those of before points were judged.
+    """
+    path = folder / "scored" / "end_to_end_metrics.json"
+    metrics = json.loads(path.read_text())
     both = {"end to end": metrics, "maximum of stage 1 over slices": metrics["stage1_maximum"]}
     scores = {name: table["weighted_auc"]["value"] for name, table in both.items()}
-    within = metrics["localisation"]["true_positives"]["within_mm"]["10"]["value"]
-    required = f"true positives within 10 mm (share, required {REQUIRED_WITHIN_10_MM})"
-    return {**scores, required: within}
+    where = metrics.get("localisation") or {}
+    if not where:
+        print(f"{path} judges no points: run eval_end_to_end.py --overwrite with --localizers")
+    within = where.get("true_positives", {}).get("within_mm", {}).get("10")
+    found = (where.get("froc") or {}).get("sensitivity", {}).get(FALSE_POINTS)
+    return {
+        **scores,
+        f"true positives within 10 mm (share, required {REQUIRED_WITHIN_10_MM})": value_of(within),
+        f"aneurysms found at {FALSE_POINTS} false point per series (share)": value_of(found),
+    }
+
+
+def value_of(cell: dict[str, float | None] | None) -> float | None:
+    """The figure of a cell of a metrics file, None where there is none."""
+    return None if cell is None else cell["value"]
 
 
 @dataclass(frozen=True)
@@ -191,14 +213,16 @@ def score_whole_volume(options: Options, folder: Path, seed: int) -> dict[str, f
 
 def main(options: Options) -> None:
     """Measure every seed and print a Markdown table."""
-    results: dict[int, dict[str, float]] = {}
+    results: dict[int, dict[str, float | None]] = {seed: {} for seed in options.seeds}
     for name, how in (("scores", measure), ("baseline", score_baseline)):
         for seed in options.seeds:
             path = options.out_dir / f"seed-{seed}" / f"{name}.json"
             if not path.exists():
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_text(json.dumps(how(options, seed), indent=1))
-            results.setdefault(seed, {}).update(json.loads(path.read_text()))
+            if name == "scores":
+                results[seed] |= scores_end_to_end(path.parent)
+            results[seed] |= json.loads(path.read_text())
         if not options.baseline:
             break
     print(f"\nWeighted AUC on {options.test_series} unseen series per seed,")
@@ -207,7 +231,9 @@ def main(options: Options) -> None:
     print("| --- |" + " --- |" * (len(results) + 1))
     for name in next(iter(results.values())):
         values = [results[seed][name] for seed in results]
-        cells = [f"{value:.3f}" for value in (*values, sum(values) / len(values))]
+        known = [value for value in values if value is not None]
+        mean = sum(known) / len(known) if len(known) == len(values) else None
+        cells = ["-" if value is None else f"{value:.3f}" for value in (*values, mean)]
         print(f"| {name} | " + " | ".join(cells) + " |")
 
 
