@@ -13,6 +13,9 @@ from src.evaluation.overlays import mark_sides, show_slice
 from src.evaluation.plots import BLUE, GREY, VERMILLION, plain_axes
 from src.evaluation.projections import END_LETTERS, Directions, edge_letters
 
+WIDTH_INCHES = 9.7
+"""Width of a figure: the page's, so that its type is not made smaller."""
+
 BINS = 40
 """Bars of a histogram."""
 
@@ -36,7 +39,13 @@ VIEWS = (
 LETTERS = dict(zip(("left", "posterior", "superior"), END_LETTERS, strict=True))
 """Letters of the negative and of the positive end of each coordinate."""
 
-LETTER: dict[str, Any] = {"fontsize": 11, "fontweight": "bold", "color": "#222222"}
+LETTER: dict[str, Any] = {
+    "fontsize": 11,
+    "fontweight": "bold",
+    "color": "#222222",
+    "zorder": 0.9,  # below the places, so that it hides none
+    "bbox": {"facecolor": "white", "edgecolor": "none", "pad": 1.5},
+}
 """Style of these letters."""
 
 
@@ -72,7 +81,7 @@ def histograms(panels: Mapping[str, Mapping[str, np.ndarray]]) -> Figure:
     """
     quantities = list(next(iter(panels.values())))
     figure = Figure(
-        figsize=(2.4 * len(quantities), 1.5 * len(panels) + 0.5),
+        figsize=(WIDTH_INCHES, 1.5 * len(panels) + 0.5),
         layout="constrained",
         facecolor="white",
     )
@@ -112,7 +121,7 @@ def places_figure(places: Sequence[Place]) -> Figure:
 
     Left of the patient is on the right of the picture, the radiological way.
     """
-    figure = Figure(figsize=(9.4, 3.5), layout="constrained", facecolor="white")
+    figure = Figure(figsize=(WIDTH_INCHES, 3.6), layout="constrained", facecolor="white")
     for axes, (name, (across, along), x_words, y_words) in zip(
         figure.subplots(1, len(VIEWS)), VIEWS, strict=True
     ):
@@ -137,8 +146,8 @@ def places_figure(places: Sequence[Place]) -> Figure:
         x_letters, y_letters = LETTERS[across], LETTERS[along]
         bottom, top = y_letters[::-1] if along == "posterior" else y_letters
         for x, y, letter in (
-            *((0.02, 0.5, x_letters[0]), (0.98, 0.5, x_letters[1])),
-            *((0.5, 0.02, bottom), (0.5, 0.98, top)),
+            *((0.04, 0.5, x_letters[0]), (0.96, 0.5, x_letters[1])),
+            *((0.5, 0.04, bottom), (0.5, 0.96, top)),
         ):
             axes.text(x, y, letter, transform=axes.transAxes, ha="center", va="center", **LETTER)
         axes.set_xlabel(f"mm to {x_words}", fontsize=9)

@@ -97,7 +97,7 @@ def roc_locations(
             x, y, _ = roc_curve(truth, probabilities[:, column])
             axes.plot(x, y, color=BLUE, linewidth=1.8)
             count = f"{score['positives']} of {len(truth)}"
-            _title_words(axes, f"AUC {score['value']:.3f}, {count} with it")
+            _title_words(axes, f"AUC {score['value']:.3f}, {count}")
     figure.supxlabel("1 - specificity", fontsize=10)
     figure.supylabel("sensitivity", fontsize=10)
     return figure

@@ -54,7 +54,7 @@ def test_every_panel_shows_the_auc_of_the_score_table_on_axes_from_0_to_1():
     table = score_table(RSNA_2025, targets, probabilities)
     for axes in roc_locations(RSNA_2025, targets, probabilities, table).axes:
         score = table["per_label"][name_of(axes)]
-        figures = f"AUC {score['value']:.3f}, {score['positives']} of 200 with it"
+        figures = f"AUC {score['value']:.3f}, {score['positives']} of 200"
         assert axes.get_title().endswith(f"\n{figures}") and not words(axes)
         assert axes.get_xlim() == axes.get_ylim() == (-0.02, 1.02)
 
