@@ -2,13 +2,16 @@
 
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from src.artifacts import write_csv
 from src.demo.dicom_writer import Identity, write_series
 from src.demo.geometry import Acquisition
 from src.demo.phantom import make_patient, render
+from src.task import ANEURYSM_PRESENT, LABELS, LOCALIZER_COLUMNS, LOCATIONS, TRAIN_COLUMNS
 
 SHAPES = {"512": (150, 512, 0.45, 0.9), "320": (60, 320, 0.7, 2.2)}
 """Slices, rows and columns, mm between pixels, mm between slices."""
@@ -23,6 +26,7 @@ WARM = "2.25.1"
 """UID of a series of WARM_SLICES, read before the clock starts: imports, decoder plugins."""
 
 WARM_SLICES = 4
+SMALL_SLICES = 20
 
 
 def acquisition_of(name: str, slices: int | None = None) -> Acquisition:
@@ -83,3 +87,29 @@ def compress(path: Path, syntax: str) -> None:
     writer.SetImage(change.GetOutput())
     if not (done and writer.Write()):
         raise SystemExit(f"GDCM cannot write {path} as {syntax}")
+
+
+def make_small_data_set(root: Path, series: int) -> None:
+    """Write series/, train.csv and train_localizers.csv of small CT series: one head, other noise.
+
+    Every second series has an aneurysm in its middle slice, on paper; a network learns nothing.
+    """
+    acquisition = replace(acquisition_of("raw-320"), rows=64, columns=64, pixel_spacing=(3.5, 3.5))
+    acquisition = replace(acquisition, n_slices=SMALL_SLICES, slice_spacing=7.0)
+    head = render(make_patient(0, 0), acquisition)
+    train, localizers = [], []
+    for number in range(series):
+        uid, rng = f"2.25.{1000 + number}", np.random.default_rng(number)
+        volume = head + rng.normal(0, 10, head.shape).astype(np.float32)
+        identity = Identity(f"SYN{number}", f"{uid}.1", uid, f"{uid}.2", 60, "F")
+        written = write_series(root / "series" / uid, volume, acquisition, identity)
+        location = LOCATIONS[number // 2 % len(LOCATIONS)]
+        present = {location, ANEURYSM_PRESENT} if number % 2 else set()
+        labels = dict.fromkeys(LABELS, 0) | dict.fromkeys(present, 1)
+        train.append(dict(zip(TRAIN_COLUMNS, (uid, 60, "Female", "CTA"), strict=False)) | labels)
+        if present:
+            sop, _ = written[SMALL_SLICES // 2]
+            where = (uid, sop, "{'x': 32, 'y': 32}", location)
+            localizers.append(dict(zip(LOCALIZER_COLUMNS, where, strict=True)))
+    write_csv(root / "train_localizers.csv", LOCALIZER_COLUMNS, localizers)
+    write_csv(root / "train.csv", TRAIN_COLUMNS, train)

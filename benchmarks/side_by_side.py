@@ -189,11 +189,7 @@ def machine(compute: "Compute | None" = None) -> str:
     return f"{what}, torch {torch.__version__}; {compute.reason}"
 
 
-def status_kib(name: str, pid: int | str = "self") -> int:
-    """A line of /proc/<pid>/status, in KiB.
-
-    Raises:
-        OSError: there is no such process.
-    """
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+def status_kib(name: str) -> int:
+    """A line of /proc/self/status, in KiB."""
+    lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))

@@ -79,7 +79,7 @@ class Options:
     input_size: int = 224
     """Edge of the network's input in pixels."""
 
-    batch_size: int = 16
+    batch_size: int = 8
     """Stacks a step."""
 
     optimizer: str = "adamw"
