@@ -98,7 +98,7 @@ class Options:
     warm: int = 1
     """Series before the clock starts."""
 
-    measured: int = 4
+    measured: int = 3
     """Series that are measured in a round."""
 
     rounds: int = 5

@@ -85,7 +85,7 @@ class Options:
     size: int = 512
     """Edge of the cached slices in pixels."""
 
-    rounds: int = 5
+    rounds: int = 3
     """Alternating rounds; the tables show medians."""
 
     compile: bool = False

@@ -157,7 +157,9 @@ class Bench:
 
     def by_loop(self, name: str, num_workers: int | None) -> Measured:
         """The program's loop, with its loader or (None) fed from memory."""
-        data = held(self.placed) if num_workers is None else self.training_data(num_workers)
+        data = self.training_data(num_workers or 0)
+        if num_workers is None:
+            data = held(data, self.placed)
         where = (self.window, self.options.out_dir)
         watch, self.losses[name] = watched_fit(
             self.model, self.loss, self.spec, self.compute, data, *where

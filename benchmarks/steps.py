@@ -68,9 +68,9 @@ class Watch:
         return self.waited / self.time.wall
 
 
-def held(batches: list[Batch]) -> TrainingData:
-    """The same batches from memory."""
-    return TrainingData(lambda epoch, first: batches[first:], len(batches))
+def held(data: TrainingData, batches: list[Batch]) -> TrainingData:
+    """The first batches of the first epoch from memory; the schedule stays that of `data`."""
+    return replace(data, pieces=lambda epoch, first: batches[first:])
 
 
 def watched_fit(

@@ -29,9 +29,10 @@ def test_it_prints_tables_and_says_what_was_not_run(tmp_path: Path, capsys) -> N
 
 
 def test_loader_and_memory_give_the_same_losses(tmp_path: Path) -> None:
-    bench = Bench(Options(out_dir=tmp_path, **TINY))
-    for way in bench.ways().values():
-        way()
+    # an epoch then has more batches than are measured, which the schedule must know of
+    bench = Bench(Options(out_dir=tmp_path, **{**TINY, "num_workers": (0, 2), "steps": 3}))
+    bench.by_loop("ours, 0 workers", 0)
+    bench.by_loop(MEMORY, None)
     assert bench.losses["ours, 0 workers"] == bench.losses[MEMORY]
 
 
