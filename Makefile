@@ -5,6 +5,8 @@ PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
 CORES ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu)
+# every process makes the data and models of the tests for itself, so more of them gain little
+PYTEST := $(PY) -m pytest -n $(CORES) --maxprocesses 4 --dist worksteal
 
 DEMO := demo
 DEMO_DATA := --config configs/demo.yaml --data_dir $(DEMO)/data
@@ -65,7 +67,7 @@ imports: install
 	$(VENV)/bin/lint-imports
 
 test: lint types imports
-	$(PY) -m pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 
 test-full: lint types imports
-	$(PY) -m pytest
+	$(PYTEST)

@@ -176,6 +176,7 @@ def test_one_head_in_three_planes_has_its_sac_at_one_point_and_mirrors_alike(
         assert value == pytest.approx(values[plane], abs=1), plane
 
 
+@pytest.mark.slow
 def test_neither_tails_nor_metadata_tell_who_has_an_aneurysm() -> None:
     """On 400 series of full size benchmarks/demo_shortcuts.py states the same."""
     rows, kinds, labels = [], [], []
