@@ -20,7 +20,7 @@ from src.task import RSNA_2025, SERIES_COLUMN
 
 def main(options: EvalStage1Options, record: Record) -> int:
     """Score every requested fold."""
-    from src.compute import choose_compute
+    from src.compute import choose_compute, loading_processes
     from src.evaluation.intervals import Settings
     from src.evaluation.out_of_fold import summarise_folds
     from src.evaluation.predictions import GROUP_COLUMN
@@ -65,7 +65,7 @@ def main(options: EvalStage1Options, record: Record) -> int:
                     dataset,
                     requests,
                     options.batch_size,
-                    options.num_workers,
+                    loading_processes(options.num_workers, options.device),
                     compute,
                 )
             scored[part] = (requests[:: len(encoder.steps)], *found)

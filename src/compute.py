@@ -13,6 +13,9 @@ from src.errors import UsageError
 
 PRECISIONS = ("auto", "bf16", "fp16", "fp32")
 
+MOST_LOADING = 8
+"""Processes that load data for one GPU, where there are cores for them."""
+
 
 @dataclass(frozen=True)
 class Compute:
@@ -79,6 +82,19 @@ def choose_compute(device: str = "auto", precision: str = "auto") -> Compute:
         why = "as asked"
     dtype = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}[precision]
     return Compute(chosen, dtype, precision == "fp16", f"{name}, {precision}: {why}")
+
+
+def loading_processes(wanted: int | None, device: str) -> int:
+    """How many processes load training data: as wanted, or what suits the device of this name.
+
+    On a CPU they take the cores from the training: two of them made it 1.4 times as long.
+    """
+    if wanted is not None:
+        return wanted
+    if device == "cpu" or not torch.cuda.is_available():
+        return 0
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return max(1, min(MOST_LOADING, len(os.sched_getaffinity(0)) // here))
 
 
 def _local_index() -> int:

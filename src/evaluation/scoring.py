@@ -85,7 +85,7 @@ def score_jobs(
     )
     log.info("%s: %d series, %s", name, len(jobs), detector.compute.reason)
     with record.timed(f"detect {name}"):
-        results = run_jobs(detector, jobs, options.num_workers, options.max_series_seconds)
+        results = run_jobs(detector, jobs, options.readers, options.max_series_seconds)
     record.count(f"series of {name}", len(results.scored))
     record.count(f"mean seconds per series of {name}", mean_seconds(results))
     if not results.scored:

@@ -189,7 +189,7 @@ def extract_fold(
         views = 0 if info.uid in held_out else options.views
         return info, prepare_views(encoder, options.data, info, views, augmentation, options.seed)
 
-    prepared = ahead(prepare, infos.values(), options.num_workers)
+    prepared = ahead(prepare, infos.values(), options.readers)
     writing: Future[None] | None = None
     with ThreadPoolExecutor(1) as writer:
         for info, views in progress(prepared, len(infos), "extracting"):
@@ -269,7 +269,7 @@ def preview(work: FoldWork, todo: Plan, options: ExtractFeaturesOptions, split: 
     log.info(
         "the longest series takes %.2f GiB of memory, in each of %d threads that prepare series",
         pixels * (4 if options.views else 2) * (1 + options.views) / 2**30,
-        options.num_workers,
+        options.readers,
     )
     if work.request.partial:
         log.info("the artifact will be marked as partial: %s", work.request.partial)

@@ -93,18 +93,25 @@ class ModelOptions(DataOptions):
     device: str = "auto"
     """auto, cpu, cuda or cuda:INDEX."""
 
-    num_workers: int = 2
-    """Processes that load data; 0 loads in the main process."""
+    num_workers: int | None = None
+    """Processes (in extract_features.py threads) that load data ahead; 0 for none. The default is 2
+    where DICOM is read and features are made; for stacks and sequences 8 beside a GPU, or as many
+    as there are cores for it, and 0 on a CPU, whose cores they would take from the training."""
 
     def __post_init__(self) -> None:
         """Check what can be checked without the data."""
         if self.fold not in ("all", FINAL_FOLD) and not self.fold.isdigit():
             raise UsageError(f"--fold {self.fold}: give a number, `all` or `{FINAL_FOLD}`")
-        if self.num_workers < 0:
+        if self.num_workers is not None and self.num_workers < 0:
             raise UsageError(f"--num_workers {self.num_workers}: give 0 or more")
         name = self.run_name
         if not name or name.startswith(".") or "/" in name or "\\" in name:
             raise UsageError(f"--run {name!r}: give a plain folder name")
+
+    @property
+    def readers(self) -> int:
+        """`num_workers`, or its default where DICOM is read and features are made."""
+        return 2 if self.num_workers is None else self.num_workers
 
     @property
     def run_name(self) -> str:

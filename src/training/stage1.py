@@ -9,7 +9,12 @@ import torch
 from torch import nn
 
 from src.artifacts import FINAL_FOLD, DataPaths, read_json
-from src.compute import choose_compute, compile_network, make_deterministic
+from src.compute import (
+    choose_compute,
+    compile_network,
+    loading_processes,
+    make_deterministic,
+)
 from src.errors import InputError, UsageError
 from src.imaging.linkage import Linkage
 from src.models.backbones import weights_licence
@@ -160,8 +165,10 @@ def training_data(
         plan, size = planner.epoch(epoch), options.batch_size
         return [plan[i * size : (i + 1) * size] for i in range(per_epoch)]
 
+    workers = loading_processes(options.num_workers, options.device)
+
     def pieces(epoch: int, first: int) -> Iterable[Batch]:
-        return load_pieces(dataset, batches(epoch)[first:], options.accumulate, options.num_workers)
+        return load_pieces(dataset, batches(epoch)[first:], options.accumulate, workers)
 
     def members(epoch: int, number: int) -> list[dict[str, Any]]:
         return [asdict(request) for request in batches(epoch)[number]]
@@ -292,10 +299,10 @@ def fit_stage1(
         options.data, series_infos(split, watched, task), task, input_spec(options)
     )
 
+    workers = loading_processes(options.num_workers, options.device)
+
     def evaluate(ema: nn.Module) -> dict[str, float | None]:
-        return spot_scores(
-            ema, dataset, requests, options.batch_size, options.num_workers, compute, task
-        )
+        return spot_scores(ema, dataset, requests, options.batch_size, workers, compute, task)
 
     loss = Stage1Loss(options.focal_gamma, options.heatmap_weight, options.label_smoothing)
     fit = Fit(model, loss, fit_spec(options), compute, paths, "stage1", request.identity)

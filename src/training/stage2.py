@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from src.artifacts import FoldPaths
-from src.compute import choose_compute, make_deterministic
+from src.compute import choose_compute, loading_processes, make_deterministic
 from src.metrics import score_table
 from src.models.sequence_classifier import SequenceClassifier, SequenceClassifierConfig
 from src.options.stage2 import TrainStage2Options
@@ -128,10 +128,10 @@ def training_data(
     def batches(epoch: int) -> list[list[tuple[str, int]]]:
         return bucketed(infos, options.batch_size, options.bucket, epoch, options.seed)
 
+    workers = loading_processes(options.num_workers, options.device)
+
     def pieces(epoch: int, first: int) -> Iterable[Batch]:
-        return load_pieces(
-            dataset, batches(epoch)[first:], options.accumulate, options.num_workers, collate
-        )
+        return load_pieces(dataset, batches(epoch)[first:], options.accumulate, workers, collate)
 
     def members(epoch: int, number: int) -> list[dict[str, Any]]:
         return [{"uid": uid, "epoch": epoch} for uid, _ in batches(epoch)[number]]
