@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from src.errors import EXIT_INPUT, EXIT_USAGE
+from src.errors import EXIT_INPUT, EXIT_STALE, EXIT_USAGE
 from src.inference.detector import AneurysmDetector
 from src.task import LABELS
 from tests.tiny_data import uid_of
-from tests.tiny_runs import ONE_THREAD, ROOT, Place, run_process
+from tests.tiny_runs import ONE_THREAD, ROOT, Place, edit, run_process
+from tools.kaggle_submission import written_whole
 
 GATEWAY = """
 import json, shutil, sys
@@ -172,6 +173,35 @@ def test_what_cannot_be_packed_is_refused(tiny: Place, tmp_path: Path):
     said = pack(tiny, tmp_path / "full")
     assert said.code == EXIT_INPUT and "is not empty" in said.text
     assert pack(tiny, tmp_path / "new", "--seconds", "0").code == EXIT_USAGE
+
+
+def test_a_model_that_could_not_be_served_is_refused_and_nothing_is_written(
+    tiny: Place, tmp_path: Path
+):
+    out = tmp_path / "upload"
+    for number, (name, change, words) in enumerate(
+        (
+            ("stage1.json", lambda path: edit(path, identity="0123456789abcdef"), "is stale"),
+            ("stage2.safetensors", Path.unlink, "stage2.safetensors is missing"),
+        )
+    ):
+        copy = tiny.copy(tmp_path / f"copy{number}", "data")
+        change(copy.fold().root / name)
+        said = pack(copy, out)
+        assert said.code in (EXIT_INPUT, EXIT_STALE) and words in said.text
+        assert "Traceback" not in said.text and not out.exists()
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_an_error_while_packing_leaves_the_folder_as_it_was(tmp_path: Path, there: bool):
+    out = tmp_path / "upload"
+    if there:
+        out.mkdir()
+    with pytest.raises(KeyboardInterrupt), written_whole(out):
+        (out / "model").mkdir()
+        (out / "wheels.txt").touch()
+        raise KeyboardInterrupt
+    assert out.exists() == there and not (there and any(out.iterdir()))
 
 
 def test_a_run_without_held_out_predictions_has_no_prior(tiny: Place, tmp_path: Path):

@@ -9,11 +9,13 @@ Writes   <out_dir>/kaggle_submission.py with predict(series_path); aneurysm_dete
     python tools/kaggle_submission.py --model model/convnext_base_dinov3 --out_dir upload
 """
 
+import contextlib
 import importlib.metadata
 import math
 import re
 import shutil
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -66,37 +68,59 @@ class Options:
 
 def main(options: Options) -> int:
     """Pack and say what was packed."""
-    from src.inference.detector import trained_folds
-    from src.inference.views import check_views
-    from src.lineage import open_stage
+    from src.inference.detector import AneurysmDetector, trained_folds
 
-    check_views(options.views)
     if options.out_dir.exists() and any(options.out_dir.iterdir()):
         raise InputError(f"--out_dir {options.out_dir} is not empty: delete it, or name another")
-    trained = trained_folds(options.model)
-    folds = options.folds or trained
+    # What cannot be opened here could not be served there, and every answer would be the prior.
+    detector = AneurysmDetector(
+        options.model, options.folds or None, device="cpu", views=options.views
+    )
+    folds = detector.folds
+    trained = trained_folds(options.model) if options.folds else folds
     prior, series = out_of_fold_prior(options.model, trained)
     run = options.model.absolute()
-    for fold in folds:
-        here = FoldPaths(run.parent, run.name, fold)
-        there = FoldPaths(options.out_dir / "model", run.name, fold)
-        there.root.mkdir(parents=True, exist_ok=True)
-        for stage in ("stage1", "stage2"):
-            open_stage(here, stage, {}, TASK)
-            shutil.copyfile(here.manifest(stage), there.manifest(stage))
-            shutil.copyfile(here.weights(stage), there.weights(stage))
-    copy_code(options.out_dir)
-    (options.out_dir / "wheels.txt").write_text(wheels(), encoding="utf-8")
-    SubmissionConfig(
+    config = SubmissionConfig(
         run=f"model/{run.name}",
-        folds=tuple(folds),
+        folds=folds,
         views=options.views,
         seconds=options.seconds,
         shared=options.shared_dir,
         prior=dict(zip(TASK.labels, prior.tolist(), strict=True)),
-    ).save(options.out_dir)
+    )
+    with written_whole(options.out_dir):
+        copy_model(run, folds, options.out_dir)
+        copy_code(options.out_dir)
+        (options.out_dir / "wheels.txt").write_text(wheels(), encoding="utf-8")
+        config.save(options.out_dir)
     print(f"wrote {options.out_dir}: folds {', '.join(folds)}; the prior is of {series} series")
     return 0
+
+
+@contextlib.contextmanager
+def written_whole(folder: Path) -> Iterator[None]:
+    """Make a folder; when the block ends with an error, leave it as it was: absent or empty."""
+    was_there = folder.exists()
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    except BaseException:
+        for path in folder.iterdir():
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        if not was_there:
+            folder.rmdir()
+        raise
+
+
+def copy_model(run: Path, folds: tuple[str, ...], out_dir: Path) -> None:
+    """Weights and sidecars of both stages of each fold."""
+    for fold in folds:
+        here = FoldPaths(run.parent, run.name, fold)
+        there = FoldPaths(out_dir / "model", run.name, fold)
+        there.root.mkdir(parents=True)
+        for stage in ("stage1", "stage2"):
+            shutil.copyfile(here.manifest(stage), there.manifest(stage))
+            shutil.copyfile(here.weights(stage), there.weights(stage))
 
 
 def out_of_fold_prior(run: Path, folds: tuple[str, ...]) -> "tuple[np.ndarray, int]":
