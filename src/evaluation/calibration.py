@@ -20,12 +20,14 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.special import expit, logit
 
+from src.evaluation.bootstrap import count_groups
 from src.evaluation.crossfit import Crossfit
 from src.evaluation.sample import Sample
 from src.task import Task
 
 MIN_FITTED = 10
-"""Positive and negative rows that a label needs for a correction of its own."""
+"""Patients with and without a label that it needs for a correction of its own: several rows of one
+patient say little more than one."""
 
 BINS = 10
 """Bins of a reliability diagram, where there are rows enough."""
@@ -93,8 +95,8 @@ def calibration_table(task: Task, sample: Sample, crossfit: Crossfit) -> dict[st
 
     Returns:
         `fitted_on`: in words; `slope`: of each part; `uncalibrated`: labels that had fewer than
-        `MIN_FITTED` positives or negatives to fit on, in any part; `per_label`: for each label
-        `intercept` (of each part, None if uncalibrated), `before` and `after` (None if
+        `MIN_FITTED` patients with or without them to fit on, in any part; `per_label`: for each
+        label `intercept` (of each part, None if uncalibrated), `before` and `after` (None if
         uncalibrated), each {"brier", "error", "bins": [{"predicted", "observed", "rows"}]}.
     """
     fitted = fittable(task, crossfit)
@@ -122,13 +124,15 @@ def calibration_table(task: Task, sample: Sample, crossfit: Crossfit) -> dict[st
 
 
 def fittable(task: Task, crossfit: Crossfit) -> list[int]:
-    """Labels with `MIN_FITTED` positive and negative rows to fit on in every part."""
+    """Labels that `MIN_FITTED` patients have, and as many lack, in every part to fit on."""
     if not crossfit.parts:
         return []
     enough = np.ones(len(task.labels), dtype=bool)
     for part in crossfit.parts:
-        ones = np.asarray(part.fit.targets).sum(axis=0)
-        enough &= (ones >= MIN_FITTED) & (len(part.fit) - ones >= MIN_FITTED)
+        _, row_of = np.unique(part.fit.groups, return_inverse=True)
+        for number, truth in enumerate(np.asarray(part.fit.targets).T):
+            fewest = min(count_groups(row_of, truth == value) for value in (0, 1))
+            enough[number] &= fewest >= MIN_FITTED
     return np.flatnonzero(enough).tolist()
 
 

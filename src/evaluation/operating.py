@@ -49,7 +49,7 @@ def operating_table(
         drawn: resamples of the sample for the intervals, or None.
 
     Returns:
-        `fitted_on`: in words; `left_out`: labels that had too few positives or negatives to fix a
+        `fitted_on`: in words; `left_out`: labels that too few patients had or lacked to fix a
         threshold on (`src.evaluation.calibration.MIN_FITTED`); `per_label`: for the others
         `at_specificity` and `at_sensitivity`, each {"aim": the share that the threshold was fixed
         at, "thresholds": of each part, "sensitivity" and "specificity": {"value", "low", "high"},

@@ -94,6 +94,18 @@ def test_the_table_shows_a_smaller_error_afterwards_and_names_what_is_uncalibrat
         assert after["brier"] < before["brier"] and after["error"] < 0.6 * before["error"]
 
 
+def test_several_series_of_one_patient_do_not_make_a_label_fittable():
+    sample = a_sample(400, per_patient=2)
+    targets = sample.targets.copy()
+    for patients, fitted in ((9, False), (10, True)):
+        rows = np.arange(200) < 2 * patients  # both series of each
+        targets[:, 0] = np.tile(rows, 2)
+        both = Sample(targets, sample.probabilities, sample.uids, sample.groups)
+        assert (0 in fittable(TASK, over_folds(both, np.arange(400) // 200))) == fitted
+        turned = Sample(1 - targets, sample.probabilities, sample.uids, sample.groups)
+        assert (0 in fittable(TASK, over_folds(turned, np.arange(400) // 200))) == fitted
+
+
 def test_the_brier_score_is_scikit_learns_and_the_bins_hold_every_row_once():
     sample = a_sample(237)
     truth, p = sample.targets[:, 2], sample.probabilities[:, 2]

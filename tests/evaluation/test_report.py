@@ -263,7 +263,7 @@ def test_calibration_is_shown_with_what_it_was_fitted_on_and_what_is_uncalibrate
     )
     assert 'alt="Observed share against predicted probability"' in text
     assert "fitted on other patients of the same fold, in 5 parts" in text
-    assert "too few series have them to fit on: Basilar Tip." in text
+    assert "too few patients have them to fit on: Basilar Tip." in text
     after = metrics["calibration"]["per_label"]["Aneurysm Present"]["after"]
     assert f"<td>{after['brier']:.3f}</td>" in text and f"<td>{after['error']:.3f}</td>" in text
 
