@@ -9,6 +9,12 @@ from src.provenance import MADE_BY, read_manifest, require_made_from
 from src.runlog import log
 from src.task import Task
 
+NEEDED = {
+    "stage1": ("preprocessing", "model", "input", "steps"),
+    "stage2": ("model", "sequence", "precision"),
+}
+"""What a sidecar of weights must tell those who load them."""
+
 
 def data_identities(data: DataPaths, split_identity: str) -> dict[str, str]:
     """Identities of the caches and the split, as they are on disk now."""
@@ -30,11 +36,17 @@ def open_stage(
     Raises:
         MissingArtifact: the stage was not run.
         StaleArtifact: an input has been rebuilt since.
-        InputError: it is not finished, or was made for another task.
+        InputError: it is not finished, lacks what its readers need, or was made for another task.
     """
     path = paths.features_manifest if kind == "features" else paths.manifest(kind)
     manifest = read_manifest(path, kind)
     require_made_from(path, manifest, current)
+    for key in NEEDED.get(kind, ()):
+        if key not in manifest:
+            raise InputError(
+                f"{path} lacks {key!r}, without which the weights cannot be used: copy the file "
+                f"again, or run {MADE_BY[kind]} --overwrite"
+            )
     labels = manifest.get("task", {}).get("labels")
     if labels is not None and list(labels) != list(task.labels):
         raise InputError(

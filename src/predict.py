@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 ME = "tools/predict.py"
 
-LIMITED = ("timed_out", "too_large", "worker_died")
+LIMITED = ("timed_out", "too_large", "worker_died", "not_finite")
 """Reasons that another machine or other limits may not give."""
 
 CURVE_DIGITS = 5

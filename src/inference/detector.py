@@ -8,7 +8,7 @@
 """
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,10 @@ from src.task import RSNA_2025, Task
 from src.training.sequence_scores import SeriesPrediction
 
 STAGES = ("stage1", "stage2")
+
+NOT_FINITE = "not_finite"
+"""Reason code of a series for which a network gave a value that is no number: with sound weights,
+an overflow of half precision."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,7 +110,11 @@ class Detector:
         self.detector = SequenceDetector(paths, stage2, device)
 
     def detect(self, series: PreparedSeries) -> Detection:
-        """Run both stages on one prepared series, in every view that it has."""
+        """Run both stages on one prepared series, in every view that it has.
+
+        Raises:
+            SeriesError: `not_finite`, a network gave a value that is no number.
+        """
         geometry, size = series.geometry, series.volume.shape[-1]
         views = views_of(self.views, flip_axis(geometry))
         by_view: dict[str, np.ndarray] = {}
@@ -135,6 +143,13 @@ class Detector:
         probabilities = np.mean([steps.mean(axis=0) for steps in by_view.values()], axis=0)
         slice_probabilities = np.mean(at_slices, axis=0)
         every_peak = np.stack(peaks)
+        numbers = (*by_view.values(), *at_slices, *at_stage1, every_peak)
+        if not all(np.isfinite(given).all() for given in numbers):
+            raise SeriesError(
+                NOT_FINITE,
+                f"{series.folder}: the networks gave a probability that is not finite "
+                f"({self.compute.reason}); try --precision fp32",
+            )
         points = find_points(self.task, series, every_peak, slice_probabilities, probabilities)
         return Detection(
             series=series,
@@ -161,7 +176,16 @@ class Detector:
         `max_seconds`, gives a `Rejected`; the others go on.
         """
         for item in read_ahead(folders, self.read, self.cache, num_workers, max_seconds):
-            yield item if isinstance(item, Rejected) else self.detect(item)
+            yield item if isinstance(item, Rejected) else _or_rejected(self.detect, item)
+
+
+def _or_rejected(
+    detect: Callable[[PreparedSeries], Detection], series: PreparedSeries
+) -> Detection | Rejected:
+    try:
+        return detect(series)
+    except SeriesError as error:
+        return Rejected(series.folder, error.code, error.message)
 
 
 def average(task: Task, detections: Sequence[Detection]) -> Detection:
@@ -308,7 +332,8 @@ class AneurysmDetector:
         """Read one series folder and predict.
 
         Raises:
-            SeriesError: the folder holds no usable series; `code` says why, see `read_series`.
+            SeriesError: the folder holds no usable series, or the networks gave no numbers for it;
+                `code` says why, see `read_series` and `NOT_FINITE`.
         """
         outcome = next(self.predict_many([folder]))
         if isinstance(outcome, Rejected):
@@ -332,10 +357,10 @@ class AneurysmDetector:
             map(Path, folders), first.read, first.cache, self.num_workers, self.max_series_seconds
         )
         for item in prepared:
-            if isinstance(item, Rejected):
-                yield item
-            else:
-                yield average(self.task, [one.detect(item) for one in self.detectors])
+            yield item if isinstance(item, Rejected) else _or_rejected(self._detect, item)
+
+    def _detect(self, series: PreparedSeries) -> Detection:
+        return average(self.task, [one.detect(series) for one in self.detectors])
 
     def summary(self, found: Detection) -> Prediction:
         """A detection without its pixels."""

@@ -28,8 +28,8 @@ def load_weights(path: Path, module: nn.Module, made_by: str) -> None:
 
     Raises:
         MissingArtifact: the file is not there.
-        InputError: it is damaged, or was made for another network; the message names the first
-            tensor that does not fit.
+        InputError: it is damaged, was made for another network, or holds values that are not
+            finite; the message names the first tensor that does not fit.
     """
     try:
         state = load_file(str(path))
@@ -47,6 +47,11 @@ def load_weights(path: Path, module: nn.Module, made_by: str) -> None:
             raise InputError(
                 f"{path} was made for another network: tensor {name} is {found}, expected "
                 f"{expected}. Train it again with {made_by} --overwrite"
+            )
+        if not torch.isfinite(state[name]).all():
+            raise InputError(
+                f"{path}: tensor {name} holds values that are not finite, so that every answer "
+                f"would be NaN: copy the file again, or train it again with {made_by} --overwrite"
             )
     module.load_state_dict(state)
 

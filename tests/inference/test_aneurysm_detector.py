@@ -1,5 +1,6 @@
 """The Python interface: a run's folder and a series' folder are enough."""
 
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from src.artifacts import ScoredFolderPaths
 from src.errors import InputError, MissingArtifact, StaleArtifact, UsageError
@@ -159,6 +161,32 @@ def test_damaged_and_mixed_files_are_refused(tiny: Place, run: Path, tmp_path):
     (run / "fold-0" / "stage1.safetensors").write_bytes(b"nothing")
     with pytest.raises(InputError, match=r"stage1\.safetensors"):
         AneurysmDetector(run, device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("stage", "key"), [("stage1", "preprocessing"), ("stage1", "steps"), ("stage2", "precision")]
+)
+def test_a_sidecar_that_lacks_what_its_readers_need_is_named(run: Path, stage: str, key: str):
+    sidecar = run / "fold-0" / f"{stage}.json"
+    content = read(sidecar)
+    del content[key]
+    sidecar.write_text(json.dumps(content))
+    with pytest.raises(InputError, match=rf"{stage}\.json lacks '{key}'.*train_{stage}\.py"):
+        AneurysmDetector(run, device="cpu")
+
+
+def test_a_series_with_a_probability_that_is_no_number_is_rejected(run: Path, others: Path):
+    found = AneurysmDetector(run, device="cpu", precision="fp32")
+    head = found.detectors[0].detector.model.head[3]
+    torch.nn.init.constant_(head.bias, float("nan"))  # stands for an overflow
+    folder = others / "series" / uid_of(100)
+    (outcome,) = found.predict_many([folder])
+    assert isinstance(outcome, Rejected) and outcome.code == "not_finite"
+    with pytest.raises(SeriesError, match="not finite") as caught:
+        found.predict(folder)
+    assert caught.value.code == "not_finite" and uid_of(100) in str(caught.value)
+    (outcome,) = found.detectors[0].detect_folders([folder], 0, 60)
+    assert isinstance(outcome, Rejected)
 
 
 def test_a_run_of_another_task_is_refused(run: Path):
