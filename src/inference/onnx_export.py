@@ -6,7 +6,7 @@ gives the same numbers with it, at sizes that the export has not seen.
 
 import logging
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +83,7 @@ def export_fold(
     Raises:
         MissingArtifact: weights are gone.
         InputError: they do not fit the manifest.
-        NumericalError: onnxruntime differs by more than `TOLERANCE`.
+        NumericalError: onnxruntime differs by more than `TOLERANCE`, or gives NaN.
     """
     encoder = Encoder(paths, stage1, choose_compute("cpu", "fp32"))
     first = encoder.model.to(memory_format=torch.contiguous_format)
@@ -189,8 +189,8 @@ def _export(
                 external_data=False,
                 verbose=False,
             )
-        difference = max(_difference(model, temporary, names[0], given) for given in examples)
-        if not difference <= TOLERANCE:
+        difference = largest(_difference(model, temporary, names[0], given) for given in examples)
+        if not difference <= TOLERANCE:  # also where it is NaN
             raise NumericalError(
                 f"{path.name}: onnxruntime differs from torch by {difference:g}, more than "
                 f"{TOLERANCE:g}; no file was written"
@@ -208,6 +208,11 @@ def _difference(
     with torch.inference_mode():
         expected = model(*given)
     found = session.run(None, {k: v.numpy() for k, v in zip(names, given, strict=True)})
-    return max(
+    return largest(
         float(np.abs(one.numpy() - other).max()) for one, other in zip(expected, found, strict=True)
     )
+
+
+def largest(values: Iterable[float]) -> float:
+    """The largest value; NaN if one of them is, which Python's `max` may pass over."""
+    return float(np.max(list(values)))

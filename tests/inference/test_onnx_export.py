@@ -110,6 +110,20 @@ def test_a_file_that_differs_is_not_kept(tiny: Place, tmp_path: Path, monkeypatc
     assert not list((tmp_path / "out").iterdir())
 
 
+def test_a_nan_is_no_small_difference(tiny: Place, tmp_path: Path, monkeypatch):
+    found = iter([1e-6, float("nan"), 1e-6])
+    monkeypatch.setattr(onnx_export, "_difference", lambda *_: next(found))
+    paths = tiny.fold()
+    manifests = [read(paths.manifest(stage)) for stage in ("stage1", "stage2")]
+    with pytest.raises(
+        NumericalError, match=r"stage1\.onnx: onnxruntime differs from torch by nan"
+    ):
+        onnx_export.export_fold(paths, *manifests, tmp_path / "out")
+    assert not list((tmp_path / "out").iterdir())
+    assert np.isnan(onnx_export.largest([0.0, float("nan")]))
+    assert np.isnan(onnx_export.largest([float("nan"), 0.0]))
+
+
 def test_a_run_that_is_not_there_is_said(tmp_path: Path):
     tool = [sys.executable, str(ROOT / "tools/export_onnx.py")]
     said = run_process([*tool, "--model", str(tmp_path / "none"), "--out_dir", str(tmp_path)])
