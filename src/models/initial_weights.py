@@ -16,6 +16,9 @@ from src.errors import InputError
 
 ENCODER_PREFIX = "image_encoder."
 HEAD_PREFIX = "fc.1."
+COUNTER = "num_batches_tracked"
+"""Buffer of a batch normalisation that only counts; files of before torch 0.4.1 have none."""
+
 NAMES_SHOWN = 3
 """Differing names that a message lists of each kind."""
 
@@ -33,7 +36,8 @@ def read_initial_weights(path: Path) -> InitialWeights:
     """Read safetensors, or a state dict that loads with `weights_only=True`.
 
     Raises:
-        InputError: there is no such file, or it is no such checkpoint.
+        InputError: there is no such file, it is no such checkpoint, or it has an encoder under
+            `image_encoder.` but no `fc.1`, or tensors beside both.
     """
     import timm.models
 
@@ -48,7 +52,20 @@ def read_initial_weights(path: Path) -> InitialWeights:
         raise InputError(f"--weights {path} is not a readable checkpoint: it holds no tensors")
     encoder = _under(ENCODER_PREFIX, tensors)
     if encoder:
-        return InitialWeights(path, encoder, _under(HEAD_PREFIX, tensors))
+        head = _under(HEAD_PREFIX, tensors)
+        if not head:
+            raise InputError(
+                f"--weights {path} has an encoder under {ENCODER_PREFIX[:-1]} but no "
+                f"{HEAD_PREFIX}weight, so that the classifier would stay random: to start from the "
+                f"encoder alone, save its tensors without the prefix {ENCODER_PREFIX}"
+            )
+        beside = [name for name in tensors if not name.startswith((ENCODER_PREFIX, HEAD_PREFIX))]
+        if beside:
+            raise InputError(
+                f"--weights {path} is of another network: beside {ENCODER_PREFIX[:-1]} and "
+                f"{HEAD_PREFIX[:-1]} it has {_first(beside)}"
+            )
+        return InitialWeights(path, encoder, head)
     return InitialWeights(path, tensors, {})
 
 
@@ -96,8 +113,7 @@ def _under(prefix: str, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Ten
 
 def _copy(module: nn.Module, state: dict[str, torch.Tensor], complaint: str) -> None:
     own = module.state_dict()
-    parameters = {name for name, _ in module.named_parameters()}  # buffers may be computed
-    missing = [name for name in own if name in parameters and name not in state]
+    missing = [name for name in own if name not in state and not name.endswith(COUNTER)]
     extra = [name for name in state if name not in own]
     reshaped = [
         f"{name} {tuple(state[name].shape)} instead of {tuple(own[name].shape)}"

@@ -94,6 +94,33 @@ def test_another_shape_is_refused_with_both_shapes(published):
         SliceClassifier(CONFIG, path)
 
 
+def test_an_encoder_without_its_classifier_is_not_completed_at_random(published):
+    model, path = published()
+    state = model.state_dict()
+    torch.save({name: value for name, value in state.items() if "fc" not in name}, path)
+    with pytest.raises(InputError, match=r"image_encoder but no fc\.1\.weight"):
+        SliceClassifier(CONFIG, path)
+
+
+def test_tensors_beside_encoder_and_classifier_are_named(published):
+    model, path = published()
+    torch.save({**model.state_dict(), "fc.3.weight": torch.zeros(2)}, path)
+    with pytest.raises(InputError, match=r"another network.*it has fc\.3\.weight"):
+        SliceClassifier(CONFIG, path)
+
+
+def test_a_buffer_that_shapes_the_output_must_be_there_and_a_counter_need_not(published):
+    model, path = published("resnet18")
+    state = {key: value for key, value in model.state_dict().items() if "num_batches" not in key}
+    torch.save(state, path)
+    config = SliceClassifierConfig("resnet18", 14, 64)
+    SliceClassifier(config, path)
+    del state["image_encoder.layer1.0.bn1.running_var"]
+    torch.save(state, path)
+    with pytest.raises(InputError, match=r"lacks layer1\.0\.bn1\.running_var"):
+        SliceClassifier(config, path)
+
+
 def test_another_number_of_labels_is_refused(published):
     _, path = published(labels=2)
     with pytest.raises(InputError, match=r"fc\.1 does not fit.*weight \(2, \d+\) instead of \(14"):
