@@ -18,7 +18,7 @@ On a CPU:   python extract_features.py --config configs/demo.yaml --data_dir dem
 import sys
 from typing import TYPE_CHECKING
 
-from src.artifacts import FINAL_FOLD, FoldPaths
+from src.artifacts import FINAL_FOLD
 from src.options.features import ExtractFeaturesOptions
 from src.provenance import Plan
 from src.ranks import Team, find_rank
@@ -41,8 +41,8 @@ def main(options: ExtractFeaturesOptions, record: Record) -> int:
     if options.dry_run or rank is None:
         lead(options, split, record, None)
         return 0
-    folder = FoldPaths(options.model_dir, options.run_name, FINAL_FOLD).ranks
-    with Team(rank, folder, options.rank_patience) as team:
+    folds = FINAL_FOLD if options.train_on_all else options.fold
+    with Team(rank, options.fold_paths(folds).ranks, options.rank_patience) as team:
         if rank.index:
             help_out(options, split, team)
         else:

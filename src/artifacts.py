@@ -181,8 +181,8 @@ class FoldPaths:
 
     @property
     def ranks(self) -> Path:
-        """Messages of processes that share the series of all folds of this run, while they do."""
-        return self.model_dir / self.run / "ranks"
+        """Messages of processes that share the series of this fold, or of `all`, while they do."""
+        return self.root / "ranks"
 
     @property
     def features(self) -> Path:

@@ -1,7 +1,7 @@
 """Processes on one or many machines that share the series of one run over a common file system.
 
 torchrun or srun starts them; rank 0 decides what is to be read and gives every rank its share, the
-others read, and rank 0 joins the tables. They speak through small files in `DataPaths.ranks`:
+others read, and rank 0 joins the tables. They speak through small files in one folder:
 
 `rank-<rank>-<name>.json`  a process is there; its modification time changes while it lives
 `plan.json`                rank 0: the share of every process, or why there is none
@@ -89,10 +89,10 @@ def _checked(
 
 
 def share_out(sizes: Mapping[str, int], ranks: Sequence[int]) -> dict[int, list[str]]:
-    """Series of each rank: the largest first, each to the rank that has least to read so far.
+    """Series of each rank: the largest first, each to the rank that has least to do so far.
 
     Args:
-        sizes: bytes of every series to read, by SeriesInstanceUID.
+        sizes: work that each series is, such as its bytes or slices, by its name.
         ranks: who takes part.
     """
     shares: dict[int, list[str]] = {rank: [] for rank in ranks}
@@ -167,7 +167,7 @@ class Team:
         A rank that does not come gets nothing.
 
         Args:
-            sizes: bytes of every series to read, by SeriesInstanceUID.
+            sizes: see `share_out`.
             config: options that all ranks must have in common.
         """
         self._gather()

@@ -1,12 +1,15 @@
 """kill -9 at any moment of a training, then the same command: the bytes of an undisturbed run."""
 
+import os
+import signal
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from src.artifacts import TEMPORARY_SUFFIX
 from tests.test_reruns import start, wait_for
-from tests.tiny_runs import Place
+from tests.tiny_runs import ONE_THREAD, Place
 
 FLAGS = {"train_stage1": ("--epochs", "12"), "train_stage2": ("--epochs", "40")}
 
@@ -40,6 +43,27 @@ def test_kill_9_at_three_moments_of_a_training_changes_no_byte(
     assert [fold.weights(stage).read_bytes(), fold.log_csv(stage).read_bytes()] == undisturbed
     assert not list(fold.root.glob(f".*{TEMPORARY_SUFFIX}"))
     assert not checkpoint.exists()
+
+
+def test_sigterm_to_all_processes_of_a_training_saves_its_state(tiny: Place, tmp_path: Path):
+    """Clusters and torchrun signal the whole group, the loading processes too."""
+    place = tiny.copy(tmp_path / "copy", "model")
+    checkpoint = place.fold().checkpoint("stage1")
+    flags = ("--epochs", "99", "--num_workers", "2")
+    command = place.command("train_stage1", *flags)
+    process = subprocess.Popen(
+        command,
+        env={**os.environ, **ONE_THREAD},
+        start_new_session=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    wait_for(checkpoint.exists, process)
+    os.killpg(process.pid, signal.SIGTERM)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 75, said
+    assert "asked to stop" in said and checkpoint.exists()
 
 
 @pytest.mark.parametrize("script", ["train_stage1", "train_stage2"])

@@ -50,7 +50,7 @@ def best_ranked_example(options: ModelOptions, task: Task) -> Example:
     encoder = Encoder(paths, stage1, compute)
     volume = load_array(options.data.sequence(uid), MADE_BY["preprocess"])
     index, step = int(info.indices[0]), encoder.steps[0]
-    stack = prepare_slices(volume[neighbours(index, step, info.n)], encoder.inputs)
+    stack = prepare_slices(volume, encoder.inputs, neighbours(index, step, info.n))
     with torch.inference_mode(), compute.autocast():
         output = encoder.model(compute.place(torch.from_numpy(stack)[None]))
     point = cache_to_input(info.points[:1], info.size, encoder.inputs)

@@ -146,7 +146,7 @@ class Encoder:
         """
         n, size = len(volume), volume.shape[-1]
         stacks = np.stack(
-            [prepare_slices(volume[neighbours(index, s, n)], self.inputs) for s in self.steps]
+            [prepare_slices(volume, self.inputs, neighbours(index, s, n)) for s in self.steps]
         )
         with torch.inference_mode(), self.compute.autocast():
             output = self.model(self.compute.place(torch.from_numpy(stacks)))

@@ -265,11 +265,12 @@ def preview(work: FoldWork, todo: Plan, options: ExtractFeaturesOptions, split: 
         slices.sum() * sets * row / 2**30,
         free_gib(root),
     )
-    pixels = int(slices.max()) * config.input_size**2
+    # float32 at most; a prepared series per thread waits, beside the one that is encoded
+    pixels = int(slices.max()) * config.input_size**2 if len(slices) else 0
     log.info(
-        "the longest series takes %.2f GiB of memory, in each of %d threads that prepare series",
-        pixels * (4 if options.views else 2) * (1 + options.views) / 2**30,
-        options.readers,
+        "memory: up to %.2f GiB for the longest series, of which %d can be there at once",
+        pixels * 4 * (1 + options.views) / 2**30,
+        options.readers + 1,
     )
     if work.request.partial:
         log.info("the artifact will be marked as partial: %s", work.request.partial)

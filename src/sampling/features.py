@@ -5,12 +5,14 @@ float16 (n, C), `logits` float32 (n, L) and `peaks` float32 (n, L, 3); views als
 uint8 (mirrored, reversed).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import load_file, save
+from safetensors.numpy import save
 
 from src.artifacts import atomic_open
 from src.errors import InputError, MissingArtifact
@@ -57,8 +59,14 @@ def features_identity(path: Path) -> str | None:
         return None
 
 
-def load_features(path: Path) -> dict[tuple[int, int], FeatureSet]:
+def load_features(
+    path: Path, choose: Callable[[list[tuple[int, int]]], list[tuple[int, int]]] = lambda keys: keys
+) -> dict[tuple[int, int], FeatureSet]:
     """Read one series.
+
+    Args:
+        path: of the file.
+        choose: which of its (step, view) to read; all of them by default.
 
     Raises:
         MissingArtifact: the file is not there.
@@ -66,23 +74,25 @@ def load_features(path: Path) -> dict[tuple[int, int], FeatureSet]:
     """
     script = MADE_BY["features"]
     try:
-        tensors = load_file(str(path))
+        with safe_open(str(path), framework="numpy") as file:
+            names = set(file.keys())
+            keys = sorted(_key(name) for name in names if name.endswith(".features"))
+            return {key: _read_set(file, names, *key) for key in choose(keys)}
     except FileNotFoundError:
         raise MissingArtifact(f"{path} is missing: run {script} first") from None
     except SafetensorError as error:
         raise InputError(f"{path} is damaged ({error}): delete it and run {script}") from None
-    sets = {}
-    for name in tensors:
-        prefix, array = name.rsplit(".", 1)
-        if array != "features":
-            continue
-        view, step = 0, prefix
-        if prefix.startswith("view"):
-            head, step = prefix.split(".")
-            view = int(head.removeprefix("view"))
-        flags = tensors.get(f"{prefix}.flags", np.zeros(2, dtype=np.uint8))
-        found = {part: tensors[f"{prefix}.{part}"] for part in ARRAYS}
-        sets[int(step.removeprefix("step")), view] = FeatureSet(
-            **found, mirrored=bool(flags[0]), reversed_slices=bool(flags[1])
-        )
-    return sets
+
+
+def _key(name: str) -> tuple[int, int]:
+    """(step, view) of a tensor's name, as `_name` makes it."""
+    parts = name.split(".")
+    view = int(parts[0].removeprefix("view")) if len(parts) == 3 else 0
+    return int(parts[-2].removeprefix("step")), view
+
+
+def _read_set(file: Any, names: set[str], step: int, view: int) -> FeatureSet:  # noqa: ANN401
+    prefix = _name(step, view)
+    found = {part: file.get_tensor(f"{prefix}.{part}") for part in ARRAYS}
+    flags = file.get_tensor(f"{prefix}.flags") if f"{prefix}.flags" in names else (0, 0)
+    return FeatureSet(**found, mirrored=bool(flags[0]), reversed_slices=bool(flags[1]))

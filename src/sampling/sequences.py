@@ -117,15 +117,18 @@ class SequenceDataset(Dataset[dict[str, torch.Tensor]]):
         """
         uid, epoch = request
         with blame(f"series {uid}, file {self.path_of(uid)}"):
-            return self._make(uid, epoch, load_features(self.path_of(uid)))
+            rng = np.random.default_rng([self.seed, 3, epoch, zlib.crc32(uid.encode())])
+
+            def drawn(keys: list[tuple[int, int]]) -> list[tuple[int, int]]:
+                allowed = [key for key in keys if self.augmentation.views or key[1] == 0]
+                return [allowed[rng.integers(len(allowed))]]
+
+            (found,) = load_features(self.path_of(uid), drawn).values()
+            return self._make(self.infos[uid], found, rng)
 
     def _make(
-        self, uid: str, epoch: int, sets: dict[tuple[int, int], FeatureSet]
+        self, info: SeriesInfo, found: FeatureSet, rng: np.random.Generator
     ) -> dict[str, torch.Tensor]:
-        info = self.infos[uid]
-        rng = np.random.default_rng([self.seed, 3, epoch, zlib.crc32(uid.encode())])
-        keys = sorted(key for key in sets if self.augmentation.views or key[1] == 0)
-        found = sets[keys[rng.integers(len(keys))]]
         # A view that reversed a sagittal series has mirrored it, and says so in `mirrored`.
         mirrored, order_reversed = found.mirrored, found.reversed_slices
         tokens = tokens_of(found, self.spec.parts)

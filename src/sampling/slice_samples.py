@@ -79,7 +79,7 @@ class EpochPlanner:
             (uid, int(index))
             for uid in self.sources
             for index in (hard or {}).get(uid, ())
-            if int(index) in set(self.allowed[uid].tolist())
+            if index in self.allowed[uid]
         ]
 
     def epoch(self, epoch: int) -> list[StackRequest]:
@@ -177,8 +177,8 @@ class StackDataset(Dataset[dict[str, torch.Tensor]]):
 
     def _make(self, request: StackRequest, volume: np.ndarray) -> dict[str, torch.Tensor]:
         info = self.infos[request.uid]
-        slices = volume[neighbours(request.index, request.step, info.n)]
-        stack = prepare_slices(slices, self.inputs)
+        chosen = neighbours(request.index, request.step, info.n)
+        stack = prepare_slices(volume, self.inputs, chosen)
         near = np.abs(info.indices - request.index) <= request.step
         locations = info.locations[near]
         names = [self.task.locations[i] for i in info.locations]

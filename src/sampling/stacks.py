@@ -42,29 +42,37 @@ def neighbours(index: int, step: int, n: int) -> list[int]:
     return [min(max(i, 0), n - 1) for i in (index - step, index, index + step)]
 
 
-def prepare_slices(slices: np.ndarray, spec: InputSpec) -> np.ndarray:
+def prepare_slices(
+    volume: np.ndarray, spec: InputSpec, chosen: list[int] | None = None
+) -> np.ndarray:
     """Crop and resample cached slices.
 
     Args:
-        slices: float16 (k, size, size), values 0..5; a memory map is read only where cropped.
+        volume: float16 (n, size, size), values 0..5; a memory map is read only where cropped.
         spec: crop, size and mean of the input.
+        chosen: k slices, in their order; all of them by default.
 
     Returns:
         float32 (k, input_size, input_size), values minus the mean.
     """
-    return resample_slices(slices, spec).astype(np.float32, copy=False) - np.float32(spec.mean)
+    slices = resample_slices(volume, spec, chosen)
+    return slices.astype(np.float32, copy=False) - np.float32(spec.mean)
 
 
-def resample_slices(slices: np.ndarray, spec: InputSpec) -> np.ndarray:
+def resample_slices(
+    volume: np.ndarray, spec: InputSpec, chosen: list[int] | None = None
+) -> np.ndarray:
     """`prepare_slices` before the mean is subtracted.
 
     Returns:
         (k, input_size, input_size), float16 as cached where nothing is resampled, else float32; a
         copy in memory.
     """
-    size = slices.shape[-1]
+    size = volume.shape[-1]
     edge, offset = spec.crop_edge(size), spec.offset(size)
-    window = slices[:, offset : offset + edge, offset : offset + edge]
+    window = volume[:, offset : offset + edge, offset : offset + edge]
+    if chosen is not None:
+        window = window[chosen]
     if edge == spec.input_size:
         return np.array(window)
     target = (spec.input_size, spec.input_size)

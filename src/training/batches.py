@@ -5,6 +5,7 @@ processes cut it in space. Every piece is a strided part of the same keyed batch
 number of processes decides where a sample is computed, and never which samples make a step.
 """
 
+import signal
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -70,19 +71,43 @@ def load_pieces(
         for piece in split(batch, accumulate, process_index(), process_count()):
             requests.append(piece or list(batch[:1]))
             idle.append(not piece)
-    loader = DataLoader(
-        dataset,
-        batch_sampler=requests,
-        num_workers=num_workers,
-        collate_fn=collate,
-        pin_memory=torch.cuda.is_available(),
-    )
-    for nothing, loaded in zip(idle, explained(loader), strict=True):
+    loaded_pieces = load(dataset, requests, num_workers, collate)
+    for nothing, loaded in zip(idle, loaded_pieces, strict=True):
         if nothing:
             for name in loaded:
                 if name.endswith(WEIGHTS):
                     loaded[name].zero_()
         yield loaded
+
+
+def load(
+    dataset: Dataset[Batch],
+    batches: Sequence[list[Any]],
+    num_workers: int,
+    collate: Callable[[list[Batch]], Batch] | None = None,
+) -> Iterator[Batch]:
+    """Load batches of requests to the data set.
+
+    What goes wrong in a loading process is told as if it were in this one.
+
+    Raises:
+        InputError: a loading process has died.
+        PipelineError: what the data set has raised, without that process's traceback.
+    """
+    loader = DataLoader(
+        dataset,
+        batch_sampler=batches,
+        num_workers=num_workers,
+        collate_fn=collate,
+        pin_memory=torch.cuda.is_available(),
+        worker_init_fn=_leave_the_end_to_the_parent,
+    )
+    return _explained(loader)
+
+
+def _leave_the_end_to_the_parent(worker: int) -> None:
+    """A cluster sends SIGTERM to the whole group; torch would take dead workers for a crash."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 def placed(batches: Iterable[list[Batch]], compute: Compute) -> Iterator[list[Batch]]:
@@ -98,19 +123,19 @@ def placed(batches: Iterable[list[Batch]], compute: Compute) -> Iterator[list[Ba
             coming = [_place(piece, compute) for piece in pieces]
             copied = copying.record_event()
         if waiting is not None:
-            yield _arrived(*waiting)
+            yield _arrived(*waiting, compute.device)
         waiting = coming, copied
     if waiting is not None:
-        yield _arrived(*waiting)
+        yield _arrived(*waiting, compute.device)
 
 
 def _place(piece: Batch, compute: Compute) -> Batch:
     return {name: compute.place(tensor) for name, tensor in piece.items()}
 
 
-def _arrived(pieces: list[Batch], copied: torch.cuda.Event) -> list[Batch]:
-    """The pieces, which the present stream may use from now on and may free when it is done."""
-    stream = torch.cuda.current_stream()
+def _arrived(pieces: list[Batch], copied: torch.cuda.Event, device: torch.device) -> list[Batch]:
+    """The pieces, which the device's stream may use from now on and may free when it is done."""
+    stream = torch.cuda.current_stream(device)
     stream.wait_event(copied)
     for piece in pieces:
         for tensor in piece.values():
@@ -118,13 +143,7 @@ def _arrived(pieces: list[Batch], copied: torch.cuda.Event) -> list[Batch]:
     return pieces
 
 
-def explained(loader: DataLoader[Batch]) -> Iterator[Batch]:
-    """The loader's batches; what goes wrong in a worker process is told as if it were in this one.
-
-    Raises:
-        InputError: a worker process has died.
-        PipelineError: what the data set has raised, without the worker's traceback.
-    """
+def _explained(loader: DataLoader[Batch]) -> Iterator[Batch]:
     batches = iter(loader)
     while True:
         try:

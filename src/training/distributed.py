@@ -113,7 +113,8 @@ def _explained(error: Exception, rank: Rank, store: distributed.Store) -> Except
     except RuntimeError:  # nothing was said, or the store has gone with its process
         return Preempted(
             f"process {rank.index} of {rank.count} has lost another one, which left no message "
-            "(killed, or out of memory?); the same command goes on from the last checkpoint"
+            "(killed, or out of memory?); the same command, without --overwrite, goes on from the "
+            "last checkpoint"
         )
     said, words = store.get(STOPPED).decode().split(" ", 1)
     return _other_stopped(int(said), words)
@@ -162,6 +163,12 @@ def sum_over_processes(tensor: torch.Tensor) -> torch.Tensor:
     if process_count() > 1:
         distributed.all_reduce(tensor)
     return tensor
+
+
+def wait_for_all() -> None:
+    """Return when every process has called this."""
+    if process_count() > 1:
+        distributed.barrier()
 
 
 def shared(model: nn.Module, device: torch.device) -> nn.Module:

@@ -31,6 +31,8 @@ class EpochLog:
                 if name != "step" and value is not None:
                     self.events.add_scalar(name, value, rows[-1]["step"])
             self.events.flush()
+            if last:
+                self.events.close()
         if last or time.monotonic() - self.drawn > DRAW_SECONDS:
             from src.training.curves import draw_curves
 

@@ -31,6 +31,7 @@ from src.training.distributed import (
     process_index,
     shared,
     sum_over_processes,
+    wait_for_all,
     without_sync,
 )
 from src.training.epoch_log import EpochLog
@@ -139,9 +140,25 @@ class Fit:
             while self.epoch < self.spec.epochs and self._batches_left(data) > 0:
                 self._run_epoch(data, scheduler, asked, evaluate)
                 self._close_epoch(data, evaluate)
-        if self.spec.select != "last" and self.best:
-            self.ema.module.load_state_dict(self.best["weights"])
+        if self.spec.select != "last":
+            self._select()
         return self.ema.module
+
+    def _select(self) -> None:
+        if not self.best:
+            log.warning(
+                "--select %s: no epoch could be scored (too few labels?), so the last weights are "
+                "kept",
+                self.spec.select,
+            )
+            return
+        log.info(
+            "--select %s: the weights after epoch %.4g, score %.4g",
+            self.spec.select,
+            self.best["epoch"],
+            self.best["score"],
+        )
+        self.ema.module.load_state_dict(self.best["weights"])
 
     def _batches_left(self, data: TrainingData) -> int:
         """Batches that this epoch has in all, fewer where `max_steps` ends it."""
@@ -184,8 +201,10 @@ class Fit:
             if stop or save:
                 self._save()
             if stop:
+                wait_for_all()  # the others must not end while the first one is saving
                 raise Preempted(
-                    f"asked to stop in epoch {self.epoch + 1}; run the same command to go on"
+                    f"asked to stop in epoch {self.epoch + 1}; run the same command to go on, "
+                    "without --overwrite"
                 )
 
     def _step(
@@ -203,17 +222,18 @@ class Fit:
         self.optimizer.zero_grad(set_to_none=True)
         try:
             parts = self._backward(pieces, counts)
+            self._update(data)  # the first one makes the optimizer's state
         except RuntimeError as error:
             if not memory.is_out_of_memory(error):
                 raise
             error.__traceback__ = None  # it holds the tensors of the failed pass
         else:
-            self._update(data)
             return parts, stop, save
         piece = max(pieces, key=lambda piece: len(piece["weights"]))
         size = len(piece["weights"])
         fitting = memory.largest_fitting(lambda fewer: self._attempt(piece, fewer, counts), size)
-        raise UsageError(memory.advice(size, fitting, data.accumulate, process_count()))
+        batch = sum(len(piece["weights"]) for piece in pieces) * process_count()
+        raise UsageError(memory.advice(size, fitting, batch, data.accumulate, process_count()))
 
     def _backward(self, pieces: list[Batch], counts: torch.Tensor) -> LossParts:
         """Gradients of a batch; returns this process's share of the loss parts."""
@@ -271,8 +291,8 @@ class Fit:
             write_json(path, {**content, "epoch": self.epoch + 1})
         return NumericalError(
             f"the {what} is {number} in epoch {self.epoch + 1}, batch {batch + 1}; its members "
-            f"are in {path}. Lower --lr, or give --precision fp32. The last checkpoint is kept: "
-            f"{self.paths.checkpoint(self.stage)}"
+            f"are in {path}. If they are sound, lower --lr or give --precision fp32, with another "
+            "--run or with --overwrite"
         )
 
     def _close_epoch(self, data: TrainingData, evaluate: Evaluate | None) -> None:
@@ -300,7 +320,7 @@ class Fit:
         if evaluate is not None and is_first():
             scores = evaluate(self.ema.module)
             row.update(scores)
-            self._remember_best(scores.get("score"))
+            self._remember_best(scores.get("score"), epoch)
         self.rows.append(row)
         if self.log is not None:
             self.log.write(self.rows, last)
@@ -315,12 +335,12 @@ class Fit:
             ),
         )
 
-    def _remember_best(self, score: float | None) -> None:
+    def _remember_best(self, score: float | None, epoch: float) -> None:
         if self.spec.select == "last" or score is None:
             return
         if not self.best or score > self.best["score"]:
             weights = {k: v.detach().clone() for k, v in self.ema.module.state_dict().items()}
-            self.best = {"score": score, "epoch": self.epoch + 1, "weights": weights}
+            self.best = {"score": score, "epoch": epoch, "weights": weights}
 
     def _save(self) -> None:
         self.saved = time.monotonic()
@@ -331,6 +351,7 @@ class Fit:
             {
                 "identity": self.identity,
                 "processes": process_count(),
+                "dtype": str(self.compute.dtype),
                 "model": self.model.state_dict(),
                 "ema": self.ema.module.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
@@ -351,7 +372,15 @@ class Fit:
         self.model.load_state_dict(state["model"])
         self.ema.module.load_state_dict(state["ema"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.scaler.load_state_dict(state["scaler"])
+        if state["dtype"] == str(self.compute.dtype):
+            self.scaler.load_state_dict(state["scaler"])
+        else:
+            log.warning(
+                "the checkpoint was computed in %s, now it is %s: the training goes on, its bits "
+                "differ from those of an undisturbed run",
+                state["dtype"],
+                self.compute.dtype,
+            )
         self.clipper.history = state["clip_history"]
         self.epoch, self.batch = state["epoch"], state["batch"]
         self.sums, self.rows, self.best = state["sums"], state["rows"], state["best"]

@@ -34,21 +34,23 @@ def largest_fitting(attempt: Callable[[int], None], size: int) -> int:
     return 0
 
 
-def advice(piece: int, fitting: int, accumulate: int, processes: int) -> str:
+def advice(piece: int, fitting: int, batch: int, accumulate: int, processes: int) -> str:
     """Words for the user.
 
     Args:
         piece: members of the piece that did not fit.
         fitting: members of the largest piece that did, 0 for none.
+        batch: members of the batch, over all processes.
         accumulate: pieces per batch and process of this run.
         processes: that train together.
     """
     said = f"out of memory: a piece of {piece} does not fit"
     if not fitting:
         return f"{said}, nor does a single one: choose a smaller network or input"
+    pieces = min(accumulate * -(-piece // fitting), batch)
     return (
         f"{said}, {fitting} went through forward and backward. Give --accumulate "
-        f"{accumulate * -(-piece // fitting)}: the same batch and gradient in smaller pieces; or "
+        f"{pieces}: the same batch and gradient in smaller pieces; or "
         f"--batch_size {fitting * accumulate * processes}, which is another training. Nothing was "
         "changed by itself"
     )

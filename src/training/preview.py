@@ -58,6 +58,11 @@ def preview(
         CHECKPOINT_COPIES * mib,
         free_gib(paths.root),
     )
+    log.info(
+        "memory of the device: %.2f GiB for weights, gradients, average and optimizer, and beside "
+        "that what a piece of a batch needs",
+        (CHECKPOINT_COPIES + 1) * mib / 2**10,
+    )
 
 
 def _words(paths: FoldPaths, stage: str, request: Request, todo: Plan) -> str:

@@ -3,14 +3,13 @@
 import numpy as np
 import torch
 from torch import nn
-from torch.utils.data import DataLoader
 
 from src.compute import Compute
 from src.metrics import score_table
 from src.sampling.folds import Split
 from src.sampling.slice_samples import StackDataset, StackRequest
 from src.task import SERIES_COLUMN, Task
-from src.training.batches import explained
+from src.training.batches import load
 
 
 def spot_requests(split: Split, uids: list[str], steps: tuple[int, ...]) -> list[StackRequest]:
@@ -42,15 +41,11 @@ def predict_stacks(
         targets float64 (N, L) and probabilities float64 (N, L), one row per spot in the order of
         the requests. A spot's targets are those of its widest step.
     """
-    loader = DataLoader(
-        dataset,
-        batch_sampler=[requests[i : i + batch_size] for i in range(0, len(requests), batch_size)],
-        num_workers=num_workers,
-    )
+    batches = [requests[i : i + batch_size] for i in range(0, len(requests), batch_size)]
     model.eval()
     logits, targets = [], []
     with torch.inference_mode():
-        for batch in explained(loader):
+        for batch in load(dataset, batches, num_workers):
             with compute.autocast():
                 output = model(compute.place(batch["stack"]))
             logits.append(output.logits.float().cpu())

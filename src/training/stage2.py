@@ -10,6 +10,7 @@ from torch import nn
 
 from src.artifacts import FoldPaths
 from src.compute import choose_compute, loading_processes, make_deterministic
+from src.errors import InputError
 from src.metrics import score_table
 from src.models.sequence_classifier import SequenceClassifier, SequenceClassifierConfig
 from src.options.stage2 import TrainStage2Options
@@ -139,9 +140,18 @@ def training_data(
     return TrainingData(pieces, len(batches(0)), options.accumulate, members)
 
 
-def feature_width(paths: FoldPaths, uid: str) -> int:
-    """Stage 1's number of features C, as a feature file has it."""
-    sets = load_features(paths.feature(uid))
+def feature_width(paths: FoldPaths, uids: list[str]) -> int:
+    """Stage 1's number of features C, as the feature files of training series have it.
+
+    Raises:
+        InputError: there are none.
+    """
+    if not uids:
+        raise InputError(
+            f"{paths.features} holds no features of training series: run extract_features.py with "
+            "a larger --limit, or without one"
+        )
+    sets = load_features(paths.feature(uids[0]), lambda keys: keys[:1])
     return int(next(iter(sets.values())).features.shape[1])
 
 
@@ -160,7 +170,7 @@ def preview_stage2(
     watched = [uid for uid in watched if paths.feature(uid).exists()]
     data = training_data(options, paths, series_infos(split, uids, task), task)
     counts = len(uids), len(watched)
-    model = SequenceClassifier(model_config(options, feature_width(paths, uids[0]), task))
+    model = SequenceClassifier(model_config(options, feature_width(paths, uids), task))
     preview(options, paths, "stage2", request, todo, counts, data, model)
 
 
@@ -192,7 +202,7 @@ def fit_stage2(
     log.info("fold %s: %s", fold, compute.reason)
     uids, watched = selection_series(options, split, fold, uids)
     watched = [uid for uid in watched if paths.feature(uid).exists()]  # few after --limit
-    config = model_config(options, feature_width(paths, uids[0]), task)
+    config = model_config(options, feature_width(paths, uids), task)
     torch.manual_seed(key(options.seed, "initial weights of stage 2"))
     model = SequenceClassifier(config)
     data = training_data(options, paths, series_infos(split, uids, task), task)

@@ -1,5 +1,6 @@
 """The files of one training stage around its run: decided, cleared and finished by one process."""
 
+import shutil
 from collections.abc import Mapping
 from typing import Any
 
@@ -30,6 +31,7 @@ def prepare(paths: FoldPaths, stage: str, request: Request, overwrite: bool) -> 
         if todo is Plan.FRESH:
             for old in (paths.log_csv(stage), paths.curves(stage), paths.batches(stage)):
                 old.unlink(missing_ok=True)
+            shutil.rmtree(paths.tensorboard(stage), ignore_errors=True)
         return todo
 
     return on_first(decided)
