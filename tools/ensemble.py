@@ -4,7 +4,8 @@ Reads    the predictions and metrics files of the runs: held-out predictions of 
          or folders that eval_end_to_end.py --out_dir scored. Their splits must be equal, and their
          rows. Runs may be seeds, networks, or folders of other folds.
 Writes   <out_dir>/mean_predictions.csv, rank_predictions.csv and fitted_predictions.csv, and
-         ensemble.json with scores, weights and how optimistic fitted weights are.
+         ensemble.json with scores, weights, how optimistic fitted weights are, and why scores of a
+         run are too good.
 
     python tools/ensemble.py seed0 seed1 seed2 --fold all --out_dir model/ensemble
 """

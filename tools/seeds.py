@@ -44,6 +44,7 @@ class Options:
 def main(options: Options) -> int:
     """Collect, print, save."""
     from src.artifacts import write_json
+    from src.evaluation.comparison import not_independent
     from src.evaluation.intervals import Settings, auc_table
     from src.evaluation.scored_runs import load_run
     from src.evaluation.spread import spread
@@ -73,9 +74,12 @@ def main(options: Options) -> int:
         cells = (row["spread"] or {}).get
         keys = ("mean", "standard_deviation", "min", "max")
         print(f"{name:<{width}}  {'  '.join(figure(cells(key)) for key in keys)}")
+    optimistic = {run.name: run.optimistic for run, _ in loaded}
+    for line in not_independent(optimistic):
+        print(line)
     path = options.out_file or loaded[0][1] / f"{options.stage}_seeds.json"
-    names = [run.name for run, _ in loaded]
-    write_json(path, {"runs": names, "stage": options.stage, "fold": options.fold, "scores": found})
+    content = {"runs": list(optimistic), "optimistic": optimistic, "scores": found}
+    write_json(path, {**content, "stage": options.stage, "fold": options.fold})
     print(f"wrote {path}")
     return 0
 

@@ -58,8 +58,10 @@ def compare(task: Task, first: Predictions, second: Predictions, settings: Setti
         `weighted_auc`, `locations_mean` and `per_label`: {"first", "second": the values,
         "difference": {"value", "low", "high"}, "p", "delong_p"}, null where they do not exist;
         labels also have `positives`, `negatives` and `no_interval` (why there is none); `left_out`:
-        labels with one class; `only_one_has`: labels that are not compared; `series`, `groups`;
-        `runs`, `optimistic` (by run) and `intervals`.
+        labels with one class; `rare`: labels that are in the means, but that fewer than
+        `MIN_GROUPS` patients have, so that no resample shows how the means would differ on other
+        patients, and their intervals and p-values are too small; `only_one_has`: labels that
+        are not compared; `series`, `groups`; `runs`, `optimistic` (by run) and `intervals`.
 
     Raises:
         InputError: the rows are not the same, or the two disagree about the truth.
@@ -100,6 +102,7 @@ def compare(task: Task, first: Predictions, second: Predictions, settings: Setti
         **means,
         "per_label": per_label,
         "left_out": tables[0]["left_out"],
+        "rare": tables[0]["rare"],
         "only_one_has": [name for name in task.labels if name not in shared],
         "series": len(groups),
         "groups": len(np.unique(groups)),
@@ -133,10 +136,21 @@ def format_comparison(task: Task, found: Mapping[str, Any], unit: str = "series"
     for words, key in (("left out (one class only)", "left_out"), ("not compared", "only_one_has")):
         if found[key]:
             lines.append(f"{words}: {', '.join(found[key])}")
-    for name, reason in found["optimistic"].items():
-        if reason:
-            lines.append(f"the figures of {name} are not independent: {reason}")
-    return "\n".join(lines)
+    if found["rare"]:
+        lines.append(
+            f"fewer than {MIN_GROUPS} patients have {', '.join(found['rare'])}: intervals and p of "
+            "the means are too small"
+        )
+    return "\n".join([*lines, *not_independent(found["optimistic"])])
+
+
+def not_independent(optimistic: Mapping[str, str | None]) -> list[str]:
+    """A line for each run whose figures are too good; `optimistic`: the reason, or None, by run."""
+    return [
+        f"the figures of {name} are not independent: {reason}"
+        for name, reason in optimistic.items()
+        if reason
+    ]
 
 
 def _aligned(first: Predictions, second: Predictions) -> tuple[Predictions, Predictions]:

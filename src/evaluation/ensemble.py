@@ -18,7 +18,7 @@ import numpy as np
 from scipy.stats import rankdata
 
 from src.errors import InputError
-from src.evaluation.comparison import Predictions
+from src.evaluation.comparison import Predictions, not_independent
 from src.evaluation.crossfit import Crossfit
 from src.metrics import score_table
 from src.task import Task
@@ -113,6 +113,7 @@ def combine(
         "runs": names,
         "weights": share.tolist(),
         "fitted_on": crossfit.fitted_on,
+        "optimistic": {run.name: run.optimistic for run in runs},
         "weighted_auc": {run.name: _score(task, targets, run.sample.probabilities) for run in runs},
     }
     if crossfit.parts:
@@ -179,4 +180,4 @@ def format_ensemble(table: dict[str, Any]) -> str:
         lines.append(f"fitted weights: {shares} (each part on {table['fitted_on']})")
         if fitted["optimism"] is not None:
             lines.append(f"fitted on the scored rows it would claim {fitted['optimism']:+.3f} more")
-    return "\n".join(lines)
+    return "\n".join([*lines, *not_independent(table["optimistic"])])

@@ -15,7 +15,7 @@ from src.evaluation.intervals import Settings, auc_table
 from src.evaluation.localisation import Located, localisation_table, log_localisation
 from src.evaluation.sample import Sample
 from src.evaluation.subgroups import by_trait, count_aneurysms, describe
-from src.evaluation.tables import evaluate, log_tables, selected_on
+from src.evaluation.tables import evaluate, log_tables, optimism, selected_on
 from src.evaluation.view_gains import log_view_gains, view_gains
 from src.imaging.geometry import cache_to_patient
 from src.imaging.linkage import assign_groups
@@ -130,7 +130,8 @@ def metrics_of(
         sample, probabilities=np.stack([found.stage1_maximum for found in results.scored])
     )
     by_view = [found.by_view for found in results.scored]
-    gains = view_gains(task, sample, by_view, results.views, results.steps, settings)
+    optimistic = table["intervals"]["optimistic"]
+    gains = view_gains(task, sample, by_view, results.views, results.steps, settings, optimistic)
     log_view_gains(gains)
     localisation = None
     if any(found.job.spots for found in results.scored):
@@ -145,20 +146,34 @@ def metrics_of(
         **content,
         **table,
         "stage1_maximum": auc_table(task, maximum, settings)[0],
-        "gain_over_stage1": _gain(task, maximum, sample, settings),
+        "gain_over_stage1": _gain(
+            task,
+            (maximum, optimism(selected_on(manifests[:1], held_out), len(seen))),
+            (sample, optimistic),
+            settings,
+        ),
         "localisation": localisation,
         "test_time_augmentation": gains,
     }
 
 
-def _gain(task: Task, maximum: Sample, sample: Sample, settings: Settings) -> dict | None:
-    """What both stages gain over the maximum of stage 1; None without resamples."""
+def _gain(
+    task: Task,
+    maximum: tuple[Sample, str | None],
+    both: tuple[Sample, str | None],
+    settings: Settings,
+) -> dict | None:
+    """What both stages gain over the maximum of stage 1; None without resamples.
+
+    Each sample comes with the reason why its figures are too good, or None.
+    """
     if not settings.resamples:
         return None
-    keys = np.arange(len(sample))
-    alone = Predictions("stage 1, maximum", task.labels, keys, maximum, None, None)
-    both = Predictions("both stages", task.labels, keys, sample, None, None)
-    return compare(task, alone, both, settings)
+    first, second = (
+        Predictions(name, task.labels, sample.uids, sample, None, optimistic)
+        for name, (sample, optimistic) in (("stage 1, maximum", maximum), ("both stages", both))
+    )
+    return compare(task, first, second, settings)
 
 
 def _located(found: Scored) -> Located:

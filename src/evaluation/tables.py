@@ -30,15 +30,18 @@ of a 95 % interval; each is null where it does not exist, and no figure is ever 
     selected_on        what chose the weights: last (nothing did), inner, or "this fold"
 
 Stage files add `training` (a table of the training rows, which are of other patients) and `gap`
-(training minus held-out: cells of `weighted_auc` and of the overall label's AUC by its name; an
-interval where both figures have one); end to end adds `rejected`, `seen_in_training`,
+(training minus held-out: cells of `weighted_auc` and of the overall label's AUC by its name, with
+an interval where both figures have one; `labels`, those that both tables scored and over which both
+means of the gap are taken); end to end adds `rejected`, `seen_in_training`,
 `stage1_maximum` (a table of the plain maximum of stage 1 over the slices), `gain_over_stage1` (the
 same series scored by that maximum and by both stages, paired: see
 `src.evaluation.comparison.compare`; null without resamples), `localisation` (see
 `src.evaluation.localisation`) and `test_time_augmentation` (see
 `src.evaluation.view_gains.view_gains`; null where there is one view and one step, absent from the
-file over all folds); the files over all folds add `weighted_auc_by_fold`, `spread` (of these: mean,
-standard deviation, extremes) and `folds`. `split_hash` names the split whose held-out rows were
+file over all folds); the files over all folds add `weighted_auc_by_fold`, `labels_of_every_fold`
+(those that every fold scored), `comparable_auc_by_fold` (the weighted AUC over these alone; null
+where no location is among them), `spread` (of the latter: mean, standard deviation, extremes) and
+`folds`. `split_hash` names the split whose held-out rows were
 scored. What the manifest adds (kind, inputs, config, versions) is `src.provenance`'s.
 """
 
@@ -102,7 +105,7 @@ def evaluate(
             "resamples": settings.resamples,
             "seed": settings.seed,
             "method": METHOD,
-            "optimistic": _optimism(selected, seen),
+            "optimistic": optimism(selected, seen),
         },
         "subgroups": subgroup_tables(task, sample, settings),
         "calibration": calibration_table(task, sample, crossfit),
@@ -111,7 +114,13 @@ def evaluate(
     }
 
 
-def _optimism(selected: str, seen: int) -> str | None:
+def optimism(selected: str, seen: int) -> str | None:
+    """Why figures are too good, or None.
+
+    Args:
+        selected: as `selected_on` says.
+        seen: scored rows that were in training.
+    """
     reasons = []
     if selected == THIS_FOLD:
         reasons.append("the weights were selected on this fold")

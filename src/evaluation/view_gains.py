@@ -58,6 +58,7 @@ def view_gains(
     views: Sequence[str],
     steps: Sequence[int],
     settings: Settings,
+    optimistic: str | None = None,
 ) -> list[dict[str, Any]] | None:
     """The table, JSON-ready; None where one view at one step is all there is.
 
@@ -68,11 +69,12 @@ def view_gains(
         views: those beside the plain one.
         steps: of stage 1, in slices, ascending.
         settings: of the intervals.
+        optimistic: why all these figures are too good, or None.
 
     Returns:
         Rows with `name`, `views`, `steps`; `series`, how many have all the row's views;
         `weighted_auc` (cell); `difference` to the first row, the plain one (cell, paired, null in
-        the first row itself) and its two-sided `p`.
+        the first row itself) and its two-sided `p`; and `optimistic`.
     """
     rows = choices(views, steps)
     if len(rows) == 1:
@@ -90,11 +92,12 @@ def view_gains(
             "weighted_auc": score,
             "difference": None,
             "p": None,
+            "optimistic": optimistic,
         }
         if plain is None:
             plain = scored
         else:
-            row |= _difference(task, (plain, scored), table[0]["weighted_auc"], score, settings)
+            row |= _difference(task, (plain, scored), table[0], row, settings)
         table.append(row)
     return table
 
@@ -106,13 +109,13 @@ def _difference(
     other: Mapping[str, Any],
     settings: Settings,
 ) -> dict[str, Any]:
-    """`difference` and `p` of a row."""
+    """`difference` and `p` of a row to the plain one."""
     if not settings.resamples:
-        values = plain["value"], other["value"]
+        values = plain["weighted_auc"]["value"], other["weighted_auc"]["value"]
         return {"difference": cell(None if None in values else values[1] - values[0]), "p": None}
     first, second = (
-        Predictions(name, task.labels, sample.uids, sample, split_hash=None, optimistic=None)
-        for name, sample in zip((PLAIN_NAME, "augmented"), samples, strict=True)
+        Predictions(row["name"], task.labels, sample.uids, sample, None, row["optimistic"])
+        for row, sample in zip((plain, other), samples, strict=True)
     )
     found = compare(task, first, second, settings)["weighted_auc"]
     return {"difference": found["difference"], "p": found["p"]}
@@ -132,3 +135,5 @@ def log_view_gains(table: Sequence[Mapping[str, Any]] | None) -> None:
         if change is not None and change["low"] is not None:
             words += f"  {change['low']:+.3f} to {change['high']:+.3f}"
         log.info("%s", words.rstrip())
+    if table[0]["optimistic"]:
+        log.info("  none of these is independent: %s", table[0]["optimistic"])

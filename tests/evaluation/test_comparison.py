@@ -128,8 +128,12 @@ def test_rare_labels_and_labels_of_one_class_have_no_p_value_and_say_why():
     rare = found["per_label"]["Rare"]
     assert rare["difference"]["value"] is not None and rare["p"] is None
     assert rare["no_interval"] == "fewer than 5 patients with it"
+    assert found["rare"] == ["Rare"] and found["weighted_auc"]["p"] is not None
+    words = "fewer than 5 patients have Rare: intervals and p of the means are too small"
+    assert words in format_comparison(TASK, found)
     sample = a_sample(rare=0)
     found = compare(TASK, a_run("a", sample), a_run("b", related(sample)), QUICK)
+    assert found["rare"] == [] and "fewer than" not in format_comparison(TASK, found)
     assert found["left_out"] == ["Rare"] and found["per_label"]["Rare"]["first"] is None
     assert found["weighted_auc"]["p"] is not None
     text = format_comparison(TASK, found)

@@ -105,6 +105,14 @@ def test_optimism_is_what_fitting_on_the_scored_rows_would_add():
     assert f"{optimism:+.3f} more" in format_ensemble(found.table)
 
 
+def test_each_run_keeps_the_reason_why_its_score_is_too_good():
+    first = a_run("a", 1)
+    second = replace(a_run("b", 1, seed=2), optimistic="selected on this fold")
+    found = combine(TASK, align([first, second]), None, patients(first)).table
+    assert found["optimistic"] == {"a": None, "b": "selected on this fold"}
+    assert "the figures of b are not independent: selected on" in format_ensemble(found)
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [

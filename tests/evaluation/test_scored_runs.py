@@ -19,7 +19,9 @@ from tests.evaluation.samples import results
 from tests.tiny_runs import ROOT
 
 
-def write_run(paths, stage="end_to_end", seed=0, rows=slice(None), split="s", noise=0.0):
+def write_run(
+    paths, stage="end_to_end", seed=0, rows=slice(None), split="s", noise=0.0, optimistic=None
+):
     """Predictions and metrics of 120 series, as an evaluation leaves them."""
     targets, probabilities, _ = results(120)
     rng = np.random.default_rng(seed)
@@ -29,7 +31,7 @@ def write_run(paths, stage="end_to_end", seed=0, rows=slice(None), split="s", no
     predictions = paths.predictions
     write_csv(predictions(stage) if callable(predictions) else predictions, columns, table)
     metrics = paths.metrics(stage) if callable(paths.metrics) else paths.metrics
-    content = {"intervals": {"optimistic": None}, **({"split_hash": split} if split else {})}
+    content = {"intervals": {"optimistic": optimistic}, **({"split_hash": split} if split else {})}
     write_manifest(metrics, Request(f"{stage}_metrics", {}, {}), complete=True, content=content)
 
 

@@ -34,13 +34,16 @@ def tool(*flags):
 
 def test_the_tool_prints_and_saves_the_spread_of_several_runs(tmp_path):
     for seed, name in enumerate("abc"):
-        write_run(FoldPaths(tmp_path, name, 0), seed=seed, noise=0.1)
+        optimistic = "selected on this fold" if name == "b" else None
+        write_run(FoldPaths(tmp_path, name, 0), seed=seed, noise=0.1, optimistic=optimistic)
     done = tool("a", "b", "c", "--model_dir", tmp_path)
     assert done.returncode == 0, done.stderr
     found = json.loads((tmp_path / "a" / "fold-0" / "end_to_end_seeds.json").read_text())
     row = found["scores"]["weighted AUC"]
     assert len(row["values"]) == 3 and row["spread"]["standard_deviation"] > 0
     assert f"{row['spread']['mean']:.3f}" in done.stdout.splitlines()[1]
+    assert found["optimistic"] == {"a": None, "b": "selected on this fold", "c": None}
+    assert "the figures of b are not independent: selected on this fold" in done.stdout
 
 
 def test_runs_on_other_series_or_splits_are_refused(tmp_path):

@@ -103,6 +103,16 @@ def test_without_resamples_there_are_differences_without_intervals(sample, seen,
     assert rows[-1]["p"] is None
 
 
+def test_what_makes_the_figures_too_good_stays_with_them(sample, seen, table, caplog):
+    assert all(row["optimistic"] is None for row in table.values())
+    reason = "the weights were selected on this fold"
+    rows = view_gains(TASK, sample, seen, ("flip",), STEPS, QUICK, reason)
+    assert {row["optimistic"] for row in rows} == {reason}
+    with caplog.at_level("INFO", logger="aneurysm"):
+        log_view_gains(rows)
+    assert f"none of these is independent: {reason}" in caplog.text
+
+
 def test_the_log_and_the_page_show_every_row(table, caplog):
     with caplog.at_level("INFO", logger="aneurysm"):
         log_view_gains(list(table.values()))
