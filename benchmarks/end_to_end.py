@@ -98,10 +98,10 @@ class Options:
     warm: int = 1
     """Series before the clock starts."""
 
-    measured: int = 3
+    measured: int = 8
     """Series that are measured in a round."""
 
-    rounds: int = 5
+    rounds: int = 3
     """Alternating rounds; the tables show medians."""
 
     device: str = "auto"

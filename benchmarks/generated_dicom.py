@@ -26,7 +26,7 @@ WARM = "2.25.1"
 """UID of a series of WARM_SLICES, read before the clock starts: imports, decoder plugins."""
 
 WARM_SLICES = 4
-SMALL_SLICES = 20
+SMALL_SLICES = 40
 
 
 def acquisition_of(name: str, slices: int | None = None) -> Acquisition:

@@ -3,7 +3,8 @@
 Each measured run is one of the stage's script in a process of its own, with --limit for few series;
 its Pss_Anon (/proc/<pid>/smaps_rollup: no mapped files, and what a forked process shares with its
 parent counts once) and that of its children is sampled from outside. Data, split and stage 1 are
-made before, with a network too small to learn. Alternating rounds.
+made before, with a network too small to learn. Augmented views make the features large enough to
+be seen if a stage kept those of all series. Alternating rounds.
 
     python benchmarks/memory.py --out_dir /tmp/benchmark
 """
@@ -28,6 +29,7 @@ RATIO = 1.1
 """Largest peak with many series as a multiple of that with few."""
 
 STAGES = {"extract_features": "extraction", "train_stage2": "stage-2 training"}
+VIEWS = {"extract_features": ["--views", 6], "train_stage2": []}
 REJECTED = 4
 """Exit code of scripts that left series out: no failure here."""
 
@@ -37,7 +39,7 @@ class Options:
     """What to measure."""
 
     out_dir: Path
-    """Generated data (kept for the next run) and results, about 100 MB."""
+    """Generated data (kept for the next run) and results, about 300 MB."""
 
     config: Path = ROOT / "configs" / "tiny.yaml"
     """Recipe of all stages."""
@@ -116,8 +118,8 @@ def main(options: Options) -> None:
         for script, found in peaks.items():
             # many last: training needs the features of all series
             for count, limit in ((options.few, ["--limit", options.few]), (options.many, [])):
-                arguments = ["--num_workers", options.num_workers, "--overwrite", *limit]
-                command = options.command(script, *arguments)
+                flags = ["--num_workers", options.num_workers, "--overwrite", *VIEWS[script]]
+                command = options.command(script, *flags, *limit)
                 log = options.out_dir / f"{script}-{count}.log"
                 found.setdefault(count, []).append(peak_mib(command, log))
     print(f"{machine()};\nmedians of {options.rounds} rounds, {options.num_workers} workers")
@@ -128,6 +130,9 @@ def main(options: Options) -> None:
         targets.append(Target(f"{name}, peak with many / with few", RATIO, True, many / few))
     head = ["stage", f"{options.few} series", f"{options.many} series", "ratio"]
     print_table("Peak anonymous memory of the whole process, MiB", head, rows)
+    files = (options.out_dir / "model" / options.config.stem / "fold-0" / "features").iterdir()
+    mib = sum(path.stat().st_size for path in files) / 2**20
+    print(f"\nThe features of {options.many} series: {mib:.0f} MiB")
     print_targets(targets)
 
 

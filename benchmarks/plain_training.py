@@ -67,7 +67,7 @@ def plain_batches(
     targets: list[Batch],
     num_workers: int,
 ) -> Iterator[Batch]:
-    """Stacks from the plain loader, with targets that are ready: their cost is in the limit too."""
+    """Stacks from the plain loader, with targets that are ready: making them costs nothing here."""
     loader = DataLoader(
         dataset,
         batch_sampler=requests,
@@ -80,10 +80,11 @@ def plain_batches(
 
 @dataclass(frozen=True)
 class Layout:
-    """Precision (by the compute's dtype) and memory layout of a plain training."""
+    """Precision (by the compute's dtype), memory layout and optimizer of a plain training."""
 
     compute: Compute
     channels_last: bool = False
+    fused: bool = False
 
     def place(self, tensor: torch.Tensor) -> torch.Tensor:
         """Move a tensor to the device in this layout."""
@@ -109,7 +110,8 @@ def watched_plain(
     network = copy.deepcopy(model).to(compute.device).train()
     if layout.channels_last:
         network = network.to(memory_format=torch.channels_last)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=spec.lr, weight_decay=spec.weight_decay)
+    rates = {"lr": spec.lr, "weight_decay": spec.weight_decay}
+    optimizer = torch.optim.AdamW(network.parameters(), **rates, fused=layout.fused)
     average = ModelEmaV3(network, decay=spec.ema_decay, use_warmup=True)
     watch, losses = Watch(window, compute.device), []
     for number, batch in enumerate(watch.over(batches)):

@@ -190,10 +190,10 @@ class Bench:
         return self.note(name, found)
 
     def by_plain(
-        self, name: str, num_workers: int, precision: str, last: bool, own: bool
+        self, name: str, num_workers: int, precision: str, last: bool, fused: bool, own: bool
     ) -> Measured:
         """The plain training; `own` takes the program's loader."""
-        layout = Layout(choose_compute(self.options.device, precision), last)
+        layout = Layout(choose_compute(self.options.device, precision), last, fused)
         if own:
             batches = iter(self.training_data(num_workers).pieces(0, 0))
         else:
@@ -210,14 +210,15 @@ class Bench:
         found[LIMIT] = partial(self.by_loop, LIMIT, None)
         for workers in self.options.loader_workers:
             name = f"plain, {workers} workers"
-            found[name] = partial(self.by_plain, name, workers, "fp32", False, False)
+            found[name] = partial(self.by_plain, name, workers, "fp32", *[False] * 3)
         first = self.options.loader_workers[0]
         precision = str(self.compute.dtype).removeprefix("torch.")
         own = self.options.precision
         exchanges = {
-            f"plain with {precision}": (own, False, False),
-            "plain with channels last": ("fp32", True, False),
-            "plain with our loading": ("fp32", False, True),
+            f"plain with {precision}": (own, False, False, False),
+            "plain with channels last": ("fp32", True, False, False),
+            "plain with fused AdamW": ("fp32", False, True, False),
+            "plain with our loading": ("fp32", False, False, True),
         }
         for name, exchange in exchanges.items():
             found[name] = partial(self.by_plain, name, first, *exchange)
