@@ -1,7 +1,8 @@
-"""One answer for every series, in time, whatever the series: what the challenge's gateway needs.
+"""One answer for every series, whatever the series: what the challenge's gateway needs.
 
 The networks run in a process of their own. A series that crashes it, hangs in it or takes it more
-than the budget costs that process, which is started anew, and is answered with the prior.
+than the budget costs that process, which is started anew, and is answered with the prior. The time
+that the networks take to load is no part of the budget; `START_SECONDS` bounds it.
 """
 
 import json
