@@ -1,6 +1,6 @@
 """The score table with an interval beside each figure."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -147,6 +147,18 @@ def means_of_labels(task: Task, values: Mapping[str, np.ndarray]) -> dict[str, n
         weight = task.overall_weight
         found["weighted_auc"] = weight * values[task.overall] + (1 - weight) * mean
     return found
+
+
+def scored_in_all(task: Task, tables: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Labels that no table leaves out: means of several tables compare over these alone."""
+    return [name for name in task.labels if all(name not in one["left_out"] for one in tables)]
+
+
+def weighted_auc_of(task: Task, table: Mapping[str, Any], labels: Sequence[str]) -> float | None:
+    """Weighted AUC of a table over some of the labels that it scored; None where there is none."""
+    values = {name: np.array(table["per_label"][name]["value"]) for name in labels}
+    found = means_of_labels(task, values).get("weighted_auc")
+    return None if found is None else float(found)
 
 
 def resampled_aucs(

@@ -7,7 +7,7 @@ import numpy as np
 from src.artifacts import ALL_FOLDS, ScoredFolderPaths, write_json
 from src.evaluation.bootstrap import draw_resamples
 from src.evaluation.crossfit import Crossfit, over_folds
-from src.evaluation.intervals import Settings
+from src.evaluation.intervals import Settings, scored_in_all, weighted_auc_of
 from src.evaluation.localisation import localisation_table, log_localisation
 from src.evaluation.located import located_of_split
 from src.evaluation.predictions import read_predictions
@@ -37,12 +37,12 @@ def summarise_folds(options: EvaluationOptions, split: Split, stage: str, task: 
     Raises:
         MissingArtifact, InputError: a fold was not scored, or its files do not fit.
     """
-    kind, values, selections, seen = f"{stage}_metrics", {}, [], 0
-    samples, folds = [], []
+    kind, selections, seen = f"{stage}_metrics", [], 0
+    tables, samples, folds = {}, [], []
     for fold in range(split.folds):
         paths = options.fold_paths(fold)
         metrics = read_manifest(paths.metrics(stage), kind)
-        values[str(fold)] = metrics["weighted_auc"]["value"]
+        tables[str(fold)] = metrics
         selections.append(metrics["selected_on"])
         seen += len(metrics.get("seen_in_training", []))
         samples.append(read_predictions(paths.predictions(stage), task, MADE_BY[kind]))
@@ -58,13 +58,19 @@ def summarise_folds(options: EvaluationOptions, split: Split, stage: str, task: 
     settings = Settings(options.resamples, options.seed)
     crossfit = over_folds(sample, np.array(folds))
     table = evaluate(task, sample, settings, crossfit, selected, seen)
-    differing = spread(list(values.values()))
-    log.info("%s, weighted AUC of each fold:", stage)
+    labels = scored_in_all(task, list(tables.values()))
+    values = {name: one["weighted_auc"]["value"] for name, one in tables.items()}
+    alike = {name: weighted_auc_of(task, one, labels) for name, one in tables.items()}
+    differing = spread(list(alike.values()))
+    log.info(
+        "%s, weighted AUC of each fold, and over the %d labels that every fold scores:",
+        *(stage, len(labels)),
+    )
     for name, value in values.items():
-        log.info("  fold %s  %s", name, figure(value))
+        log.info("  fold %s  %s  %s", name, figure(value), figure(alike[name]))
     if differing is not None:
         log.info(
-            "  mean %s, standard deviation %s, %s to %s",
+            "  mean of the latter %s, standard deviation %s, %s to %s",
             *(figure(differing[key]) for key in ("mean", "standard_deviation", "min", "max")),
         )
     unit = "spots" if stage == "stage1" else "series"
@@ -72,8 +78,15 @@ def summarise_folds(options: EvaluationOptions, split: Split, stage: str, task: 
     if stage == "end_to_end":
         table["localisation"] = _localisation(options, split, task, sample, crossfit)
     path = options.fold_paths(ALL_FOLDS).metrics(stage)
-    added = {"weighted_auc_by_fold": values, "spread": differing, "folds": split.folds}
-    write_json(path, {**table, **added, "split_hash": split.split_hash})
+    added = {
+        "weighted_auc_by_fold": values,
+        "labels_of_every_fold": labels,
+        "comparable_auc_by_fold": alike,
+        "spread": differing,
+        "folds": split.folds,
+        "split_hash": split.split_hash,
+    }
+    write_json(path, {**table, **added})
     log.info("wrote %s", path)
 
 

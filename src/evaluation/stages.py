@@ -9,7 +9,14 @@ import numpy as np
 from src.errors import InputError
 from src.evaluation.bootstrap import Resamples, draw_resamples, interval
 from src.evaluation.crossfit import over_patients
-from src.evaluation.intervals import Settings, auc_table, means_of_labels, resampled_aucs
+from src.evaluation.intervals import (
+    Settings,
+    auc_table,
+    means_of_labels,
+    resampled_aucs,
+    scored_in_all,
+    weighted_auc_of,
+)
 from src.evaluation.sample import Sample
 from src.evaluation.tables import evaluate, log_tables, selected_on
 from src.metrics import cell, ends
@@ -50,40 +57,46 @@ def stage_metrics(
         return {**table, "training": None, "gap": None}
     # A seed of its own: the draws of one sample must say nothing about those of the other.
     seen, seen_draws = auc_table(task, training, replace(settings, seed=settings.seed + 1))
+    labels = scored_in_all(task, (seen, table))
     values: list[dict[str, np.ndarray]] = [{}, {}]
     if settings.resamples and seen_draws is not None:
         draws = draw_resamples(held_out.groups, finding, settings.resamples, settings.seed)
         values = [
-            _resampled(task, training, seen, seen_draws),
-            _resampled(task, held_out, table, draws),
+            _resampled(task, training, seen, seen_draws, labels),
+            _resampled(task, held_out, table, draws, labels),
         ]
+    figures = [_figures(task, one, labels) for one in (seen, table)]
     gap = {
-        name: _difference(
-            [_figure(one, name) for one in (seen, table)], [one.get(name) for one in values]
-        )
+        name: _difference([one[name] for one in figures], [one.get(name) for one in values])
         for name in ("weighted_auc", task.overall)
     }
     found = gap["weighted_auc"]
     if found["value"] is not None:
         log.info(
-            "%s, weighted AUC: training %.3f, held out %.3f, gap %.3f%s",
-            *(stage, seen["weighted_auc"]["value"], table["weighted_auc"]["value"]),
+            "%s, weighted AUC of %d labels: training %.3f, held out %.3f, gap %.3f%s",
+            *(stage, len(labels), *(one["weighted_auc"]["value"] for one in figures)),
             *(found["value"], f" ({ends(found)})" if found["low"] is not None else ""),
         )
-    return {**table, "training": seen, "gap": gap}
+    return {**table, "training": seen, "gap": {**gap, "labels": labels}}
 
 
-def _figure(table: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    """The cell of a mean or of a label."""
-    return table[name] if name in table else table["per_label"][name]
+def _figures(
+    task: Task, table: Mapping[str, Any], labels: Sequence[str]
+) -> dict[str, Mapping[str, Any]]:
+    """Cells of the weighted AUC over `labels` and of the overall label's AUC."""
+    value = weighted_auc_of(task, table, labels)
+    return {
+        "weighted_auc": {**table["weighted_auc"], "value": value},
+        task.overall: table["per_label"][task.overall],
+    }
 
 
 def _resampled(
-    task: Task, sample: Sample, table: Mapping[str, Any], drawn: Resamples
+    task: Task, sample: Sample, table: Mapping[str, Any], drawn: Resamples, labels: Sequence[str]
 ) -> dict[str, np.ndarray]:
-    """Means and labels' AUCs in every resample (B,)."""
-    labels = resampled_aucs(task, sample, table, drawn)
-    return {**labels, **means_of_labels(task, labels)}
+    """AUC of every label, and means over `labels`, in every resample (B,)."""
+    every = resampled_aucs(task, sample, table, drawn)
+    return {**every, **means_of_labels(task, {name: every[name] for name in labels})}
 
 
 def _difference(

@@ -1,8 +1,10 @@
 """Over all folds the points are judged at thresholds from the other folds."""
 
 import shutil
+from pathlib import Path
 
 import numpy as np
+import pytest
 
 from src.artifacts import ALL_FOLDS, ScoredFolderPaths, write_csv
 from src.evaluation.out_of_fold import summarise_folds
@@ -13,7 +15,7 @@ from src.options.evaluation import EvaluationOptions
 from src.sampling.folds import load_split
 from src.sampling.spots import POSITIVE
 from src.task import LABELS, RSNA_2025, SERIES_COLUMN
-from tests.tiny_runs import Place, read
+from tests.tiny_runs import Place, edit, read
 
 OFF_MM = 3.0
 """Every made-up point lies this far from its aneurysm."""
@@ -45,10 +47,25 @@ def write_fold(place: Place, split, fold: int) -> None:
     write_csv(ScoredFolderPaths(paths.root).points, POINT_COLUMNS, rows)
 
 
+def leave_one_out(path: Path) -> list[str]:
+    """Take a location out of a metrics file, as of one class; the labels that are left."""
+    metrics = read(path)
+    first, *others = (name for name in LABELS if name not in metrics["left_out"])
+    metrics["per_label"][first]["value"] = None
+    edit(
+        path,
+        left_out=[*metrics["left_out"], first],
+        per_label=metrics["per_label"],
+        weighted_auc={"value": 0.0},
+    )
+    return others
+
+
 def test_the_table_over_all_folds_judges_the_points_of_each(tiny_copy: Place):
     split = load_split(tiny_copy.data, None)
     for fold in range(split.folds):
         write_fold(tiny_copy, split, fold)
+    labels = leave_one_out(tiny_copy.fold(1).metrics("end_to_end"))
     options = EvaluationOptions(
         data_dir=tiny_copy.data.root,
         model_dir=tiny_copy.model_dir,
@@ -57,7 +74,13 @@ def test_the_table_over_all_folds_judges_the_points_of_each(tiny_copy: Place):
         resamples=200,
     )
     summarise_folds(options, split, "end_to_end", RSNA_2025)
-    found = read(tiny_copy.fold(ALL_FOLDS).metrics("end_to_end"))["localisation"]
+    table = read(tiny_copy.fold(ALL_FOLDS).metrics("end_to_end"))
+    assert table["labels_of_every_fold"] == labels
+    # the metrics of the other folds are copies of fold 0's
+    (value,) = set(table["comparable_auc_by_fold"].values())
+    assert table["spread"]["mean"] == pytest.approx(value)
+    assert table["weighted_auc_by_fold"]["1"] == 0.0
+    found = table["localisation"]
     assert found["threshold_from"] == "out-of-fold predictions of the other folds"
     assert found["judged"] == int((split.series["localized"] == 1).sum())
     assert found["true_positives"]["left_out"] == [RSNA_2025.overall]  # too few to fix one on

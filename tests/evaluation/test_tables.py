@@ -92,6 +92,25 @@ def test_a_stage_has_its_held_out_table_beside_training_and_the_gap():
         assert widths[2] == pytest.approx(np.hypot(widths[0], widths[1]), rel=0.25)
 
 
+def test_the_gap_is_over_the_labels_that_both_sides_score():
+    sample, seen = a_sample(patients=200, rare=0), a_sample(1, distance=3.0, rare=12)
+    metrics = stage_metrics(TASK, "stage 1", sample, seen, [{"select": "last"}], Settings(200))
+    assert metrics["left_out"] == ["Rare"] and metrics["training"]["left_out"] == []
+    labels = ["Left A", "Right A", "Any"]
+    assert metrics["gap"]["labels"] == labels
+
+    def mean(table):
+        left, right, overall = (table["per_label"][name]["value"] for name in labels)
+        return TASK.overall_weight * overall + (1 - TASK.overall_weight) * (left + right) / 2
+
+    gap = metrics["gap"]["weighted_auc"]
+    assert gap["value"] == pytest.approx(mean(metrics["training"]) - mean(metrics))
+    assert gap["value"] != pytest.approx(
+        metrics["training"]["weighted_auc"]["value"] - metrics["weighted_auc"]["value"]
+    )
+    assert gap["low"] < gap["value"] < gap["high"]
+
+
 def test_a_stage_without_training_rows_or_resamples_has_no_gap_or_no_interval_of_it():
     sample, last = a_sample(), [{"select": "last"}]
     none = sample.rows(np.zeros(80, dtype=bool))
