@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 from src.artifacts import read_json, remove_temporaries, write_csv, write_json
 from src.errors import EXIT_DONE, EXIT_REJECTED, InputError, MissingArtifact, UsageError
 from src.options.predict import PredictOptions
-from src.provenance import digest
+from src.provenance import VERSION, digest
 from src.runlog import Record, log, progress, run_stage
 from src.task import SERIES_COLUMN, Task
 
@@ -91,11 +91,16 @@ class ReportCounts:
 
 @dataclass(frozen=True)
 class Pending:
-    """A series to predict; `identity` says with which model and from which files."""
+    """A series to predict.
+
+    `identity` says with which program and model and from which files; `changed` that results of
+    others, or none, are there.
+    """
 
     name: str
     folder: Path
     identity: str
+    changed: bool
 
 
 def main(options: PredictOptions, record: Record) -> int:
@@ -179,14 +184,22 @@ def _predict(
     outcomes = detector.detect_many(job.folder for job in ahead)
     done = 0
     for job, outcome in progress(zip(jobs, outcomes, strict=True), len(folders), "predicting"):
+        # What was made from the old result must not lie beside the new one.
+        paths.page(job.name).unlink(missing_ok=True)
+        if job.changed:
+            paths.structured_report(job.name).unlink(missing_ok=True)
         if isinstance(outcome, Rejected):
             log.warning("rejected %s: %s (%s)", job.name, outcome.message, outcome.code)
             content = {"status": "rejected", "reason": outcome.code, "words": outcome.message}
         else:
+            content = result_content(detector.summary(outcome))
             if options.report:
                 _write_page(paths.page(job.name), outcome, detector)
-            content = result_content(detector.summary(outcome))
-        content |= {"folder": job.name, "identity": job.identity}
+        content |= {
+            "folder": job.name,
+            "identity": job.identity,
+            "algorithm_version": algorithm_version(detector),
+        }
         write_json(paths.result(job.name), content)
         done += 1
     return done
@@ -202,12 +215,19 @@ def _pending(
     from src.imaging.sources import look_at
 
     for name, folder in folders.items():
-        identity = digest([detector.identity, options.precision, look_at(folder).stat])
+        made_by = algorithm_version(detector)
+        identity = digest([made_by, options.precision, look_at(folder).stat])
         old = _old_result(paths.result(name))
-        kept = old.get("identity") == identity and old.get("reason") not in LIMITED
+        changed = old.get("identity") != identity
+        kept = not changed and old.get("reason") not in LIMITED
         drawn = not options.report or old.get("status") == "rejected" or paths.page(name).exists()
         if options.overwrite or not (kept and drawn):
-            yield Pending(name, folder, identity)
+            yield Pending(name, folder, identity, changed)
+
+
+def algorithm_version(detector: "AneurysmDetector") -> str:
+    """Version of the program, and identity of the model and its views, of at most 64 characters."""
+    return f"{VERSION} model {detector.identity}"
 
 
 def _old_result(path: Path) -> dict[str, Any]:
@@ -292,21 +312,31 @@ def write_structured_reports(
 
     Raises:
         UsageError: highdicom is missing.
+        OSError: a report cannot be written.
     """
     reports = report_module()
     counts = ReportCounts()
     for name, folder in folders.items():
-        result = read_json(paths.result(name), ME)
-        if result["status"] == "rejected":
-            continue
         path = paths.structured_report(name)
-        if not overwrite and reports.is_report_of(path, result["identity"]):
-            counts.there += 1
-            continue
         try:
+            result = read_json(paths.result(name), ME)
+            if result["status"] == "rejected":
+                continue
+            if not overwrite and reports.is_report_of(path, result, mark_above):
+                counts.there += 1
+                continue
             reports.write_structured_report(path, result, folder, mark_above)
         except InputError as error:
-            log.warning("no structured report: %s", error)
+            log.warning("no structured report of %s: %s", name, error)
+            counts.failed += 1
+        except OSError:  # the next one could not be written either
+            raise
+        except Exception as error:  # its words may quote the header: the patient's name, a date
+            log.warning(
+                "no structured report of %s: its result or its headers are damaged (%s); predict "
+                "it again with %s --overwrite",
+                *(name, type(error).__name__, ME),
+            )
             counts.failed += 1
         else:
             counts.written += 1

@@ -19,6 +19,9 @@ from typing import Any
 from src.artifacts import read_json, write_json
 from src.errors import InputError, MissingArtifact, StaleArtifact
 
+VERSION = "0.1.0"
+"""Of this program; pyproject.toml takes the package's from here."""
+
 MANIFEST_FORMAT = 1
 RECORDED_PACKAGES = ("torch", "timm", "numpy", "pydicom", "opencv-python-headless", "scikit-learn")
 

@@ -15,10 +15,11 @@ import src.inference
 from src.errors import EXIT_DONE, EXIT_INPUT, EXIT_REJECTED, EXIT_USAGE, UsageError
 from src.options.predict import PredictOptions
 from src.predict import PredictPaths, main
+from src.provenance import VERSION
 from src.runlog import Record, log, run_stage
 from src.task import LABELS
 from tests.tiny_data import SECRET_ID, SECRETS, uid_of
-from tests.tiny_runs import ROOT, Place, run_process
+from tests.tiny_runs import ROOT, Place, edit, run_process
 
 
 @pytest.fixture
@@ -131,6 +132,19 @@ def test_a_page_is_written_on_demand_also_for_what_is_predicted(predict, paths, 
     assert not re.search(r"(src|href)=.(?!data:)", page) and "<script" not in page
 
 
+def test_what_was_made_from_another_model_s_result_does_not_outlive_it(predict, paths, others):
+    folder = others / "series" / uid_of(100)
+    predict("--series", folder, "--report")
+    made = (paths.page(folder.name), paths.structured_report(folder.name))
+    made[1].parent.mkdir()
+    made[1].touch()
+    predict("--series", folder)
+    assert all(path.exists() for path in made)
+    edit(paths.result(folder.name), identity="of another model")
+    predict("--series", folder)
+    assert not any(path.exists() for path in made)
+
+
 def test_structured_reports_are_written_on_demand_and_a_failed_one_costs_itself(
     predict, paths, incoming, caplog
 ):
@@ -148,7 +162,8 @@ def test_structured_reports_are_written_on_demand_and_a_failed_one_costs_itself(
     assert {path.stem for path in folder.iterdir()} == {uid_of(k) for k in (100, 102, 103)}
     report = pydicom.dcmread(paths.structured_report(uid_of(100)))
     result = json.loads(paths.result(uid_of(100)).read_text())
-    assert (report.Modality, report.SoftwareVersions) == ("SR", result["identity"])
+    assert (report.Modality, report.SoftwareVersions) == ("SR", result["algorithm_version"])
+    assert result["algorithm_version"].startswith(f"{VERSION} model ")
     before = stamps(folder)
     predict("--series_dir", incoming, "--structured_report", "--allow_rejected")
     assert stamps(folder) == before

@@ -17,10 +17,9 @@ import pydicom
 from pydicom.datadict import dictionary_VR, keyword_for_tag
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
-from pydicom.errors import InvalidDicomError
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
-from pydicom.uid import generate_uid
+from pydicom.uid import UID, generate_uid
 
 from src.artifacts import atomic_open
 from src.errors import InputError
@@ -108,8 +107,8 @@ def write_structured_report(
         mark_above: labels with a smaller probability get no point.
 
     Raises:
-        InputError: an image is gone, they are of several studies, or the prediction is of another
-            task.
+        InputError: an image is gone or cannot be read, they are of several studies, or the
+            prediction is of another task.
     """
     headers = read_headers(folder, result["slices"]["SOPInstanceUID"])
     report = structured_report(result, headers, mark_above)
@@ -117,12 +116,19 @@ def write_structured_report(
         report.save_as(file, enforce_file_format=True)
 
 
-def is_report_of(path: Path, identity: str) -> bool:
-    """Whether a report is there and of the prediction with this identity."""
+def is_report_of(path: Path, result: Mapping[str, Any], mark_above: float = 0.0) -> bool:
+    """Whether a readable report is there, of this prediction and with points from this limit on."""
     try:
-        return pydicom.dcmread(path).get("SoftwareVersions") == identity
-    except (FileNotFoundError, InvalidDicomError):
+        report = pydicom.dcmread(path, specific_tags=["SeriesInstanceUID"])
+        return str(report.SeriesInstanceUID) == report_series_uid(result, mark_above)
+    except Exception:  # pydicom raises many kinds for a damaged file; it is written again
         return False
+
+
+def report_series_uid(result: Mapping[str, Any], mark_above: float) -> UID:
+    """SeriesInstanceUID of the reports of one prediction: equal ones belong to one series."""
+    made_from = [NAME, result[SERIES_COLUMN], result["identity"], str(float(mark_above))]
+    return generate_uid(entropy_srcs=made_from)
 
 
 def read_headers(folder: Path, sop_uids: Sequence[str]) -> list[Dataset]:
@@ -133,25 +139,26 @@ def read_headers(folder: Path, sop_uids: Sequence[str]) -> list[Dataset]:
         sop_uids: SOPInstanceUID of each slice.
 
     Raises:
-        InputError: an image is gone, or they are of several studies.
+        InputError: an image is gone or cannot be read, or they are of several studies.
     """
     wanted = set(sop_uids)
     found: dict[str, Dataset] = {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pydicom quotes values, which may be the patient's
-        for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-            header: Dataset
+        for path in sorted(folder.rglob("*")):
             try:
+                if not path.is_file():
+                    continue
                 header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(NEEDED))
-            except (InvalidDicomError, OSError):
-                continue  # what the prediction did not use either
-            if header.get("SOPInstanceUID") in wanted:
-                found.setdefault(header.SOPInstanceUID, header)
+                if header.get("SOPInstanceUID") in wanted:
+                    found.setdefault(header.SOPInstanceUID, header)
+            except Exception:  # pydicom raises many kinds for a damaged header
+                continue  # not of this prediction, or it is missed below
     missing = wanted - set(found)
     if missing:
         raise InputError(
-            f"{folder}: {len(missing)} of {len(wanted)} images of the prediction are gone (first "
-            f"SOPInstanceUID {min(missing)}): give the folder that was predicted"
+            f"{folder}: {len(missing)} of {len(wanted)} images of the prediction are gone or "
+            f"unreadable (first SOPInstanceUID {min(missing)}): give the folder that was predicted"
         )
     studies = {str(header.get("StudyInstanceUID", "")) for header in found.values()}
     if len(studies) > 1 or "" in studies:
@@ -187,7 +194,7 @@ def structured_report(
         best.setdefault(point["location"], point)
     algorithm = sr.AlgorithmIdentification(
         name=NAME,
-        version=str(result["identity"]),
+        version=str(result["algorithm_version"]),
         family=codes.DCM.ArtificialIntelligence,  # CID 7162
     )
     groups = []
@@ -210,14 +217,14 @@ def structured_report(
     report = sr.Comprehensive3DSR(
         evidence=[_nameless(images[0]), *images[1:]],
         content=content,
-        series_instance_uid=generate_uid(),
+        series_instance_uid=report_series_uid(result, mark_above),
         series_number=SERIES_NUMBER,
         series_description="Aneurysm detection (unverified)",
         sop_instance_uid=generate_uid(),
         instance_number=1,
         manufacturer=MANUFACTURER,
         manufacturer_model_name=NAME,
-        software_versions=str(result["identity"]),
+        software_versions=str(result["algorithm_version"]),
         device_serial_number="none",
         is_complete=True,
         is_final=False,

@@ -12,6 +12,7 @@ import pydicom
 import pytest
 
 from src.errors import EXIT_DONE, EXIT_INPUT, EXIT_REJECTED, InputError
+from src.predict import PredictPaths, write_structured_reports
 from src.task import ANEURYSM_PRESENT, LABELS
 from tests.imaging.make_series import store, write_single_frames
 from tests.tiny_data import SECRET_ID, SECRETS, uid_of
@@ -28,6 +29,7 @@ DCIODVFY = shutil.which("dciodvfy")
 """David Clunie's validator of DICOM objects, where it is installed."""
 
 IDENTITY = "0123456789abcdef"
+VERSION = "0.1.0 model fedcba9876543210"
 FRAME = "1.2.826.0.1.3680043.8.498.999"
 UID = "1.2.826.0.1.3680043.8.498.5"
 PERSON = {**SECRETS, "PatientID": SECRET_ID}
@@ -53,6 +55,7 @@ def result_of(sop_uids: list[str], *points: dict[str, Any]) -> dict[str, Any]:
         "status": "read",
         "modality": "CT",
         "identity": IDENTITY,
+        "algorithm_version": VERSION,
         "probabilities": {label: (k + 1) / 20 for k, label in enumerate(LABELS)},
         "points": list(points),
         "slices": {"SOPInstanceUID": sop_uids},
@@ -91,7 +94,7 @@ def test_every_label_has_its_probability_site_and_algorithm(series: Path, tmp_pa
         assert measurement.value == pytest.approx(result["probabilities"][label])
         assert group.finding_type.value == "85659009"
         items = {item.name.value: item.value for item in group[0].ContentSequence}
-        assert items[ALGORITHM_VERSION] == IDENTITY
+        assert items[ALGORITHM_VERSION] == VERSION
 
 
 @pytest.mark.slow
@@ -279,14 +282,67 @@ def test_the_tool_reports_what_was_predicted_once(series: Path, tmp_path: Path):
     assert said.returncode == EXIT_DONE, said.stderr
     assert "1 reports written, 0 were there" in said.stdout
     report = tmp_path / "out" / "dicom" / "one.dcm"
-    assert hd.sr.srread(report).SoftwareVersions == IDENTITY
+    assert hd.sr.srread(report).SoftwareVersions == VERSION
     before = report.read_bytes()
     assert "0 reports written, 1 were there" in run_tool(tmp_path).stdout
     assert report.read_bytes() == before
+    said_again = run_tool(tmp_path, "--mark_above", "0.95")
+    assert "1 reports written, 0 were there" in said_again.stdout
+    assert "0 reports written, 1 were there" in run_tool(tmp_path, "--mark_above", "0.95").stdout
     assert not any(secret in said.stdout + said.stderr for secret in ("Zebedee", *PERSON.values()))
     next(series.iterdir()).unlink()
     said = run_tool(tmp_path, "--overwrite")
     assert said.returncode == EXIT_REJECTED and "are gone" in said.stderr
+
+
+def test_a_damaged_result_or_header_costs_its_series_alone_and_is_not_quoted(
+    tmp_path: Path, caplog, monkeypatch
+):
+    from src.inference import structured_report as module
+
+    paths = PredictPaths(tmp_path / "out")
+    paths.series.mkdir(parents=True)
+    folders = {name: tmp_path / "incoming" / name for name in ("cut", "keyless", "odd", "sound")}
+    for name, folder in folders.items():
+        paths.result(name).write_text(json.dumps(result_of(write_series(folder))))
+    paths.result("cut").write_text('{"status": "read", ')
+    paths.result("keyless").write_text('{"status": "read"}')
+    build = module.structured_report
+
+    def refuses(result, images, mark_above):
+        if "odd" in str(images[0].filename):
+            raise ValueError("Zebedee is no name of a person")
+        return build(result, images, mark_above)
+
+    monkeypatch.setattr(module, "structured_report", refuses)
+    counts = write_structured_reports(paths, folders)
+    assert (counts.written, counts.failed) == (1, 3)
+    assert [path.stem for path in (tmp_path / "out" / "dicom").iterdir()] == ["sound"]
+    assert "of cut: " in caplog.text and "cut.json is not valid JSON" in caplog.text
+    assert "of keyless: " in caplog.text and "(KeyError)" in caplog.text
+    assert "of odd: " in caplog.text and "(ValueError)" in caplog.text
+    assert "Zebedee" not in caplog.text
+
+
+def test_a_file_whose_header_cannot_be_parsed_is_missed_only_if_it_was_used(series: Path):
+    sop_uids = write_series(series)
+    sound = sorted(series.iterdir())[0].read_bytes()
+    (series / "odd.dcm").write_bytes(sound[:300] + b"\xff" * 40)
+    assert len(read_headers(series, sop_uids)) == 3
+    with pytest.raises(InputError, match="are gone or unreadable"):
+        read_headers(series, [*sop_uids, "1.2.3"])
+
+
+def test_a_damaged_report_is_written_again(series: Path, tmp_path: Path):
+    from src.inference.structured_report import is_report_of, write_structured_report
+
+    path, result = tmp_path / "report.dcm", result_of(write_series(series))
+    assert not is_report_of(path, result)
+    write_structured_report(path, result, series)
+    assert is_report_of(path, result) and not is_report_of(path, result, 0.5)
+    assert not is_report_of(path, {**result, "identity": "other"})
+    path.write_bytes(path.read_bytes()[:200])
+    assert not is_report_of(path, result)
 
 
 def test_a_prediction_of_the_command_becomes_a_report(tiny: Place, others: Path, tmp_path: Path):
