@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+import tyro
 from tqdm import tqdm
 
 from src.artifacts import write_json
@@ -111,11 +112,37 @@ def _start_logging(path: Path | None) -> logging.Handler:
     return file
 
 
-def _explain(error: OSError) -> str:
+def _cause(error: OSError) -> str:
     where = f" ({error.filename})" if error.filename else ""
+    return f"{error.strerror or error}{where}"
+
+
+def _explain(error: OSError) -> str:
     return (
-        f"{error.strerror or error}{where}; what was finished is kept, run the same command again"
+        f"{_cause(error)}; what was finished is kept, run the same command again"
     )
+
+
+def run_tool(
+    tool: str, options_type: type[Any], main: Callable[[Any], int], description: str | None
+) -> int:
+    """Parse options, run `main`, and turn its outcome into an exit code; no log and no record.
+
+    Args:
+        tool: the script's name without `.py`.
+        options_type: the tool's options dataclass.
+        main: does the work and returns the exit code.
+        description: the script's docstring; it becomes the head of `--help`.
+    """
+    try:
+        options = tyro.cli(options_type, description=description, use_underscores=True)
+        return main(options)
+    except PipelineError as error:
+        print(f"{tool}.py: {error}", file=sys.stderr)
+        return error.exit_code
+    except OSError as error:
+        print(f"{tool}.py: {_cause(error)}", file=sys.stderr)
+        return EXIT_INPUT
 
 
 def run_stage(

@@ -172,6 +172,9 @@ def test_a_run_is_a_plain_folder_name(run: str):
         ("preprocess_data", ["--max_series_seconds", "0"]),
         ("preprocess_data", ["--rank_patience", "-1"]),
         ("eval_end_to_end", ["--max_series_seconds", "inf"]),
+        ("eval_stage1", ["--seed", "-1"]),
+        ("eval_stage2", ["--seed", "-1"]),
+        ("eval_end_to_end", ["--seed", "-1"]),
     ],
 )
 def test_a_value_out_of_range_is_a_usage_error_that_quotes_the_flag(stage: str, flags: list[str]):

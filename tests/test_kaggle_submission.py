@@ -173,6 +173,8 @@ def test_what_cannot_be_packed_is_refused(tiny: Place, tmp_path: Path):
     said = pack(tiny, tmp_path / "full")
     assert said.code == EXIT_INPUT and "is not empty" in said.text
     assert pack(tiny, tmp_path / "new", "--seconds", "0").code == EXIT_USAGE
+    said = pack(tiny, tmp_path / "full" / "note.txt")
+    assert said.code == EXIT_INPUT and "note.txt" in said.text and "Traceback" not in said.text
 
 
 def test_a_model_that_could_not_be_served_is_refused_and_nothing_is_written(

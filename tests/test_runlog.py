@@ -17,7 +17,7 @@ from src.errors import (
     StaleArtifact,
     UsageError,
 )
-from src.runlog import Record, log, progress, run_stage
+from src.runlog import Record, log, progress, run_stage, run_tool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,6 +109,31 @@ def test_a_full_disk_says_which_file_and_what_to_do(run, capsys):
     run(raising(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "some/file")))
     said = capsys.readouterr().out
     assert "No space left on device (some/file)" in said and "run the same command again" in said
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "words"),
+    [
+        (UsageError("--seed -1: give 0 or more"), 2, "tool.py: --seed -1: give 0 or more"),
+        (NumericalError("x"), 6, "tool.py: x"),
+        (
+            OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "some/file"),
+            3,
+            "tool.py: No space left on device (some/file)",
+        ),
+    ],
+)
+def test_a_tool_ends_with_a_code_and_one_line(
+    tmp_path: Path, monkeypatch, capsys, error: Exception, code: int, words: str
+):
+    def main(options: Options) -> int:
+        raise error
+
+    monkeypatch.setattr("sys.argv", ["tool.py", "--folder", str(tmp_path)])
+    assert run_tool("tool", Options, main, "What it does.") == code
+    assert capsys.readouterr().err.splitlines() == [words]
+    assert run_tool("tool", Options, lambda options: options.seed, None) == 3
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_record_that_cannot_be_written_is_an_error_of_its_own(run, tmp_path: Path):

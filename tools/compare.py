@@ -21,7 +21,9 @@ import tyro
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from src.errors import PipelineError, UsageError
+from src.errors import UsageError
+from src.options.evaluation import FEWEST_RESAMPLES, check_seed
+from src.runlog import run_tool
 from src.task import RSNA_2025 as TASK
 
 
@@ -53,6 +55,12 @@ class Options:
     out_file: Path | None = None
     """Where the JSON file goes."""
 
+    def __post_init__(self) -> None:
+        """Check what can be checked without the files."""
+        if self.resamples < FEWEST_RESAMPLES:
+            raise UsageError(f"--resamples {self.resamples}: give {FEWEST_RESAMPLES} or more")
+        check_seed(self.seed)
+
 
 def main(options: Options) -> int:
     """Compare, print, save."""
@@ -60,10 +68,7 @@ def main(options: Options) -> int:
     from src.evaluation.comparison import compare, format_comparison
     from src.evaluation.intervals import Settings
     from src.evaluation.scored_runs import load_run
-    from src.options.evaluation import FEWEST_RESAMPLES
 
-    if options.resamples < FEWEST_RESAMPLES:
-        raise UsageError(f"--resamples {options.resamples}: give {FEWEST_RESAMPLES} or more")
     where = (options.model_dir, options.stage, options.fold, TASK)
     first, folder = load_run(options.run_a, *where)
     second, _ = load_run(options.run_b, *where)
@@ -77,8 +82,4 @@ def main(options: Options) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(tyro.cli(Options, description=__doc__, use_underscores=True)))
-    except PipelineError as error:
-        print(f"compare.py: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
+    sys.exit(run_tool("compare", Options, main, __doc__))

@@ -10,6 +10,7 @@ Writes   <out_dir>/mean_predictions.csv, rank_predictions.csv and fitted_predict
     python tools/ensemble.py seed0 seed1 seed2 --fold all --out_dir model/ensemble
 """
 
+import math
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,9 @@ import tyro
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from src.artifacts import ALL_FOLDS, write_csv, write_json
-from src.errors import PipelineError
+from src.errors import UsageError
+from src.options.evaluation import check_seed
+from src.runlog import run_tool
 from src.task import RSNA_2025 as TASK
 from src.task import SERIES_COLUMN
 
@@ -49,6 +52,12 @@ class Options:
 
     seed: int = 0
     """Keys the parts of one fold in which weights are fitted."""
+
+    def __post_init__(self) -> None:
+        """Check what can be checked without the files."""
+        if not all(math.isfinite(weight) and weight >= 0 for weight in self.weights):
+            raise UsageError(f"--weights {' '.join(map(str, self.weights))}: give 0 or more each")
+        check_seed(self.seed)
 
 
 def main(options: Options) -> int:
@@ -89,8 +98,4 @@ def main(options: Options) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(tyro.cli(Options, description=__doc__, use_underscores=True)))
-    except PipelineError as error:
-        print(f"ensemble.py: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
+    sys.exit(run_tool("ensemble", Options, main, __doc__))

@@ -14,12 +14,11 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-import tyro
-
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from src.artifacts import FoldPaths
-from src.errors import InputError, PipelineError
+from src.errors import InputError
+from src.runlog import run_tool
 from src.task import RSNA_2025 as TASK
 
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
@@ -61,8 +60,4 @@ def main(options: Options) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(tyro.cli(Options, description=__doc__, use_underscores=True)))
-    except PipelineError as error:
-        print(f"export_onnx.py: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
+    sys.exit(run_tool("export_onnx", Options, main, __doc__))

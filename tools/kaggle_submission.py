@@ -20,13 +20,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import tyro
-
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from src.artifacts import FINAL_FOLD, FoldPaths
-from src.errors import InputError, PipelineError, UsageError
+from src.errors import InputError, UsageError
 from src.inference.submission import SubmissionConfig
+from src.runlog import run_tool
 from src.task import RSNA_2025 as TASK
 
 if TYPE_CHECKING:
@@ -55,7 +54,8 @@ class Options:
     """Test-time augmentation: flip, reverse, crop; each takes as long as the plain view."""
 
     seconds: float = 120.0
-    """Budget of one series, reading and networks together; then the prior is the answer."""
+    """Budget of one series, reading and networks together, once the networks are loaded; then the
+    prior is the answer."""
 
     shared_dir: str = SHARED
     """Folder that is deleted after each answer, where the gateway puts series."""
@@ -187,8 +187,4 @@ def wheels() -> str:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(tyro.cli(Options, description=__doc__, use_underscores=True)))
-    except PipelineError as error:
-        print(f"kaggle_submission.py: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
+    sys.exit(run_tool("kaggle_submission", Options, main, __doc__))

@@ -17,7 +17,8 @@ import tyro
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from src.errors import InputError, PipelineError, UsageError
+from src.errors import InputError, UsageError
+from src.runlog import run_tool
 from src.task import RSNA_2025 as TASK
 
 
@@ -85,8 +86,4 @@ def main(options: Options) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(tyro.cli(Options, description=__doc__, use_underscores=True)))
-    except PipelineError as error:
-        print(f"seeds.py: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
+    sys.exit(run_tool("seeds", Options, main, __doc__))

@@ -5,7 +5,7 @@ tools/predict.py --structured_report writes the same at once.
 Reads    <results>/series/<name>.json of tools/predict.py, and the headers of the series' images.
 Writes   <results>/dicom/<name>.dcm: TID 1500, unverified, in the study of the series. It names the
          patient as the images do, since it could not be filed otherwise.
-Skips    a series whose report is of the same prediction, and rejected series.
+Skips    a series whose report is of the same prediction and --mark_above, and rejected series.
 Needs    highdicom: pip install highdicom, or the extra `dicom` of the package.
 
     python tools/structured_report.py --results results --series_dir incoming
@@ -15,12 +15,11 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-import tyro
-
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from src.errors import EXIT_DONE, EXIT_REJECTED, MissingArtifact, PipelineError, UsageError
+from src.errors import EXIT_DONE, EXIT_REJECTED, MissingArtifact, UsageError
 from src.predict import ME, PredictPaths, write_structured_reports
+from src.runlog import run_tool
 
 
 @dataclass(frozen=True)
@@ -58,8 +57,4 @@ def main(options: Options) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(tyro.cli(Options, description=__doc__, use_underscores=True)))
-    except PipelineError as error:
-        print(f"structured_report.py: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
+    sys.exit(run_tool("structured_report", Options, main, __doc__))

@@ -26,3 +26,14 @@ class EvaluationOptions(ModelOptions):
             raise UsageError(
                 f"--resamples {self.resamples}: give {FEWEST_RESAMPLES} or more, or 0 for none"
             )
+        check_seed(self.seed)
+
+
+def check_seed(seed: int) -> None:
+    """Refuse what no generator can be seeded with.
+
+    Raises:
+        UsageError: it is below 0.
+    """
+    if seed < 0:
+        raise UsageError(f"--seed {seed}: give 0 or more")

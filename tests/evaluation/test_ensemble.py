@@ -139,6 +139,14 @@ def test_another_truth_and_wrong_weights_are_refused():
             combine(TASK, [first, first], weights, patients(first))
 
 
+@pytest.mark.parametrize("flags", [("--weights", "nan", "1"), ("--seed", "-1")])
+def test_flags_that_no_ensemble_can_use_are_usage_errors(tmp_path, flags: tuple[str, ...]):
+    command = [sys.executable, str(ROOT / "tools" / "ensemble.py"), "--out_dir", str(tmp_path)]
+    done = subprocess.run([*command, "a", "b", *flags], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 2 and " ".join(flags) in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_the_tool_combines_two_runs(tiny_copy: Place, tmp_path):
     (tiny_copy.model_dir / "tiny").rename(tiny_copy.model_dir / "one")
     shutil.copytree(tiny_copy.model_dir / "one", tiny_copy.model_dir / "two")

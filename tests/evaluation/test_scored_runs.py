@@ -76,6 +76,8 @@ def test_folders_that_were_scored_are_compared_by_their_series(tmp_path):
         (("a", "a", "--fold", "all"), 3, "eval_end_to_end.py --fold all"),
         (("a", "a", "--stage", "stage1"), 3, "eval_stage1.py"),
         (("a", "a", "--resamples", "5"), 2, "--resamples 5"),
+        (("a", "a", "--seed", "-1"), 2, "--seed -1"),
+        (("a", "a", "--resamples", "100", "--out_file", "LICENSE/x.json"), 3, "LICENSE"),
         (("a",), 2, "RUN_B"),
     ],
 )

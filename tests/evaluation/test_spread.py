@@ -53,5 +53,9 @@ def test_runs_on_other_series_or_splits_are_refused(tmp_path):
     for name in ("other", "fewer"):
         done = tool("a", name, "--model_dir", tmp_path)
         assert done.returncode == 3 and "not scored on the same series" in done.stderr
+    write_run(FoldPaths(tmp_path, "b", 0))
+    done = tool("a", "b", "--model_dir", tmp_path, "--out_file", "LICENSE/x.json")
+    assert done.returncode == 3 and done.stderr.startswith("seeds.py: ")
+    assert len(done.stderr.splitlines()) == 1
     done = tool("a", "a", "--model_dir", tmp_path)
     assert done.returncode == 2 and "two different runs" in done.stderr
