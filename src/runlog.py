@@ -119,7 +119,8 @@ def _cause(error: OSError) -> str:
 
 def _explain(error: OSError) -> str:
     return (
-        f"{_cause(error)}; what was finished is kept, run the same command again"
+        f"{_cause(error)}; what was finished is kept, run the same command again, "
+        "without --overwrite"
     )
 
 
