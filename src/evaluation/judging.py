@@ -34,9 +34,19 @@ class Reference:
     sample: Sample
 
 
-def seen_in_training(results: Results, manifest: dict[str, Any]) -> list[str]:
-    """UIDs of scored series that were in training, or share patient, study or pixels with one."""
-    uids, keys = set(manifest["training_series"]), set(manifest["training_keys"])
+def seen_in_training(
+    results: Results, manifests: Sequence[dict[str, Any]], held_out: bool
+) -> list[str]:
+    """UIDs of scored series that were in training, or share patient, study or pixels with one.
+
+    Of other than held-out series also those whose scores selected the weights. (Stage 2 is trained
+    on series that stage 1 was trained on, or that selected its weights.)
+    """
+    uids, keys = set(manifests[0]["training_series"]), set(manifests[0]["training_keys"])
+    for manifest in [] if held_out else manifests:
+        chosen = manifest.get("selecting", {"series": [], "keys": []})  # models of before have none
+        uids.update(chosen["series"])
+        keys.update(chosen["keys"])
     return [
         found.uid
         for found in results.scored
@@ -102,7 +112,7 @@ def metrics_of(
         {"folder": item.folder.name, "reason": item.code, "words": item.message}
         for item in results.rejected
     ]
-    seen = seen_in_training(results, manifests[0])
+    seen = seen_in_training(results, manifests, held_out)
     if seen:
         log.warning(
             "%d of %d scored series were in training or belong to a patient that was (first: %s): "

@@ -205,6 +205,7 @@ def sidecar_content(
     options: TrainStage1Options,
     split: Split,
     uids: list[str],
+    watched: list[str],
     task: Task,
     preprocessing: dict[str, object],
     licence: str,
@@ -224,7 +225,14 @@ def sidecar_content(
         "split": {"folds": split.folds, "hash": split.split_hash},
         "training_series": uids,
         "training_keys": linkage_keys(options.data, uids),
+        "selecting": selecting(options, watched),
     }
+
+
+def selecting(options: TrainingOptions, watched: list[str]) -> dict[str, list[str]]:
+    """The series whose scores chose the weights, and what to recognise them by elsewhere."""
+    chosen = [] if options.select == "last" else watched
+    return {"series": chosen, "keys": linkage_keys(options.data, chosen)}
 
 
 def linkage_keys(data: DataPaths, uids: list[str]) -> list[str]:
@@ -317,4 +325,4 @@ def fit_stage1(
     if is_first():
         save_weights(paths.weights("stage1"), selected)
     preprocessing = read_manifest(options.data.preprocess_manifest, "preprocess")["config"]
-    return sidecar_content(options, split, uids, task, preprocessing, licence, fold)
+    return sidecar_content(options, split, uids, watched, task, preprocessing, licence, fold)

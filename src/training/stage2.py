@@ -34,7 +34,7 @@ from src.training.loop import Fit, LossParts
 from src.training.losses import focal_loss, known_labels
 from src.training.preview import preview
 from src.training.sequence_scores import predict_series
-from src.training.stage1 import fit_spec, selection_series
+from src.training.stage1 import fit_spec, selecting, selection_series
 
 
 def sequence_spec(options: TrainStage2Options) -> SequenceSpec:
@@ -248,4 +248,5 @@ def fit_stage2(
         "select": options.select,
         "split": {"folds": split.folds, "hash": split.split_hash},
         "training_series": uids,
+        "selecting": selecting(options, watched),
     }
