@@ -51,7 +51,7 @@ class Options:
     """Folds to average, numbers or `final` (default: all that are trained)."""
 
     views: tuple[str, ...] = ()
-    """Test-time augmentation: flip, reverse, crop; each takes as long as the plain view."""
+    """Test-time augmentation: flip, reverse, crop, crop90; each takes as long as the plain view."""
 
     seconds: float = 120.0
     """Budget of one series, reading and networks together, once the networks are loaded; then the

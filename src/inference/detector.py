@@ -286,7 +286,8 @@ class AneurysmDetector:
                 along.
             max_series_gib: largest series in GiB of decoded pixels; larger ones are rejected.
             max_series_seconds: time that a process may take to read one series.
-            views: test-time augmentation, see `src.inference.views`: "flip", "reverse", "crop".
+            views: test-time augmentation, see `src.inference.views`: "flip", "reverse", "crop",
+                "crop90".
             task: labels and locations that the run was trained for.
 
         Raises:

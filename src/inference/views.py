@@ -4,7 +4,7 @@
   coronal series, the slice order of sagittal ones. Labels with a side are swapped back. Series of
   which left cannot be told have no such view.
 - reverse: axial and coronal slices in the other order; in sagittal series that is the flip.
-- crop: the central `CROP` of the field, enlarged.
+- crop, crop90: the central three quarters or nine tenths of the field's edge, enlarged.
 
 Probabilities are averaged over the plain view and the others; the heat maps' maxima of all of them
 vote for the points.
@@ -20,13 +20,13 @@ from src.errors import UsageError
 from src.sampling.stacks import InputSpec
 from src.task import Task
 
-VIEWS = ("flip", "reverse", "crop")
+VIEWS = ("flip", "reverse", "crop", "crop90")
 
 PLAIN_NAME = "plain"
 """Name of the view that changes nothing; it always takes part."""
 
-CROP = 0.75
-"""Share of the field that the crop keeps."""
+CROPS = {"crop": 0.75, "crop90": 0.9}
+"""Share of the field's edge that each crop keeps."""
 
 
 @dataclass(frozen=True)
@@ -118,6 +118,6 @@ def views_of(names: Sequence[str], axis: str | None) -> dict[str, View]:
             "slices": View(slices=True, mirrored=True),
         }.get(axis or ""),
         "reverse": View(slices=True) if axis == "columns" else None,
-        "crop": View(crop=CROP),
+        **{name: View(crop=share) for name, share in CROPS.items()},
     }
     return {name: view for name in (PLAIN_NAME, *names) if (view := made[name]) is not None}

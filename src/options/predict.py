@@ -28,7 +28,7 @@ class PredictOptions:
     """Folds to average, numbers or `final` (default: all that are trained)."""
 
     views: tuple[str, ...] = ()
-    """Test-time augmentation: flip, reverse, crop; each takes as long as the plain view."""
+    """Test-time augmentation: flip, reverse, crop, crop90; each takes as long as the plain view."""
 
     report: bool = False
     """Write a page with pictures for every series."""
