@@ -29,8 +29,8 @@ class EvalEndToEndOptions(EvaluationOptions):
     """Precision of stage 1: auto, bf16, fp16 or fp32."""
 
     views: tuple[str, ...] = ()
-    """Test-time augmentation: flip, reverse, crop, crop90; each takes as long as the plain view, and
-    what each adds is in the metrics and the report."""
+    """Test-time augmentation: flip, reverse, crop, crop90; each takes as long as the plain view,
+    and what each adds is in the metrics and the report."""
 
     max_series_gib: float = 8.0
     """Largest series in GiB of decoded pixels; larger ones are rejected unread."""
