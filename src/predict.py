@@ -121,6 +121,7 @@ def main(options: PredictOptions, record: Record) -> int:
             max_series_gib=options.max_series_gib,
             max_series_seconds=options.max_series_seconds,
             views=options.views,
+            steps=options.steps,
         )
     log.info("folds %s: %s", ", ".join(detector.folds), detector.compute.reason)
     remove_temporaries(paths.series)

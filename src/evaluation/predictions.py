@@ -3,6 +3,7 @@
 import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -82,20 +83,27 @@ def read_predictions(path: Path, task: Task, made_by: str) -> Sample:
     )
 
 
+PLAIN: Mapping[str, Sequence[str | int]] = MappingProxyType({"views": (), "steps": ()})
+"""How series are seen without test-time augmentation, at all steps."""
+
+
 def reference_predictions(
-    paths: FoldPaths, stage2: Mapping[str, Any], task: Task, views: Sequence[str] = ()
+    paths: FoldPaths,
+    stage2: Mapping[str, Any],
+    task: Task,
+    how: Mapping[str, Sequence[str | int]] = PLAIN,
 ) -> tuple[Path, Sample] | None:
     """Held-out predictions of the same weights, on which thresholds for other series are fixed.
 
-    Those of eval_end_to_end.py, else those of eval_stage2.py, which knows the plain view only; None
-    where neither was run with these views and the weights as they are now. The final model has no
-    held-out series.
+    Those of eval_end_to_end.py, else those of eval_stage2.py, which knows the plain view at all
+    steps only; None where neither was run in this way with the weights as they are now. The final
+    model has no held-out series.
 
     Args:
         paths: of the fold whose weights are used.
         stage2: manifest of stage 2.
         task: the labels.
-        views: of test-time augmentation, sorted.
+        how: `views` of test-time augmentation and `steps` of stage 1, sorted.
 
     Raises:
         InputError: the predictions do not fit.
@@ -106,7 +114,7 @@ def reference_predictions(
             continue
         kind = f"{stage}_metrics"
         manifest = read_manifest(metrics, kind)
-        alike = manifest["config"].get("views", []) == list(views)
+        alike = all(manifest["config"].get(k, []) == list(chosen) for k, chosen in how.items())
         if alike and manifest["inputs"].get("stage2") == stage2["identity"]:
             return predictions, read_predictions(predictions, task, MADE_BY[kind])
     return None

@@ -61,7 +61,7 @@ def score_jobs(
 
     Raises:
         InputError: no series could be read.
-        UsageError: there is no such view.
+        UsageError: there is no such view or step.
     """
     check_views(options.views)
     jobs = jobs[: options.limit]
@@ -82,6 +82,7 @@ def score_jobs(
         options.max_series_gib,
         options.views,
         options.compile,
+        options.steps,
     )
     log.info("%s: %d series, %s", name, len(jobs), detector.compute.reason)
     with record.timed(f"detect {name}"):
@@ -132,7 +133,8 @@ def _reference(options: EvalEndToEndOptions, trained: Trained, task: Task) -> Re
     """Held-out predictions to fix calibration and thresholds on, for labelled other series."""
     if options.labels is None:
         return None
-    found = reference_predictions(trained.paths, trained.stage2, task, options.identity()["views"])
+    how = {name: options.identity()[name] for name in ("views", "steps")}
+    found = reference_predictions(trained.paths, trained.stage2, task, how)
     if found is None:
         return None
     path, sample = found

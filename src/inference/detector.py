@@ -17,7 +17,7 @@ import numpy as np
 
 from src.artifacts import FINAL_FOLD, FoldPaths, read_json
 from src.compute import choose_compute
-from src.errors import InputError, MissingArtifact
+from src.errors import InputError, MissingArtifact, UsageError
 from src.imaging.cache import CacheOptions
 from src.imaging.geometry import Geometry
 from src.imaging.outcome import Status
@@ -79,6 +79,7 @@ class Detector:
         max_gib: float,
         views: Sequence[str] = (),
         compiled: bool = False,
+        steps: Sequence[int] = (),
     ) -> None:
         """Load both networks.
 
@@ -92,9 +93,10 @@ class Detector:
             max_gib: largest series to read.
             views: ways of `VIEWS` to see a series in, beside the plain one.
             compiled: compile stage 1, which pays for many series.
+            steps: of stage 1 to use; all that it was trained with when empty.
 
         Raises:
-            UsageError: there is no such view, or no such device.
+            UsageError: there is no such view, step or device.
         """
         preprocessing = stage1["preprocessing"]
         check_views(views)
@@ -107,6 +109,8 @@ class Detector:
         self.cache = CacheOptions(size=preprocessing["size"], mr_window=preprocessing["mr_window"])
         self.compute = choose_compute(device, precision)
         self.encoder = Encoder(paths, stage1, self.compute, compiled)
+        if steps:
+            self.encoder.steps = _chosen_steps(steps, self.encoder.steps)
         self.detector = SequenceDetector(paths, stage2, device)
 
     def detect(self, series: PreparedSeries) -> Detection:
@@ -186,6 +190,15 @@ def _or_rejected(
         return detect(series)
     except SeriesError as error:
         return Rejected(series.folder, error.code, error.message)
+
+
+def _chosen_steps(steps: Sequence[int], trained: Sequence[int]) -> tuple[int, ...]:
+    if not set(steps) <= set(trained):
+        raise UsageError(
+            f"--steps {' '.join(map(str, steps))}: stage 1 was trained with steps "
+            f"{', '.join(map(str, trained))}"
+        )
+    return tuple(step for step in trained if step in steps)
 
 
 def average(task: Task, detections: Sequence[Detection]) -> Detection:
@@ -271,6 +284,7 @@ class AneurysmDetector:
         max_series_gib: float = 8.0,
         max_series_seconds: float = 600.0,
         views: Sequence[str] = (),
+        steps: Sequence[int] = (),
         task: Task = RSNA_2025,
     ) -> None:
         """Open a run and load its networks.
@@ -288,6 +302,7 @@ class AneurysmDetector:
             max_series_seconds: time that a process may take to read one series.
             views: test-time augmentation, see `src.inference.views`: "flip", "reverse", "crop",
                 "crop90".
+            steps: of stage 1 to use, of those it was trained with; all of them when empty.
             task: labels and locations that the run was trained for.
 
         Raises:
@@ -295,7 +310,7 @@ class AneurysmDetector:
             StaleArtifact: stage 2 was trained on another stage 1.
             InputError: a file is damaged, or the folds were trained on differently prepared
                 series.
-            UsageError: no such device, precision or view.
+            UsageError: no such device, precision, view or step.
         """
         check_views(views)
         self.task, self.labels = task, task.labels
@@ -313,7 +328,7 @@ class AneurysmDetector:
         _check_alike(root, {fold: stage1 for fold, (stage1, _) in manifests.items()})
         self.run, self.folds, self.manifests = root.name, tuple(manifests), manifests
         made_from = [[one["identity"] for one in pair] for pair in manifests.values()]
-        self.identity = digest([made_from, sorted(set(views))])
+        self.identity = digest([made_from, sorted(set(views)), sorted(set(steps))])
         self.detectors = tuple(
             Detector(
                 FoldPaths(root.parent, root.name, fold),
@@ -324,6 +339,7 @@ class AneurysmDetector:
                 precision,
                 max_series_gib,
                 views,
+                steps=steps,
             )
             for fold, (stage1, stage2) in manifests.items()
         )

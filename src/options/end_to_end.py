@@ -32,6 +32,9 @@ class EvalEndToEndOptions(EvaluationOptions):
     """Test-time augmentation: flip, reverse, crop, crop90; each takes as long as the plain view,
     and what each adds is in the metrics and the report."""
 
+    steps: tuple[int, ...] = ()
+    """Steps of stage 1 to use, of those it was trained with; each is a pass (default: all)."""
+
     max_series_gib: float = 8.0
     """Largest series in GiB of decoded pixels; larger ones are rejected unread."""
 
@@ -57,8 +60,9 @@ class EvalEndToEndOptions(EvaluationOptions):
         return self.out_dir / "runs" if self.out_dir is not None else super().record_dir
 
     def identity(self) -> dict[str, Any]:
-        """The options that change the result; the order of the views does not."""
-        return {**super().identity(), "views": sorted(set(self.views))}
+        """The options that change the result; the order of views and steps does not."""
+        sets = {"views": sorted(set(self.views)), "steps": sorted(set(self.steps))}
+        return {**super().identity(), **sets}
 
     def __post_init__(self) -> None:
         """Check flags against each other."""

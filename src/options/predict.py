@@ -30,6 +30,9 @@ class PredictOptions:
     views: tuple[str, ...] = ()
     """Test-time augmentation: flip, reverse, crop, crop90; each takes as long as the plain view."""
 
+    steps: tuple[int, ...] = ()
+    """Steps of stage 1 to use, of those it was trained with; each is a pass (default: all)."""
+
     report: bool = False
     """Write a page with pictures for every series."""
 

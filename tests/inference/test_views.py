@@ -97,3 +97,16 @@ def test_what_each_view_and_step_says_is_kept_and_the_order_of_the_views_means_n
     plain = AneurysmDetector(tiny.model_dir / "tiny", **some)
     alone = next(plain.detect_many([tiny.data.series / uid_of(0)]))
     assert np.array_equal(alone.by_view["plain"], found.by_view["plain"])
+
+
+def test_one_step_alone_gives_what_it_adds_to_the_mean(tiny: Place):
+    some = {"device": "cpu", "precision": "fp32"}
+    run, folder = tiny.model_dir / "tiny", tiny.data.series / uid_of(0)
+    both = AneurysmDetector(run, **some)
+    found = next(both.detect_many([folder]))
+    for position, step in enumerate(both.detectors[0].encoder.steps):
+        alone = AneurysmDetector(run, steps=(step,), **some)
+        assert alone.identity != both.identity
+        assert np.array_equal(alone.predict(folder).probabilities, found.by_view["plain"][position])
+    with pytest.raises(UsageError, match=r"--steps 3: stage 1 was trained with steps 1, 2"):
+        AneurysmDetector(run, steps=(3,), **some)
