@@ -273,11 +273,12 @@ def froc_table(
     )
     band: Callable[[float], np.ndarray] | None = None
     if drawn is not None and count_groups(drawn.row_of, centres > 0) >= MIN_GROUPS:
-        counts = drawn.counts
+        # as for shares: a resample without any centre has no sensitivity
+        counts = drawn.counts[:, _by_group(centres, drawn) @ drawn.counts > 0]
         band = _read(
             _by_group(hits, drawn) @ counts,
             _by_group(false, drawn) @ counts,
-            np.maximum(_by_group(centres, drawn) @ counts, 1),
+            _by_group(centres, drawn) @ counts,
             np.maximum(_by_group(judged.astype(float), drawn) @ counts, 1),
         )
 
