@@ -80,17 +80,20 @@ def lead(
         return
     open_ones = [(work, todo) for work, todo in planned if todo is not Plan.DONE]
     clear(open_ones, options)
-    if open_ones:
-        with record.timed("encode"):
-            run([work for work, _ in open_ones], options, split, RSNA_2025, team)
     for work, todo in planned:
         if todo is Plan.DONE:
             log.info("%s: nothing to do, the features are complete", work.paths.root)
-        else:
+            mine(options, split, work.fold)
+    works = [work for work, _ in open_ones]
+    # alone, a fold is finished before the next one begins; a team has one plan for all of them
+    for together in [works] if team and works else [[work] for work in works]:
+        with record.timed("encode"):
+            run(together, options, split, RSNA_2025, team)
+        for work in together:
             finish(work)
             record.count(f"series of fold {work.fold}", len(work.uids))
             log.info("wrote %s for %d series", work.paths.features, len(work.uids))
-        mine(options, split, work.fold)
+            mine(options, split, work.fold)
 
 
 def mine(options: ExtractFeaturesOptions, split: "Split", fold: int | str) -> None:
