@@ -87,7 +87,7 @@ def choose_compute(device: str = "auto", precision: str = "auto") -> Compute:
 def loading_processes(wanted: int | None, device: str) -> int:
     """How many processes load training data: as wanted, or what suits the device of this name.
 
-    On a CPU they take the cores from the training: two of them made it 1.4 times as long.
+    On a CPU they take the cores from the training, see benchmarks/training.py.
     """
     if wanted is not None:
         return wanted

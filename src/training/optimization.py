@@ -18,8 +18,8 @@ CLIP_RANGE = (1.0, 100.0)
 """Bounds of the clipping threshold."""
 
 FUSED = ("adam", "adamw", "sgd")
-"""Optimizers that torch has as one kernel, taken on CUDA. On a CPU it would save 9 % of a step of
-the demo, but it changes last bits, and so every recorded figure: see LOG.md."""
+"""Optimizers that torch has as one kernel, taken on CUDA. On a CPU the whole step gained nothing
+that could be measured, and last bits would change: see LOG.md."""
 
 LOWEST_LR = 0.01
 """Learning rate at the start of the warm-up and at the end of a cosine, as a share of the full."""
