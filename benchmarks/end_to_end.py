@@ -122,6 +122,7 @@ def make_detector(options: Options) -> Detector:
     save_weights(paths.weights("stage1"), encoder)
     save_weights(paths.weights("stage2"), SequenceClassifier(second))
     stage1: dict[str, Any] = {
+        "task": asdict(TASK),
         "model": asdict(first),
         "input": asdict(InputSpec(0.875, options.input_size, 2.5)),
         "steps": (1, 2),
@@ -132,7 +133,7 @@ def make_detector(options: Options) -> Detector:
         "sequence": asdict(sequence_spec(training)),
         "precision": options.precision,
     }
-    return Detector(paths, stage1, stage2, TASK, options.device, options.precision, GIB)
+    return Detector(paths, stage1, stage2, options.device, options.precision, GIB)
 
 
 class Bench:

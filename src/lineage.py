@@ -1,17 +1,19 @@
 """Open the artifacts of earlier stages, checking that each still belongs to its inputs."""
 
 from collections.abc import Mapping
+from dataclasses import asdict, fields
+from pathlib import Path
 from typing import Any
 
 from src.artifacts import DataPaths, FoldPaths
 from src.errors import InputError
 from src.provenance import MADE_BY, read_manifest, require_made_from
 from src.runlog import log
-from src.task import Task
+from src.task import RSNA_2025, Task
 
 NEEDED = {
-    "stage1": ("preprocessing", "model", "input", "steps"),
-    "stage2": ("model", "sequence", "precision"),
+    "stage1": ("task", "preprocessing", "model", "input", "steps"),
+    "stage2": ("task", "model", "sequence", "precision"),
 }
 """What a sidecar of weights must tell those who load them."""
 
@@ -23,7 +25,7 @@ def data_identities(data: DataPaths, split_identity: str) -> dict[str, str]:
 
 
 def open_stage(
-    paths: FoldPaths, kind: str, current: Mapping[str, str], task: Task
+    paths: FoldPaths, kind: str, current: Mapping[str, str], task: Task | None = None
 ) -> dict[str, Any]:
     """Manifest of `stage1`, `features` or `stage2` of one fold.
 
@@ -31,7 +33,7 @@ def open_stage(
         paths: the fold's paths.
         kind: which artifact.
         current: identities of its possible inputs as they are now; empty outside of training data.
-        task: the task that the caller expects.
+        task: the task that the caller expects; None for any.
 
     Raises:
         MissingArtifact: the stage was not run.
@@ -47,8 +49,9 @@ def open_stage(
                 f"{path} lacks {key!r}, without which the weights cannot be used: copy the file "
                 f"again, or run {MADE_BY[kind]} --overwrite"
             )
-    labels = manifest.get("task", {}).get("labels")
-    if labels is not None and list(labels) != list(task.labels):
+    recorded = manifest.get("task")
+    labels = recorded.get("labels") if isinstance(recorded, dict) else None
+    if task is not None and labels is not None and list(labels) != list(task.labels):
         raise InputError(
             f"{path} predicts other labels ({len(labels)}, first {labels[:1]}) than this task "
             f"({len(task.labels)}, first {task.labels[0]!r}); train it with {MADE_BY[kind]}"
@@ -56,3 +59,69 @@ def open_stage(
     if manifest.get("partial"):
         log.warning("%s is partial (%s): figures from it are a trial", path, manifest["partial"])
     return manifest
+
+
+def open_weights(paths: FoldPaths) -> tuple[dict[str, Any], dict[str, Any], Task]:
+    """Manifests of both stages of one fold, and their task, from the run's folder alone.
+
+    Raises:
+        MissingArtifact, StaleArtifact, InputError: as `open_stage` and `task_of`; or the stages are
+            of different tasks.
+    """
+    stage1 = open_stage(paths, "stage1", {})
+    stage2 = open_stage(paths, "stage2", {"stage1": stage1["identity"]})
+    task, other = (
+        task_of(paths.manifest(kind), manifest)
+        for kind, manifest in (("stage1", stage1), ("stage2", stage2))
+    )
+    if task != other:
+        raise InputError(
+            f"{paths.root}: stage 1 was trained for the task {task.name!r} with {len(task.labels)} "
+            f"labels, stage 2 for {other.name!r} with {len(other.labels)}, or they differ in the "
+            f"labels: run {MADE_BY['stage2']} --overwrite"
+        )
+    return stage1, stage2, task
+
+
+def task_of(path: Path, manifest: Mapping[str, Any]) -> Task:
+    """The task that weights were trained for, as their sidecar tells it.
+
+    Sidecars of before name neither the overall label nor its weight; those of the challenge's task
+    are known by its name.
+
+    Args:
+        path: of the sidecar, for the message.
+        manifest: its content, of `stage1` or `stage2`.
+
+    Raises:
+        InputError: the sidecar lacks a part of the task, or the parts do not fit each other.
+    """
+    recorded = manifest["task"] if isinstance(manifest["task"], dict) else {}
+    known = asdict(RSNA_2025) if recorded.get("name") == RSNA_2025.name else {}
+    parts = {**known, **recorded}
+    missing = [field.name for field in fields(Task) if field.name not in parts]
+    if missing:
+        raise InputError(
+            f"{path}: its task lacks {', '.join(map(repr, missing))}, without which the weights "
+            f"cannot be used: copy the file again, add what is missing to `task`, or run "
+            f"{MADE_BY[manifest['kind']]} --overwrite"
+        )
+    labels, locations = (
+        tuple(map(str, parts[name])) if isinstance(parts[name], list | tuple) else ()
+        for name in ("labels", "locations")
+    )
+    fits = (
+        len(set(labels)) == len(labels) == manifest["model"]["labels"]
+        and parts["overall"] in labels
+        and bool(locations)
+        and {*locations} <= {*labels}
+        and isinstance(parts["overall_weight"], int | float)
+    )
+    if not fits:
+        raise InputError(
+            f"{path}: its task is damaged: {manifest['model']['labels']} labels, the overall one "
+            f"and the locations among them, and a weight are expected, not {recorded}. Copy the "
+            "file again"
+        )
+    weight = float(parts["overall_weight"])
+    return Task(str(parts["name"]), locations, str(parts["overall"]), labels, weight)

@@ -124,6 +124,8 @@ def main(options: PredictOptions, record: Record) -> int:
             steps=options.steps,
         )
     log.info("folds %s: %s", ", ".join(detector.folds), detector.compute.reason)
+    if options.structured_report:
+        report_module().check_sites(detector.labels)
     remove_temporaries(paths.series)
     with record.timed("predict"):
         done = _predict(options, detector, folders, paths)
@@ -247,6 +249,7 @@ def result_content(found: "Prediction") -> dict[str, Any]:
         "status": found.status,
         "modality": found.modality,
         "notes": list(found.notes),
+        "labels": list(found.labels),
         "probabilities": dict(zip(found.labels, found.probabilities.tolist(), strict=True)),
         "points": [
             {

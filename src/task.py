@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from src.errors import InputError
+
 LOCATIONS = (
     "Left Infraclinoid Internal Carotid Artery",
     "Right Infraclinoid Internal Carotid Artery",
@@ -65,7 +67,11 @@ class Task:
 
 
 def mirror_permutation(names: tuple[str, ...]) -> tuple[int, ...]:
-    """Index of each name's left-right partner; names without a side keep their own index."""
+    """Index of each name's left-right partner; names without a side keep their own index.
+
+    Raises:
+        InputError: a name with a side has no partner.
+    """
     swapped = []
     for name in names:
         if name.startswith("Left "):
@@ -74,6 +80,11 @@ def mirror_permutation(names: tuple[str, ...]) -> tuple[int, ...]:
             partner = "Left " + name.removeprefix("Right ")
         else:
             partner = name
+        if partner not in names:
+            raise InputError(
+                f"{name!r} has no partner {partner!r} among the labels: a left-right flip has no "
+                "meaning for this task; leave flips out"
+            )
         swapped.append(names.index(partner))
     return tuple(swapped)
 

@@ -19,7 +19,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from src.artifacts import FoldPaths
 from src.errors import InputError
 from src.runlog import run_tool
-from src.task import RSNA_2025 as TASK
 
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 
@@ -45,13 +44,12 @@ def main(options: Options) -> int:
         raise InputError(f"{', '.join(missing)} missing: pip install {' '.join(PACKAGES)}")
     from src.inference.detector import trained_folds
     from src.inference.onnx_export import export_fold
-    from src.lineage import open_stage
+    from src.lineage import open_weights
 
     run = options.model.absolute()
     for fold in options.folds or trained_folds(run):
         paths = FoldPaths(run.parent, run.name, fold)
-        stage1 = open_stage(paths, "stage1", {}, TASK)
-        stage2 = open_stage(paths, "stage2", {"stage1": stage1["identity"]}, TASK)
+        stage1, stage2, _ = open_weights(paths)
         out_dir = options.out_dir / paths.root.name
         found = export_fold(paths, stage1, stage2, out_dir)
         differences = ", ".join(f"{stage} {value:.1e}" for stage, value in found.items())

@@ -26,10 +26,11 @@ from src.artifacts import FINAL_FOLD, FoldPaths
 from src.errors import InputError, UsageError
 from src.inference.submission import SubmissionConfig
 from src.runlog import run_tool
-from src.task import RSNA_2025 as TASK
 
 if TYPE_CHECKING:
     import numpy as np
+
+    from src.task import Task
 
 ROOT = Path(__file__).resolve().parent.parent
 ENTRY = Path(__file__).with_name("kaggle_predict.py")
@@ -78,7 +79,7 @@ def main(options: Options) -> int:
     )
     folds = detector.folds
     trained = trained_folds(options.model) if options.folds else folds
-    prior, series = out_of_fold_prior(options.model, trained)
+    prior, series = out_of_fold_prior(options.model, trained, detector.task)
     run = options.model.absolute()
     config = SubmissionConfig(
         run=f"model/{run.name}",
@@ -86,7 +87,8 @@ def main(options: Options) -> int:
         views=options.views,
         seconds=options.seconds,
         shared=options.shared_dir,
-        prior=dict(zip(TASK.labels, prior.tolist(), strict=True)),
+        labels=detector.labels,
+        prior=dict(zip(detector.labels, prior.tolist(), strict=True)),
     )
     with written_whole(options.out_dir):
         copy_model(run, folds, options.out_dir)
@@ -123,7 +125,7 @@ def copy_model(run: Path, folds: tuple[str, ...], out_dir: Path) -> None:
             shutil.copyfile(here.weights(stage), there.weights(stage))
 
 
-def out_of_fold_prior(run: Path, folds: tuple[str, ...]) -> "tuple[np.ndarray, int]":
+def out_of_fold_prior(run: Path, folds: tuple[str, ...], task: "Task") -> "tuple[np.ndarray, int]":
     """Mean held-out probability of each label, float64 (L,), and the number of series behind it.
 
     Not the labels' frequencies: among predictions of networks a series that cannot be read should
@@ -143,7 +145,7 @@ def out_of_fold_prior(run: Path, folds: tuple[str, ...]) -> "tuple[np.ndarray, i
         if fold == FINAL_FOLD:
             continue
         paths = FoldPaths(run.parent, run.name, fold)
-        reference = reference_predictions(paths, open_stage(paths, "stage2", {}, TASK), TASK)
+        reference = reference_predictions(paths, open_stage(paths, "stage2", {}, task), task)
         if reference is not None:
             found.append(reference[1].probabilities)
     if not found:

@@ -76,7 +76,6 @@ def score_jobs(
         trained.paths,
         trained.stage1,
         trained.stage2,
-        task,
         options.device,
         options.precision,
         options.max_series_gib,

@@ -28,12 +28,12 @@ from src.inference.encoder import Encoder, SeriesFeatures
 from src.inference.points import Point, find_points
 from src.inference.sequence_detector import SequenceDetector
 from src.inference.views import PLAIN, VIEWS, check_views, views_of
-from src.lineage import open_stage
+from src.lineage import open_weights, task_of
 from src.provenance import MADE_BY, digest
 from src.runlog import log
 from src.sampling.features import FeatureSet
 from src.sampling.series_info import flip_axis, slice_mm
-from src.task import RSNA_2025, Task
+from src.task import Task
 from src.training.sequence_scores import SeriesPrediction
 
 STAGES = ("stage1", "stage2")
@@ -73,7 +73,6 @@ class Detector:
         paths: FoldPaths,
         stage1: dict[str, Any],
         stage2: dict[str, Any],
-        task: Task,
         device: str,
         precision: str,
         max_gib: float,
@@ -87,7 +86,6 @@ class Detector:
             paths: the fold's paths.
             stage1: its manifest.
             stage2: its manifest.
-            task: labels and locations.
             device: see `choose_compute`.
             precision: of stage 1; stage 2 runs as it was trained.
             max_gib: largest series to read.
@@ -97,10 +95,15 @@ class Detector:
 
         Raises:
             UsageError: there is no such view, step or device.
+            InputError: the manifest does not tell the task, or labels lack the partner that a
+                flip exchanges them with.
         """
         preprocessing = stage1["preprocessing"]
         check_views(views)
-        self.task, self.views = task, tuple(name for name in VIEWS if name in views)
+        self.task = task_of(paths.manifest("stage1"), stage1)
+        self.views = tuple(name for name in VIEWS if name in views)
+        if "flip" in views:
+            self.task.mirrored()  # can it?
         self.read = ReadOptions(
             orient=preprocessing["orient"],
             max_gib=max_gib,
@@ -266,6 +269,7 @@ class AneurysmDetector:
 
     Attributes:
         run: its name.
+        task: labels and locations that it was trained for.
         folds: the folds that are averaged.
         manifests: of stage 1 and stage 2, by fold.
         labels: names, in the order of every probability vector.
@@ -285,7 +289,6 @@ class AneurysmDetector:
         max_series_seconds: float = 600.0,
         views: Sequence[str] = (),
         steps: Sequence[int] = (),
-        task: Task = RSNA_2025,
     ) -> None:
         """Open a run and load its networks.
 
@@ -303,29 +306,28 @@ class AneurysmDetector:
             views: test-time augmentation, see `src.inference.views`: "flip", "reverse", "crop",
                 "crop90".
             steps: of stage 1 to use, of those it was trained with; all of them when empty.
-            task: labels and locations that the run was trained for.
 
         Raises:
             MissingArtifact: no such run or fold, or its weights are gone.
             StaleArtifact: stage 2 was trained on another stage 1.
-            InputError: a file is damaged, or the folds were trained on differently prepared
-                series.
+            InputError: a file is damaged or does not tell the task, or the folds are of different
+                tasks or were trained on differently prepared series.
             UsageError: no such device, precision, view or step.
         """
         check_views(views)
-        self.task, self.labels = task, task.labels
         self.num_workers, self.max_series_seconds = num_workers, max_series_seconds
         root = Path(run).absolute()
         chosen = trained_folds(root) if folds is None else tuple(str(fold) for fold in folds)
         if not chosen:
             raise InputError("folds is empty: name at least one, or leave it out for all")
         manifests: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {}
+        tasks: dict[str, Task] = {}
         for fold in chosen:
-            paths = FoldPaths(root.parent, root.name, fold)
-            stage1 = open_stage(paths, "stage1", {}, task)
-            stage2 = open_stage(paths, "stage2", {"stage1": stage1["identity"]}, task)
-            manifests[fold] = (stage1, stage2)
-        _check_alike(root, {fold: stage1 for fold, (stage1, _) in manifests.items()})
+            stage1, stage2, task = open_weights(FoldPaths(root.parent, root.name, fold))
+            manifests[fold], tasks[fold] = (stage1, stage2), task
+        _check_alike(root, {fold: stage1 for fold, (stage1, _) in manifests.items()}, tasks)
+        self.task = tasks[chosen[0]]
+        self.labels = self.task.labels
         self.run, self.folds, self.manifests = root.name, tuple(manifests), manifests
         made_from = [[one["identity"] for one in pair] for pair in manifests.values()]
         self.identity = digest([made_from, sorted(set(views)), sorted(set(steps))])
@@ -334,7 +336,6 @@ class AneurysmDetector:
                 FoldPaths(root.parent, root.name, fold),
                 stage1,
                 stage2,
-                task,
                 device,
                 precision,
                 max_series_gib,
@@ -433,10 +434,16 @@ def _finished(manifest: Path, stage: str) -> bool:
     return manifest.exists() and bool(read_json(manifest, MADE_BY[stage]).get("complete"))
 
 
-def _check_alike(run: Path, manifests: dict[str, dict[str, Any]]) -> None:
-    """Refuse folds whose series were prepared in different ways: they cannot share one volume."""
+def _check_alike(run: Path, manifests: dict[str, dict[str, Any]], tasks: dict[str, Task]) -> None:
+    """Refuse folds that predict different labels, or whose series cannot share one volume."""
     (first, one), *others = manifests.items()
     for fold, other in others:
+        if tasks[fold] != tasks[first]:
+            raise InputError(
+                f"{run}: fold {first} predicts {len(tasks[first].labels)} labels of the task "
+                f"{tasks[first].name!r}, fold {fold} {len(tasks[fold].labels)} of "
+                f"{tasks[fold].name!r}, or others; name folds that belong together"
+            )
         if other["preprocessing"] != one["preprocessing"]:
             raise InputError(
                 f"{run}: fold {first} was trained on series prepared with {one['preprocessing']}, "

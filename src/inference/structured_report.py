@@ -7,7 +7,7 @@ patient and study modules of the source images, without which an archive could n
 """
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from pydicom.uid import UID, generate_uid
 
 from src.artifacts import atomic_open
 from src.errors import InputError
-from src.task import RSNA_2025, SERIES_COLUMN, Task
+from src.task import ANEURYSM_PRESENT, SERIES_COLUMN
 
 NAME = "intracranial-aneurysm-detection"
 MANUFACTURER = "Open-source research software, not for clinical use"
@@ -48,11 +48,12 @@ SITES = {
     "Anterior Cerebral Artery": Code("60176003", "SCT", "Anterior cerebral artery"),
     "Posterior Communicating Artery": Code("43119007", "SCT", "Posterior communicating artery"),
     "Basilar Tip": Code("59011009", "SCT", "Basilar artery"),
+    "Other Posterior Circulation": INTRACRANIAL,
+    ANEURYSM_PRESENT: INTRACRANIAL,
 }
 """Codes of PS3.16 CID 12104 to 12106 by label without its side. CID 12105 knows no infraclinoid and
-no supraclinoid part as such and no basilar tip: their sites are the whole artery. Labels that are
-missing here have no artery of their own; theirs is `INTRACRANIAL`. The tracking identifier always
-holds the label itself."""
+no supraclinoid part as such and no basilar tip: their sites are the whole artery. The tracking
+identifier always holds the label itself."""
 
 SIDES = {"Left": Code("7771000", "SCT", "Left"), "Right": Code("24028007", "SCT", "Right")}
 """PS3.16 CID 244."""
@@ -107,8 +108,8 @@ def write_structured_report(
         mark_above: labels with a smaller probability get no point.
 
     Raises:
-        InputError: an image is gone or cannot be read, they are of several studies, or the
-            prediction is of another task.
+        InputError: an image is gone or cannot be read, they are of several studies, or a label
+            has no code.
     """
     headers = read_headers(folder, result["slices"]["SOPInstanceUID"])
     report = structured_report(result, headers, mark_above)
@@ -173,7 +174,6 @@ def structured_report(
     result: Mapping[str, Any],
     images: Sequence[Dataset],
     mark_above: float = 0.0,
-    task: Task = RSNA_2025,
 ) -> sr.Comprehensive3DSR:
     """The report of one prediction, ready to be saved.
 
@@ -181,13 +181,12 @@ def structured_report(
         result: what tools/predict.py writes for a series.
         images: headers of its images, see `read_headers`.
         mark_above: labels with a smaller probability get no point.
-        task: labels.
 
     Raises:
-        InputError: the prediction is of another task.
+        InputError: a label has no code, see `check_sites`.
     """
-    if set(result["probabilities"]) != set(task.labels):
-        raise InputError(f"the prediction of {result[SERIES_COLUMN]} has other labels")
+    labels = result.get("labels", result["probabilities"])  # results of before do not say the order
+    check_sites(labels)
     by_uid = {image.SOPInstanceUID: image for image in images}
     best: dict[str, Mapping[str, Any]] = {}
     for point in result["points"]:  # the best of each label comes first
@@ -198,7 +197,7 @@ def structured_report(
         family=codes.DCM.ArtificialIntelligence,  # CID 7162
     )
     groups = []
-    for label in task.labels:
+    for label in labels:
         probability = float(result["probabilities"][label])
         point = best.get(label) if probability >= mark_above else None
         image = None if point is None else by_uid[point["SOPInstanceUID"]]
@@ -261,12 +260,31 @@ def _copy_element(image: Dataset, report: Dataset, keyword: str) -> None:
             )
 
 
+def check_sites(labels: Iterable[str]) -> None:
+    """Refuse labels of which `SITES` has no code: a report with a wrong site is worse than none.
+
+    Raises:
+        InputError: there are some; the message names them.
+    """
+    unknown = [label for label in labels if _parts(label)[1] not in SITES]
+    if unknown:
+        raise InputError(
+            f"no coded finding site, which a structured report needs, is known for "
+            f"{', '.join(map(repr, unknown))}: add the code of each label, without Left or Right, "
+            "to SITES in inference/structured_report.py"
+        )
+
+
 def finding_site(label: str) -> sr.FindingSite:
-    """The nearest code of the standard that is not wrong, with its side."""
+    """The nearest code of the standard that is not wrong, with its side; see `check_sites`."""
+    laterality, site = _parts(label)
+    return sr.FindingSite(SITES[site], laterality=laterality)
+
+
+def _parts(label: str) -> tuple[Code | None, str]:
+    """Side of a label, None where it has none, and its name without it."""
     side, _, rest = label.partition(" ")
-    laterality = SIDES.get(side)
-    site = SITES.get(label if laterality is None else rest, INTRACRANIAL)
-    return sr.FindingSite(site, laterality=laterality)
+    return (SIDES[side], rest) if side in SIDES else (None, label)
 
 
 def _group(

@@ -21,7 +21,6 @@ from typing import IO, TYPE_CHECKING, Any
 from src.artifacts import read_json, write_json
 from src.errors import InputError
 from src.runlog import log
-from src.task import RSNA_2025, Task
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,6 +48,7 @@ class SubmissionConfig:
         views: test-time augmentation, see `src.inference.views`.
         seconds: budget of one series, reading and networks together.
         shared: folder to be emptied after each answer, where the gateway puts series.
+        labels: columns of the answer, in order.
         prior: the answer for a series that cannot be read, by label.
     """
 
@@ -57,6 +57,7 @@ class SubmissionConfig:
     views: tuple[str, ...]
     seconds: float
     shared: str
+    labels: tuple[str, ...]
     prior: dict[str, float]
 
     def save(self, folder: Path) -> None:
@@ -68,34 +69,35 @@ class SubmissionConfig:
         """Read it from the submission's folder.
 
         Raises:
-            InputError: it is missing or damaged.
+            InputError: it is missing or damaged, or the prior is not one of its labels.
         """
         content = read_json(folder / SUBMISSION_FILE, PACKED_BY)
         try:
-            folds, views = tuple(content.pop("folds")), tuple(content.pop("views"))
-            return cls(**content, folds=folds, views=views)
+            content |= {name: tuple(content[name]) for name in ("folds", "views", "labels")}
+            found = cls(**content)
         except (KeyError, TypeError) as error:
             raise InputError(
                 f"{folder / SUBMISSION_FILE} is not of this version ({error}): run {PACKED_BY}"
             ) from None
+        if set(found.prior) != set(found.labels):
+            raise InputError(
+                f"{folder / SUBMISSION_FILE}: the prior has other labels than the answer; run "
+                f"{PACKED_BY} again"
+            )
+        return found
 
 
 class Submission:
     """Predicts series one by one; see the module."""
 
-    def __init__(self, folder: Path, task: Task = RSNA_2025) -> None:
+    def __init__(self, folder: Path) -> None:
         """Open a packed folder; the networks are loaded when they are first needed.
 
         Raises:
-            InputError: it is not one, or its prior is not of this task.
+            InputError: it is not one.
         """
-        self.folder, self.task = folder, task
+        self.folder = folder
         self.config = SubmissionConfig.load(folder)
-        if set(self.config.prior) != set(task.labels):
-            raise InputError(
-                f"{folder / SUBMISSION_FILE}: the prior has other labels than the task; run "
-                f"{PACKED_BY} again"
-            )
         self._networks: _Networks | None = None
         self._failed_starts = 0
 
@@ -113,7 +115,7 @@ class Submission:
         except Exception as error:  # whatever happens, the gateway must get its row
             log.warning("%s: answered with the prior (%s)", series_path, error)
         shutil.rmtree(self.config.shared, ignore_errors=True)
-        labels = list(self.task.labels)
+        labels = list(self.config.labels)
         return pd.DataFrame([[found[label] for label in labels]], columns=labels)
 
     def close(self) -> None:
@@ -134,7 +136,7 @@ class Submission:
         if "probabilities" not in answer:
             raise InputError(answer.get("reason", "no reason given"))
         found: dict[str, float] = answer["probabilities"]
-        if not all(math.isfinite(found[label]) for label in self.task.labels):
+        if not all(math.isfinite(found[label]) for label in self.config.labels):
             raise InputError("a probability is not finite")
         return found
 

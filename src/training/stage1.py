@@ -213,7 +213,7 @@ def sidecar_content(
 ) -> dict[str, object]:
     """What a reader of `model/<run>` needs beside the weights."""
     return {
-        "task": {"name": task.name, "labels": task.labels, "locations": task.locations},
+        "task": asdict(task),
         "model": asdict(model_config(options, task)),
         "input": asdict(input_spec(options)),
         "steps": options.steps,

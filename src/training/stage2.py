@@ -239,7 +239,7 @@ def fit_stage2(
     if is_first():
         save_weights(paths.weights("stage2"), selected)
     return {
-        "task": {"name": task.name, "labels": task.labels, "locations": task.locations},
+        "task": asdict(task),
         "model": asdict(config),
         "sequence": asdict(spec),
         "precision": options.precision,

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +14,7 @@ from src.errors import InputError, MissingArtifact, StaleArtifact, UsageError
 from src.imaging.prepare import Rejected
 from src.imaging.selection import SeriesError
 from src.inference.detector import AneurysmDetector, Prediction
-from src.task import LABELS, RSNA_2025
+from src.task import LABELS
 from tests.tiny_data import MULTI_FRAME, SAGITTAL, uid_of
 from tests.tiny_runs import Place, edit, read
 
@@ -187,13 +186,6 @@ def test_a_series_with_a_probability_that_is_no_number_is_rejected(run: Path, ot
     assert caught.value.code == "not_finite" and uid_of(100) in str(caught.value)
     (outcome,) = found.detectors[0].detect_folders([folder], 0, 60)
     assert isinstance(outcome, Rejected)
-
-
-def test_a_run_of_another_task_is_refused(run: Path):
-    labels = (*RSNA_2025.labels[:-1], "Something Else")
-    task = replace(RSNA_2025, labels=labels, overall="Something Else")
-    with pytest.raises(InputError, match="other labels"):
-        AneurysmDetector(run, device="cpu", task=task)
 
 
 def test_folds_of_differently_prepared_series_are_refused(tiny: Place, tmp_path):

@@ -1,5 +1,6 @@
 """The detector reads series as the caches of its model's training were made."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,13 @@ OF_BEFORE = {"size": 64, "mr_window": "fixed", "orient": "stored"}
 def detector_of(preprocessing: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Detector:
     monkeypatch.setattr(detector, "Encoder", lambda *args: None)
     monkeypatch.setattr(detector, "SequenceDetector", lambda *args: None)
-    stage1 = {"preprocessing": preprocessing}
+    stage1 = {
+        "task": asdict(RSNA_2025),
+        "model": {"labels": len(RSNA_2025.labels)},
+        "preprocessing": preprocessing,
+    }
     paths = FoldPaths(Path("model"), "run", 0)
-    return Detector(paths, stage1, {}, RSNA_2025, "cpu", "fp32", max_gib=2.0)
+    return Detector(paths, stage1, {}, "cpu", "fp32", max_gib=2.0)
 
 
 def test_size_window_orientation_and_rescale_are_those_of_the_caches(monkeypatch):

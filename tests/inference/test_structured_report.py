@@ -156,6 +156,30 @@ def test_sites_are_codes_of_the_standard(
     assert (found.laterality.value if found.laterality else None) == side
 
 
+def test_a_report_has_the_labels_of_the_prediction_in_its_order(series: Path, tmp_path: Path):
+    labels = ["Right Middle Cerebral Artery", ANEURYSM_PRESENT, "Left Middle Cerebral Artery"]
+    result = result_of(write_series(series)) | {
+        "labels": labels,
+        "probabilities": {label: 0.5 for label in sorted(labels)},
+    }
+    report = again(structured_report(result, read_headers(series, uids(result))), tmp_path)
+    groups = report.content.get_image_measurement_groups()
+    assert [group.tracking_identifier for group in groups] == labels
+
+
+def test_labels_without_a_code_are_named_and_no_report_is_written(series: Path, tmp_path: Path):
+    folder = PredictPaths(tmp_path / "results")
+    result = result_of(write_series(series))
+    result["probabilities"] |= {"Left Vertebral Artery": 0.5, "Vein of Galen": 0.1}
+    folder.series.mkdir(parents=True)
+    folder.result("one").write_text(json.dumps(result))
+    with pytest.raises(InputError, match=r"known for 'Left Vertebral Artery', 'Vein of Galen': "):
+        structured_report(result, read_headers(series, uids(result)))
+    counts = write_structured_reports(folder, {"one": series})
+    assert (counts.written, counts.failed) == (0, 1)
+    assert not folder.structured_report("one").exists()
+
+
 def test_a_point_lies_in_the_frame_of_reference_and_names_its_image(series: Path, tmp_path: Path):
     first, second, _ = sop_uids = write_series(series)
     result = result_of(

@@ -1,0 +1,132 @@
+"""A run says itself what it predicts: its sidecars are enough, whatever its task is."""
+
+import csv
+import sys
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from src.artifacts import FoldPaths
+from src.errors import EXIT_DONE, EXIT_INPUT, InputError
+from src.inference.detector import AneurysmDetector
+from src.predict import PredictPaths
+from src.task import RSNA_2025, Task
+from tests.imaging.make_series import store, write_single_frames
+from tests.tiny_runs import edit, read, run_process
+from tests.untrained_runs import write_untrained_run
+
+THREE = Task(
+    name="three",
+    locations=("Left Vertebral Artery", "Right Vertebral Artery"),
+    overall="Any",
+    labels=("Any", "Left Vertebral Artery", "Right Vertebral Artery"),
+    overall_weight=0.25,
+)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> FoldPaths:
+    return write_untrained_run(tmp_path / "model" / "three", THREE)
+
+
+@pytest.fixture
+def series(tmp_path: Path) -> Path:
+    volume = np.random.default_rng(0).normal(1100, 50, (9, 32, 32)).astype(np.int16)
+    write_single_frames(tmp_path / "incoming" / "one", store(volume), modality="CT", uid="1.2.3")
+    return tmp_path / "incoming" / "one"
+
+
+def opened(paths: FoldPaths, **flags: object) -> AneurysmDetector:
+    return AneurysmDetector(paths.root.parent, device="cpu", precision="fp32", **flags)
+
+
+def test_a_run_of_three_labels_predicts_them_without_being_told(run: FoldPaths, series: Path):
+    detector = opened(run)
+    assert detector.task == THREE and detector.labels == THREE.labels
+    found = detector.predict(series)
+    assert found.labels == THREE.labels and found.probabilities.shape == (3,)
+    assert found.slice_probabilities.shape == (9, 3)
+    assert 0 < found.probability("Any") < 1
+    assert {point.label for point in found.points} == set(THREE.labels)
+
+
+def test_the_command_writes_tables_of_the_run_s_labels(
+    run: FoldPaths, series: Path, tmp_path: Path
+):
+    flags = ["--model", run.root.parent, "--series", series, "--out_dir", tmp_path / "out"]
+    some = ["--device", "cpu", "--precision", "fp32", "--num_workers", "0", "--report"]
+    command = [sys.executable, "tools/predict.py", *map(str, flags), *some]
+    said = run_process(command)
+    assert said.code == EXIT_DONE, said.text
+    paths = PredictPaths(tmp_path / "out")
+    with open(paths.predictions, encoding="utf-8", newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert [column for column in row if column in (*THREE.labels, *RSNA_2025.labels)] == [
+        *THREE.labels
+    ]
+    assert read(paths.result("one"))["labels"] == list(THREE.labels)
+    said = run_process([*command, "--structured_report"])
+    words = "known for 'Any', 'Left Vertebral Artery', 'Right Vertebral Artery'"
+    assert said.code == EXIT_INPUT and words in said.text
+
+
+def test_a_flip_exchanges_the_run_s_own_labels(run: FoldPaths, series: Path, tmp_path: Path):
+    found = opened(run, views=["flip"]).predict(series)
+    assert found.probabilities.shape == (3,)
+    one_sided = replace(THREE, labels=("Any", "Left A", "Basilar"), locations=("Left A", "Basilar"))
+    paths = write_untrained_run(tmp_path / "model" / "one_sided", one_sided)
+    assert opened(paths).labels == one_sided.labels
+    with pytest.raises(InputError, match="'Left A' has no partner 'Right A'"):
+        opened(paths, views=["flip"])
+
+
+def test_sidecars_of_before_are_of_the_challenge_s_task_by_its_name(tmp_path: Path):
+    paths = write_untrained_run(tmp_path / "model" / "old", RSNA_2025)
+    identity = opened(paths).identity
+    names = ("name", "labels", "locations")
+    for stage in ("stage1", "stage2"):
+        task = read(paths.manifest(stage))["task"]
+        edit(paths.manifest(stage), task={name: task[name] for name in names})
+    detector = opened(paths)
+    assert detector.task == RSNA_2025 and detector.identity == identity
+
+
+@pytest.mark.parametrize("stage", ["stage1", "stage2"])
+@pytest.mark.parametrize("lost", ["name", "labels", "locations", "overall", "overall_weight"])
+def test_a_sidecar_that_lacks_a_part_of_its_task_is_named(run: FoldPaths, stage: str, lost: str):
+    task = asdict(THREE)
+    del task[lost]
+    edit(run.manifest(stage), task=task)
+    words = rf"{stage}\.json: its task lacks '{lost}'.*train_{stage}\.py --overwrite"
+    with pytest.raises(InputError, match=words):
+        opened(run)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"labels": ["Any"]},
+        {"labels": ["Any", "Any", "Left Vertebral Artery"]},
+        {"overall": "Nothing"},
+        {"locations": ["Elsewhere"]},
+        {"locations": []},
+        {"locations": 3},
+        {"overall_weight": "half"},
+    ],
+)
+def test_a_task_whose_parts_do_not_fit_is_refused(run: FoldPaths, change: dict[str, object]):
+    edit(run.manifest("stage1"), task={**asdict(THREE), **change})
+    with pytest.raises(InputError, match=r"stage1\.json: its task is damaged: 3 labels"):
+        opened(run)
+
+
+def test_stages_and_folds_of_different_tasks_are_refused(run: FoldPaths):
+    other = replace(THREE, name="other", overall_weight=0.5)
+    write_untrained_run(run.root.parent, other, fold=1)
+    with pytest.raises(InputError, match="fold 0 predicts 3 labels of the task 'three', fold 1"):
+        opened(run)
+    edit(run.manifest("stage2"), task=asdict(other))
+    with pytest.raises(InputError, match=r"stage 1 was trained for the task 'three'.*'other'"):
+        opened(run, folds=[0])
