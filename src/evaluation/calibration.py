@@ -20,9 +20,11 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.special import expit, logit
 
-from src.evaluation.bootstrap import count_groups
+from src.evaluation.bootstrap import Resamples, count_groups, interval
 from src.evaluation.crossfit import Crossfit
 from src.evaluation.sample import Sample
+from src.evaluation.shares import by_group, share, with_both_classes
+from src.metrics import cell
 from src.task import Task
 
 MIN_FITTED = 10
@@ -90,14 +92,22 @@ def fit_correction(
     return Correction(slope, dict(zip(chosen, intercepts, strict=True)))
 
 
-def calibration_table(task: Task, sample: Sample, crossfit: Crossfit) -> dict[str, Any]:
+def calibration_table(
+    task: Task, sample: Sample, crossfit: Crossfit, drawn: Resamples | None = None
+) -> dict[str, Any]:
     """Calibration before and after the cross-fitted correction, JSON-ready.
+
+    Args:
+        task: the labels.
+        sample: what is scored.
+        crossfit: what the correction is fitted on.
+        drawn: resamples of the sample for the intervals, or None.
 
     Returns:
         `fitted_on`: in words; `slope`: of each part; `uncalibrated`: labels that had fewer than
         `MIN_FITTED` patients with or without them to fit on, in any part; `per_label`: for each
         label `intercept` (of each part, None if uncalibrated), `before` and `after` (None if
-        uncalibrated), each {"brier", "error", "bins": [{"predicted", "observed", "rows"}]}.
+        uncalibrated), see `reliability`.
     """
     fitted = fittable(task, crossfit)
     corrected = np.array(sample.probabilities, dtype=np.float64)
@@ -112,8 +122,8 @@ def calibration_table(task: Task, sample: Sample, crossfit: Crossfit) -> dict[st
         used = number in fitted
         per_label[label] = {
             "intercept": [found.intercepts[number] for found in corrections] if used else None,
-            "before": reliability(truth, sample.probabilities[:, number]),
-            "after": reliability(truth, corrected[:, number]) if used else None,
+            "before": reliability(truth, sample.probabilities[:, number], drawn),
+            "after": reliability(truth, corrected[:, number], drawn) if used else None,
         }
     return {
         "fitted_on": crossfit.fitted_on,
@@ -136,10 +146,22 @@ def fittable(task: Task, crossfit: Crossfit) -> list[int]:
     return np.flatnonzero(enough).tolist()
 
 
-def reliability(targets: np.ndarray, probabilities: np.ndarray) -> dict[str, Any] | None:
+def reliability(
+    targets: np.ndarray, probabilities: np.ndarray, drawn: Resamples | None = None
+) -> dict[str, Any] | None:
     """Brier score, calibration error and bins of one label; None without rows.
 
     Equal probabilities share a bin, so that the order of the rows does not matter.
+
+    Args:
+        targets: (N,) of 0 and 1.
+        probabilities: (N,) float.
+        drawn: resamples of the rows, or None for no intervals.
+
+    Returns:
+        {"brier" and "error": {"value", "low", "high"}, "bins": [{"predicted", "observed",
+        "rows"}]}. Resamples keep the bins and the correction. As a resample is rougher than the
+        sample, its error is larger on average: the interval of the error lies high.
     """
     rows = len(targets)
     if not rows:
@@ -155,9 +177,15 @@ def reliability(targets: np.ndarray, probabilities: np.ndarray) -> dict[str, Any
             {"predicted": float(predicted), "observed": float(observed), "rows": int(chosen.sum())}
         )
     error = sum(one["rows"] * abs(one["predicted"] - one["observed"]) for one in bins) / rows
+    drawn = with_both_classes(targets, drawn)
+    ends = None
+    if drawn is not None:
+        off = (probabilities - targets)[:, None] * (number[:, None] == np.unique(number))
+        counted = by_group(np.ones(rows), drawn) @ drawn.counts
+        ends = interval(np.abs(by_group(off, drawn) @ drawn.counts).sum(axis=0) / counted)
     return {
-        "brier": float(np.mean((probabilities - targets) ** 2)),
-        "error": float(error),
+        "brier": share((probabilities - targets) ** 2, np.ones(rows), drawn),
+        "error": cell(float(error), ends),
         "bins": bins,
     }
 

@@ -28,7 +28,8 @@ from src.evaluation.calibration import fittable
 from src.evaluation.crossfit import Crossfit
 from src.evaluation.operating import threshold_at_specificity
 from src.evaluation.sample import Sample
-from src.metrics import ends, figure
+from src.evaluation.shares import Figure, by_group, share
+from src.metrics import cell, ends, figure
 from src.runlog import log
 from src.task import Task
 
@@ -46,8 +47,6 @@ CURVE_POINTS = tuple(np.geomspace(0.05, 8, 45).round(4).tolist())
 
 MOST_THRESHOLDS = 512
 """Thresholds of a FROC curve: every score of few points; of many, closer among the high ones."""
-
-Figure = dict[str, float | None]
 
 
 class Placed(Protocol):
@@ -217,28 +216,9 @@ def _shares(
     within = {}
     for limit in WITHIN_MM:
         right = np.bincount(rows[mm <= limit], minlength=len(sample))
-        within[str(limit)] = _share(right, every, drawn)
+        within[str(limit)] = share(right, every, drawn)
     median = float(np.median(mm)) if mm.size and np.isfinite(np.median(mm)) else None
     return {"count": len(mm), "median_mm": median, "within_mm": within}
-
-
-def _share(right: np.ndarray, every: np.ndarray, drawn: Resamples | None) -> Figure:
-    """Sum of `right` over sum of `every`, both (N,) counts by row, with its interval."""
-    if not every.sum():
-        return {"value": None, "low": None, "high": None}
-    ends = None
-    if drawn is not None and count_groups(drawn.row_of, every > 0) >= MIN_GROUPS:
-        hits, all_of = (_by_group(values, drawn) @ drawn.counts for values in (right, every))
-        ends = interval(hits[all_of > 0] / all_of[all_of > 0])
-    low, high = ends or (None, None)
-    return {"value": float(right.sum() / every.sum()), "low": low, "high": high}
-
-
-def _by_group(values: np.ndarray, drawn: Resamples) -> np.ndarray:
-    """Sum over the rows of each group: (N,) or (N, T) -> (G,) or (T, G)."""
-    summed = np.zeros((len(drawn.counts), *values.shape[1:]))
-    np.add.at(summed, drawn.row_of, values)
-    return summed.T
 
 
 def froc_table(
@@ -274,17 +254,17 @@ def froc_table(
     band: Callable[[float], np.ndarray] | None = None
     if drawn is not None and count_groups(drawn.row_of, centres > 0) >= MIN_GROUPS:
         # as for shares: a resample without any centre has no sensitivity
-        counts = drawn.counts[:, _by_group(centres, drawn) @ drawn.counts > 0]
+        counts = drawn.counts[:, by_group(centres, drawn) @ drawn.counts > 0]
         band = _read(
-            _by_group(hits, drawn) @ counts,
-            _by_group(false, drawn) @ counts,
-            _by_group(centres, drawn) @ counts,
-            np.maximum(_by_group(judged.astype(float), drawn) @ counts, 1),
+            by_group(hits, drawn) @ counts,
+            by_group(false, drawn) @ counts,
+            by_group(centres, drawn) @ counts,
+            np.maximum(by_group(judged.astype(float), drawn) @ counts, 1),
         )
 
     def at(rate: float) -> Figure:
-        low, high = (interval(band(rate)) if band else None) or (None, None)
-        return {"value": float(plain(rate)[0]), "low": low, "high": high}
+        ends = interval(band(rate)) if band else None
+        return cell(float(plain(rate)[0]), ends)
 
     return {
         "right_mm": RIGHT_MM,

@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from src.evaluation.bootstrap import MIN_GROUPS, Resamples, count_groups, interval
+from src.evaluation.bootstrap import Resamples
 from src.evaluation.calibration import fittable
 from src.evaluation.crossfit import Crossfit
 from src.evaluation.ranking import ROUNDING, SENSITIVITY, SPECIFICITY
 from src.evaluation.sample import Sample
+from src.evaluation.shares import share
 from src.task import Task
 
 
@@ -81,20 +82,6 @@ def _point(
     return {
         "aim": aim,
         "thresholds": thresholds,
-        "sensitivity": _share(called, truth, drawn),
-        "specificity": _share(~called, ~truth, drawn),
+        "sensitivity": share(called & truth, truth, drawn),
+        "specificity": share(~called & ~truth, ~truth, drawn),
     }
-
-
-def _share(right: np.ndarray, among: np.ndarray, drawn: Resamples | None) -> dict[str, Any]:
-    """Share of the rows `among` that are `right`, with its interval over patients."""
-    if not among.any():
-        return {"value": None, "low": None, "high": None}
-    ends = None
-    if drawn is not None and count_groups(drawn.row_of, among) >= MIN_GROUPS:
-        groups = len(drawn.counts)
-        hits = np.bincount(drawn.row_of, weights=right & among, minlength=groups) @ drawn.counts
-        rows = np.bincount(drawn.row_of, weights=among, minlength=groups) @ drawn.counts
-        ends = interval(hits[rows > 0] / rows[rows > 0])
-    low, high = ends or (None, None)
-    return {"value": float(np.mean(right[among])), "low": low, "high": high}

@@ -169,7 +169,7 @@ def reliability(task: Task, table: Mapping[str, Any]) -> Figure | None:
         ):
             part = found[name][when]
             bins += part["bins"]
-            words.append(f"error {when} {part['error']:.3f}")
+            words.append(f"error {when} {part['error']['value']:.3f}")
             x, y = ([one[key] for one in part["bins"]] for key in ("predicted", "observed"))
             style: dict[str, Any] = {
                 "color": colour,

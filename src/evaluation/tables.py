@@ -108,7 +108,7 @@ def evaluate(
             "optimistic": optimism(selected, seen),
         },
         "subgroups": subgroup_tables(task, sample, settings),
-        "calibration": calibration_table(task, sample, crossfit),
+        "calibration": calibration_table(task, sample, crossfit, drawn),
         "operating_points": operating_table(task, sample, crossfit, drawn),
         "selected_on": selected,
     }
@@ -161,10 +161,10 @@ def _log_calibration(task: Task, table: Mapping[str, Any]) -> None:
         log.info("%s is not calibrated: too few to fit on", task.overall)
         return
     log.info(
-        "%s, calibration error %.3f, after correction %.3f (fitted on %s)",
+        "%s, calibration error %s, after correction %s (fitted on %s)",
         task.overall,
-        found["before"]["error"],
-        found["after"]["error"],
+        figure(found["before"]["error"]["value"]),
+        figure(found["after"]["error"]["value"]),
         table["calibration"]["fitted_on"],
     )
     point = table["operating_points"]["per_label"][task.overall]["at_specificity"]

@@ -8,10 +8,12 @@ from scipy.special import expit, logit
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import brier_score_loss
 
+from src.evaluation.bootstrap import draw_resamples
 from src.evaluation.calibration import calibration_table, fit_correction, fittable, reliability
 from src.evaluation.crossfit import from_reference, over_folds, over_patients
 from src.evaluation.operating import operating_table
 from src.evaluation.sample import Sample
+from src.metrics import cell
 from src.task import Task
 
 TASK = Task("small", ("Left A", "Right A"), "Any", ("Left A", "Right A", "Any"), 0.5)
@@ -91,7 +93,8 @@ def test_the_table_shows_a_smaller_error_afterwards_and_names_what_is_uncalibrat
     assert len(table["slope"]) == len(table["per_label"]["Any"]["intercept"]) == 5
     for label in ("Right A", "Any"):
         before, after = (table["per_label"][label][when] for when in ("before", "after"))
-        assert after["brier"] < before["brier"] and after["error"] < 0.6 * before["error"]
+        assert after["brier"]["value"] < before["brier"]["value"]
+        assert after["error"]["value"] < 0.6 * before["error"]["value"]
 
 
 def test_several_series_of_one_patient_do_not_make_a_label_fittable():
@@ -110,14 +113,40 @@ def test_the_brier_score_is_scikit_learns_and_the_bins_hold_every_row_once():
     sample = a_sample(237)
     truth, p = sample.targets[:, 2], sample.probabilities[:, 2]
     found = reliability(truth, p)
-    assert found["brier"] == pytest.approx(brier_score_loss(truth, p))
+    assert found["brier"] == cell(pytest.approx(brier_score_loss(truth, p)))
     counts = [one["rows"] for one in found["bins"]]
     assert sum(counts) == 237 and len(counts) == 10 and set(counts) == {23, 24}
     order = np.argsort(p)[: counts[0]]
     assert found["bins"][0]["predicted"] == pytest.approx(p[order].mean())
     assert found["bins"][0]["observed"] == pytest.approx(truth[order].mean())
     gaps = [one["rows"] / 237 * abs(one["predicted"] - one["observed"]) for one in found["bins"]]
-    assert found["error"] == pytest.approx(sum(gaps))
+    assert found["error"] == cell(pytest.approx(sum(gaps)))
+
+
+def test_intervals_of_the_brier_score_and_the_error_are_those_of_resampled_patients():
+    sample = a_sample(60, per_patient=2)
+    truth, p = sample.targets[:, 2], sample.probabilities[:, 2]
+    drawn = draw_resamples(sample.groups, truth, 300, 0)
+    found = reliability(truth, p, drawn)
+    edges = np.searchsorted(np.sort(p), p) * 6 // 60  # sixty rows make six bins of ten
+    briers, errors = [], []
+    for counts in drawn.counts.T:
+        rows = np.repeat(np.arange(60), counts[drawn.row_of])
+        briers.append(brier_score_loss(truth[rows], p[rows]))
+        gaps = [(p[rows] - truth[rows])[edges[rows] == name].sum() for name in range(6)]
+        errors.append(np.abs(gaps).sum() / len(rows))
+    for name, values in (("brier", briers), ("error", errors)):
+        expected = np.quantile(values, (0.025, 0.975))
+        assert [found[name]["low"], found[name]["high"]] == pytest.approx(expected.tolist())
+
+
+def test_a_label_of_few_patients_has_no_interval_of_its_calibration():
+    sample = a_sample(60, per_patient=1)
+    p = sample.probabilities[:, 2]
+    for positives, known in ((4, False), (5, True), (55, True), (56, False)):
+        truth = (np.arange(60) < positives).astype(int)
+        found = reliability(truth, p, draw_resamples(sample.groups, truth, 100, 0))
+        assert [found[name]["low"] is not None for name in ("brier", "error")] == [known] * 2
 
 
 def test_equal_probabilities_share_a_bin_whatever_the_order_of_the_rows():

@@ -109,9 +109,9 @@ def test_every_figure_stands_beside_its_number_of_series(full_page):
     table = a_report().metrics
     assert f"<b>{table['weighted_auc']['value']:.3f}</b>weighted AUC" in full_page
     assert "<b>40</b>series" in full_page
-    for score in table["per_label"].values():
-        row = f"<td>{score['positives']}</td><td>{score['negatives']}</td></tr>"
-        assert row in full_page
+    for label, score in table["per_label"].items():
+        counts = f"<td>{score['positives']}</td><td>{score['negatives']}</td>"
+        assert f"<tr><td>{label}</td>{counts}<td>{score['value']:.3f}<" in full_page
 
 
 def test_labels_of_one_class_are_named_and_never_shown_as_numbers(page):
@@ -180,9 +180,13 @@ def test_a_figure_without_an_interval_says_why(page):
     targets[:2, 11] = 1
     text = page(targets=targets, metrics=metrics_of(targets, probabilities, modalities))
     name = "Right Supraclinoid Internal Carotid Artery"
-    reason = '<td class="text soft">{}</td>'.format
-    assert f"<tr><td>{name}</td><td>\N{EN DASH}</td>{reason('one class only')}" in text
-    assert re.search(rf"<td>Basilar Tip</td><td>0\.\d+</td>{reason('too few patients')}", text)
+    reason = '<span class="under">{}</span></td>'.format
+    counted = r"<td>\d+</td><td>\d+</td><td>"
+    for label, figure, why in (
+        (name, "\N{EN DASH}", "one class only"),
+        ("Basilar Tip", r"0\.\d+", "too few patients"),
+    ):
+        assert re.search(rf"<td>{label}</td>{counted}{figure}{reason(why)}", text)
 
 
 def test_contradicted_labels_are_listed_in_words(page):
@@ -265,7 +269,10 @@ def test_calibration_is_shown_with_what_it_was_fitted_on_and_what_is_uncalibrate
     assert "fitted on other patients of the same fold, in 5 parts" in text
     assert "too few patients have them to fit on: Basilar Tip." in text
     after = metrics["calibration"]["per_label"]["Aneurysm Present"]["after"]
-    assert f"<td>{after['brier']:.3f}</td>" in text and f"<td>{after['error']:.3f}</td>" in text
+    for figure in (after["brier"], after["error"]):
+        low, high = figure["low"], figure["high"]
+        shown = f'<td>{figure["value"]:.3f}<span class="under">{low:.3f} to {high:.3f}</span></td>'
+        assert shown in text
 
 
 def test_more_cases_than_a_page_takes_are_refused(page):
