@@ -53,7 +53,9 @@ def choose_compute(device: str = "auto", precision: str = "auto") -> Compute:
     """Choose device and precision.
 
     `auto` precision is bf16 where the device has instructions for it (GPUs from Ampere on, CPUs
-    with AVX512-BF16 or AMX), else fp16 with gradient scaling on CUDA, else fp32.
+    with AVX512-BF16 or AMX), else fp16 with gradient scaling on CUDA, else fp32. That is IEEE
+    float32 everywhere: from here on CUDA takes no TF32 in this process, neither for convolutions,
+    torch's default, nor for products of matrices. Who wants its speed has bf16 on the same GPUs.
 
     Raises:
         UsageError: unknown names, no such CUDA device, or fp16 on a CPU.
@@ -80,8 +82,17 @@ def choose_compute(device: str = "auto", precision: str = "auto") -> Compute:
         why = "it has bf16 units" if ampere else "it has no bf16 units, so fp16 with scaling"
     else:
         why = "as asked"
+    if precision == "fp32":
+        why += ", no TF32"
+    _leave_tf32_out()
     dtype = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}[precision]
     return Compute(chosen, dtype, precision == "fp16", f"{name}, {precision}: {why}")
+
+
+def _leave_tf32_out() -> None:
+    # the spelling that every torch from 2.6 on knows
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
 
 
 def loading_processes(wanted: int | None, device: str) -> int:

@@ -60,6 +60,25 @@ def test_without_cuda_auto_is_the_cpu_and_cuda_is_refused():
         choose_compute("cuda", "auto")
 
 
+@pytest.mark.parametrize(
+    ("precision", "said"),
+    [("fp32", "fp32: as asked, no TF32"), ("auto", "bf16: it has bf16 units"), ("fp16", "fp16: ")],
+)
+def test_float32_on_cuda_is_never_tf32_and_the_reason_says_so(monkeypatch, precision, said):
+    for name, value in (
+        ("is_available", True),
+        ("device_count", 1),
+        ("get_device_name", "a GPU"),
+        ("get_device_capability", (9, 0)),
+    ):
+        monkeypatch.setattr(torch.cuda, name, lambda *_, value=value: value)
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+    chosen = choose_compute("cuda", precision)
+    assert said in chosen.reason and ("TF32" in chosen.reason) == (precision == "fp32")
+    assert not torch.backends.cuda.matmul.allow_tf32
+    assert not torch.backends.cudnn.allow_tf32
+
+
 @pytest.mark.parametrize("reachable", [True, False])
 def test_the_hub_is_not_waited_for_when_its_host_has_no_address(monkeypatch, reachable: bool):
     def look_up(*_: object) -> list[object]:
