@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from src.evaluation.projections import Directions, Projection
+from src.evaluation.projections import Projection
 
 
 @dataclass(frozen=True)
@@ -51,10 +51,8 @@ class Case:
         why: why the series is shown, as `select_cases` says it.
         modality: DICOM Modality or train.csv's modality name.
         plane: "axial", "coronal", "sagittal", "oblique" or "unknown".
-        geometry_known: whether position and orientation come from the file; sides are marked
-            only then.
-        directions: where columns, rows and slices run, see `array_directions`; None where it is
-            not known.
+        directions: where columns, rows and slices run, see `array_directions`; None where the
+            geometry is not known, and then no side is marked.
         truth: labels that are 1, in the task's order; None where no labels were given.
         probability: of the overall label, 0..1.
         top_location: the most probable location.
@@ -71,8 +69,7 @@ class Case:
     why: str
     modality: str
     plane: str
-    geometry_known: bool
-    directions: Directions | None
+    directions: np.ndarray | None
     truth: tuple[str, ...] | None
     probability: float
     top_location: str
@@ -83,6 +80,11 @@ class Case:
     spots: tuple[TrueSpot, ...] = ()
     pixel_spacing: tuple[float, float] | None = None
     projections: tuple[Projection, ...] = ()
+
+    @property
+    def geometry_known(self) -> bool:
+        """Whether position and orientation come from the file."""
+        return self.directions is not None
 
     def truth_in_words(self) -> str:
         """What is labelled, for the page and for the curve."""

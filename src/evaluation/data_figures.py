@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from src.evaluation.overlays import mark_sides, show_slice
 from src.evaluation.plots import BLUE, GREY, VERMILLION, plain_axes
-from src.evaluation.projections import END_LETTERS, Directions, edge_letters
+from src.evaluation.projections import END_LETTERS, slice_letters
 
 WIDTH_INCHES = 9.7
 """Width of a figure: the page's, so that its type is not made smaller."""
@@ -24,6 +24,9 @@ OUTER_PERCENTILE = 99.5
 
 SHEET_COLUMNS = 6
 """Pictures in a row of a contact sheet."""
+
+SHEET_POINTS = 8.0
+"""Size of the letters on its pictures, which are half as wide as elsewhere."""
 
 SIDES = (("Left ", "labelled left", BLUE, "o"), ("Right ", "labelled right", VERMILLION, "^"))
 """Beginning of a location's name, words, colour and mark."""
@@ -70,7 +73,7 @@ class ContactPicture:
     title: str
     image: np.ndarray
     pixel_mm: tuple[float, float]
-    directions: Directions | None
+    directions: np.ndarray | None
 
 
 def histograms(panels: Mapping[str, Mapping[str, np.ndarray]]) -> Figure:
@@ -187,6 +190,5 @@ def contact_sheet(pictures: Sequence[ContactPicture]) -> Figure:
 
 def _picture(axes: Axes, picture: ContactPicture) -> None:
     show_slice(axes, picture.image, picture.pixel_mm)
-    marks = edge_letters(*picture.directions[:2]) if picture.directions else None
-    mark_sides(axes, marks)
+    mark_sides(axes, slice_letters(picture.directions), SHEET_POINTS)
     axes.set_title(picture.title, fontsize=8, pad=2)

@@ -1,7 +1,7 @@
 """The README's figures, drawn from what a run left on disk.
 
 Each function takes arrays and returns a matplotlib `Figure` of 10 inches' width; pictures are
-cached pixels in canonical orientation (0..5), so that the patient's right is on the left.
+cached pixels (0..5) with the letters of their sides.
 """
 
 from dataclasses import dataclass
@@ -12,8 +12,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
-from src.evaluation.overlays import OUTLINE, grey_window
+from src.evaluation.overlays import mark_sides, show_slice
 from src.evaluation.plots import BLUE, GREEN, GREY, ORANGE, SKY, VERMILLION
+from src.evaluation.projections import slice_letters
 from src.task import Task
 
 WIDTH_INCHES = 10.0
@@ -35,16 +36,17 @@ SHORT = {
 class Example:
     """One series and what the run made of it.
 
-    `volume` float32 (n, S, S) as cached; `positive` slice, `point` (x, y) and `location` of its
-    labelled aneurysm; `negatives` slices that may be negatives; `radius` of the exclusion zone;
-    `stack` float32 (3, s, s) network input plus mean, `mirrored` the same flipped, `target`
-    float32 (h, h) heat map of the location; `input_point` (x, y) in input pixels; `heatmap`
-    float32 (h, h) predicted for the overall label; `slice_labels` float (L,) stage 1's
-    probabilities; `stage1_curve`, `stage2_curve` float (n,); `features` float (n, C); `series`
-    float (L,) stage 2's probabilities.
+    `directions` as `array_directions` gives them; `volume` float32 (n, S, S) as cached; `positive`
+    slice, `point` (x, y) and `location` of its labelled aneurysm; `negatives` slices that may be
+    negatives; `radius` of the exclusion zone; `stack` float32 (3, s, s) network input plus mean,
+    `mirrored` the same flipped, `target` float32 (h, h) heat map of the location; `input_point` (x,
+    y) in input pixels; `heatmap` float32 (h, h) predicted for the overall label; `slice_labels`
+    float (L,) stage 1's probabilities; `stage1_curve`, `stage2_curve` float (n,); `features` float
+    (n, C); `series` float (L,) stage 2's probabilities.
     """
 
     uid: str
+    directions: np.ndarray | None
     volume: np.ndarray
     positive: int
     point: tuple[float, float]
@@ -97,16 +99,17 @@ def sampling_figure(example: Example) -> Figure:
     panels = bottom.subplots(1, 5)
     names = ("slice t-1", "slice t", "slice t+1")
     for axis, image, name in zip(panels[:3], example.stack, names, strict=True):
-        _picture(axis, image, f"{name} (channel)")
+        _picture(axis, image, f"{name} (channel)", example.directions)
     _ring(panels[1], example.input_point)
     edge = example.stack.shape[-1]
     _picture(
         panels[3],
         example.mirrored[1],
         f"flipped: label becomes\n{short(example.mirrored_location)}",
+        example.directions,
     )
     _ring(panels[3], (edge - 1 - example.input_point[0], example.input_point[1]))
-    _picture(panels[4], example.stack[1], "heat-map target\n(Gaussian in mm)")
+    _picture(panels[4], example.stack[1], "heat-map target\n(Gaussian in mm)", example.directions)
     _heat(panels[4], example.target, edge)
     return figure
 
@@ -115,7 +118,7 @@ def stage1_figure(example: Example, task: Task) -> Figure:
     """The slice classifier with a real stack, its heat map and its probabilities."""
     figure = Figure(figsize=(WIDTH_INCHES, 4.6), facecolor="white")
     picture = figure.add_axes((0.01, 0.25, 0.2, 0.5))
-    _picture(picture, example.stack[1], "stack of 3 slices")
+    _picture(picture, example.stack[1], "stack of 3 slices", example.directions)
     _ring(picture, example.input_point)
     canvas = _canvas(figure)
     _box(canvas, 0.24, 0.38, 0.12, 0.24, "encoder\n(timm)\nstrides\n8, 16, 32", SKY)
@@ -129,7 +132,7 @@ def stage1_figure(example: Example, task: Task) -> Figure:
     bars = figure.add_axes((0.74, 0.50, 0.24, 0.43))
     _bars(bars, example.slice_labels, task, (example.location, task.overall))
     heat = figure.add_axes((0.62, 0.04, 0.2, 0.4))
-    _picture(heat, example.stack[1], "")
+    _picture(heat, example.stack[1], "", example.directions)
     _heat(heat, example.heatmap, example.stack.shape[-1])
     _ring(heat, example.input_point)
     canvas.text(
@@ -184,17 +187,10 @@ def short(label: str) -> str:
     return label
 
 
-def _picture(axes: Axes, image: np.ndarray, title: str) -> None:
-    low, high = grey_window(image)
-    axes.imshow(image, cmap="gray", vmin=low, vmax=high, interpolation="bilinear")
+def _picture(axes: Axes, image: np.ndarray, title: str, directions: np.ndarray | None) -> None:
+    show_slice(axes, image, (1.0, 1.0))
     axes.set_title(title, fontsize=FONT - 0.5)
-    axes.set_axis_off()
-    for place, side in ((0.03, "R"), (0.91, "L")):  # canonical columns run to the patient's left
-        axes.text(
-            place, 0.47, side, transform=axes.transAxes, color="white", fontsize=FONT - 1,
-            path_effects=OUTLINE,
-        )  # fmt: skip
-    axes.autoscale(False)
+    mark_sides(axes, slice_letters(directions), FONT - 1)
 
 
 def _ring(axes: Axes, point: tuple[float, float]) -> None:

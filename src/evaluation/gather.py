@@ -1,6 +1,7 @@
 """Collects what the README's figures show of a run."""
 
 import csv
+from typing import Any
 
 import numpy as np
 import torch
@@ -9,6 +10,8 @@ from src.artifacts import load_array
 from src.compute import choose_compute
 from src.errors import InputError
 from src.evaluation.figures import Example
+from src.evaluation.projections import array_directions
+from src.imaging.geometry import Geometry
 from src.inference.encoder import Encoder
 from src.inference.sequence_detector import SequenceDetector
 from src.lineage import data_identities, open_stage
@@ -75,8 +78,10 @@ def best_ranked_example(options: ModelOptions, task: Task) -> Example:
     mirrored = augment(stack, point, info.axis, MIRROR, np.random.default_rng(0)).stack
     mean = encoder.inputs.mean
     found = sets[step, 0]
+    row: Any = split.series.loc[uid]
     return Example(
         uid=uid,
+        directions=array_directions(Geometry.from_row(row)),
         volume=np.asarray(volume, dtype=np.float32),
         positive=index,
         point=(float(info.points[0, 0]), float(info.points[0, 1])),

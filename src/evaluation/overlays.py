@@ -13,7 +13,7 @@ from matplotlib.patheffects import Normal, Stroke
 
 from src.evaluation.cases import Case, ShownSlice
 from src.evaluation.plots import ORANGE, SKY
-from src.evaluation.projections import edge_letters
+from src.evaluation.projections import slice_letters
 
 CACHE_MAXIMUM = 5.0
 """Largest value of a cached slice."""
@@ -42,14 +42,21 @@ WHOLE_SCALE = 1.7
 PANEL_INCHES = 3.1
 """Width of one panel."""
 
-LEAST_HEIGHT = 0.35
-"""Height of a row of projections as a share of its panels' width, for series of few slices."""
+LEAST_SHARE = 0.45
+"""Short side of a picture's black frame as a share of the long one: projections of few slices are
+thin, and letters and scale bar stay apart from each other and from the title."""
 
 SCALE_MM = (50.0, 20.0, 10.0, 5.0)
 """Lengths of the scale bar; the longest that fits is drawn."""
 
 SCALE_SHARE = 0.35
-"""Most of a picture's width that the bar takes: the letter in the middle stays free."""
+"""Most of a picture's width that the bar takes: the letters in the middle stay free."""
+
+LETTER_POINTS = 11.0
+"""Size of the letters at a picture's edges."""
+
+BACKING = {"boxstyle": "round,pad=0.15", "facecolor": "black", "alpha": 0.55, "edgecolor": "none"}
+"""Dark ground that keeps the letters legible over bone and bright brain."""
 
 OUTLINE = [Stroke(linewidth=3.4, foreground="black", alpha=0.7), Normal()]
 """Dark rim that keeps marks legible over bright vessels and bone."""
@@ -73,7 +80,7 @@ def slice_panels(case: Case, shown: ShownSlice) -> Figure:
     figure.subplots_adjust(left=0.004, right=0.996, bottom=0.004, top=0.92, wspace=0.02)
     panels = figure.subplots(1, len(kinds), squeeze=False)[0]
     square = _square(case, shown, centre) if centre is not None else None
-    marks = edge_letters(*case.directions[:2]) if case.directions else None
+    marks = slice_letters(case.directions)
     for axes, kind in zip(panels, kinds, strict=True):
         show_slice(axes, shown.image, case.pixel_spacing or (1.0, 1.0))
         mark_sides(axes, marks)
@@ -99,12 +106,9 @@ def slice_panels(case: Case, shown: ShownSlice) -> Figure:
 
 def projection_panels(case: Case) -> Figure:
     """The maximum-intensity projections of a case side by side, with prediction and labels."""
-    extents = [
-        (picture.image.shape[0] * picture.pixel_mm[0], picture.image.shape[1] * picture.pixel_mm[1])
-        for picture in case.projections
-    ]
+    extents = [_framed_mm(picture.image, picture.pixel_mm) for picture in case.projections]
     tallest = max(min(height / width, 1.0) for height, width in extents)
-    size = (PANEL_INCHES * len(extents), PANEL_INCHES * max(tallest, LEAST_HEIGHT) + 0.3)
+    size = (PANEL_INCHES * len(extents), PANEL_INCHES * tallest + 0.3)
     figure = Figure(figsize=size, facecolor="white")
     top = 1 - 0.3 / size[1]
     figure.subplots_adjust(left=0.004, right=0.996, bottom=0.004, top=top, wspace=0.02)
@@ -113,7 +117,7 @@ def projection_panels(case: Case) -> Figure:
         show_slice(axes, picture.image, picture.pixel_mm)
         mark_sides(axes, picture.marks)
         depth = f", {picture.slab_mm:.0f} mm" if picture.slab_mm else ""
-        axes.set_title(f"maximum intensity, {picture.name}{depth}", fontsize=10, pad=4)
+        axes.set_title(f"MIP, {picture.name}{depth}", fontsize=10, pad=4)
         row_mm, column_mm = picture.pixel_mm
         radius = RING_MM if case.pixel_spacing else RING_SHARE * max(map(max, extents))
         width, height = (2 * WHOLE_SCALE * radius / mm for mm in (column_mm, row_mm))
@@ -141,7 +145,10 @@ def _centre(case: Case, shown: ShownSlice) -> tuple[float, float] | None:
 
 
 def show_slice(axes: Axes, image: np.ndarray, pixel_mm: tuple[float, float]) -> None:
-    """Draw float32 (H, W) in grey and in true proportion; `pixel_mm` between rows, columns."""
+    """Draw float32 (H, W) in grey and in true proportion, in a black frame where it is thin.
+
+    `pixel_mm` is between rows, columns.
+    """
     low, high = grey_window(image)
     row_mm, column_mm = pixel_mm
     axes.imshow(
@@ -153,8 +160,23 @@ def show_slice(axes: Axes, image: np.ndarray, pixel_mm: tuple[float, float]) -> 
         aspect=row_mm / column_mm,
     )
     axes.set_anchor("N")  # titles in one line above pictures of different heights
-    axes.set_axis_off()
-    axes.autoscale(False)
+    height_mm, width_mm = _framed_mm(image, pixel_mm)
+    rows, columns = image.shape
+    beside, above = (width_mm / column_mm - columns) / 2, (height_mm / row_mm - rows) / 2
+    axes.set(
+        xlim=(-0.5 - beside, columns - 0.5 + beside),
+        ylim=(rows - 0.5 + above, -0.5 - above),
+        facecolor="black",
+        xticks=[],
+        yticks=[],
+    )
+    axes.spines[:].set_visible(False)
+
+
+def _framed_mm(image: np.ndarray, pixel_mm: tuple[float, float]) -> tuple[float, float]:
+    """Height and width of a picture with its frame, see `LEAST_SHARE`."""
+    height, width = (count * mm for count, mm in zip(image.shape, pixel_mm, strict=True))
+    return max(height, LEAST_SHARE * width), max(width, LEAST_SHARE * height)
 
 
 def _per_mm(case: Case, shown: ShownSlice, mm: float, share: float) -> tuple[float, float]:
@@ -208,8 +230,8 @@ def _cross(axes: Axes, centre: tuple[float, float], width: float, height: float)
         )
 
 
-def _letter(axes: Axes, x: float, y: float, text: str) -> None:
-    """Text inside a panel at a share of its width and height."""
+def _letter(axes: Axes, x: float, y: float, text: str, points: float) -> None:
+    """Text inside a panel at a share of its width and height, below the marks of points."""
     axes.text(
         x,
         y,
@@ -218,22 +240,23 @@ def _letter(axes: Axes, x: float, y: float, text: str) -> None:
         ha="center" if 0.1 < x < 0.9 else ("left" if x < 0.5 else "right"),
         va="center" if 0.1 < y < 0.9 else ("bottom" if y < 0.5 else "top"),
         color="white",
-        fontsize=11,
+        fontsize=points,
         fontweight="bold",
-        path_effects=OUTLINE,
+        bbox=BACKING,
+        zorder=0.9,
     )
 
 
-def mark_sides(axes: Axes, marks: tuple[str, str, str, str] | None) -> None:
+def mark_sides(
+    axes: Axes, marks: tuple[str, str, str, str] | None, points: float = LETTER_POINTS
+) -> None:
     """Letters at the left edge, right edge, top and bottom, or that they are not known."""
     if marks is None:
-        _letter(axes, 0.5, 0.98, "sides not known")
+        _letter(axes, 0.5, 0.98, "sides not known", points)
         return
-    left, right, top, bottom = marks
-    _letter(axes, 0.02, 0.5, left)
-    _letter(axes, 0.98, 0.5, right)
-    _letter(axes, 0.5, 0.98, top)
-    _letter(axes, 0.5, 0.02, bottom)
+    places = ((0.02, 0.5), (0.98, 0.5), (0.5, 0.98), (0.5, 0.02))
+    for (x, y), text in zip(places, marks, strict=True):
+        _letter(axes, x, y, text, points)
 
 
 def _scale_bar(axes: Axes, pixel_mm: tuple[float, float] | None) -> None:

@@ -7,22 +7,24 @@ picture lies the radiological way, whichever plane the series was taken in.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import permutations
 
 import numpy as np
 
-from src.imaging.geometry import CANONICAL_AXES, Geometry
-
-Directions = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
-"""LPS axis (0 left, 1 posterior, 2 superior) and sign in which columns, rows and slices grow."""
-
-NO_PLANES = ("oblique", "unknown")
-"""Planes of `Geometry` whose array axes have no anatomical names."""
+from src.imaging.geometry import CANONICAL_AXES, MAX_PLANE_ANGLE, Geometry
 
 SLAB_MM = 30.0
 """Thickness of the projected slab: holds the arteries round an aneurysm, leaves out most bone."""
 
 ARRAY_AXES = (2, 1, 0)
-"""Axis of a volume (slices, rows, columns) for the entries of `Directions`."""
+"""Axis of a volume (slices, rows, columns) for each column of its directions."""
+
+LETTER_ANGLE = 25.0
+"""Degrees by which an edge leans towards a second or third direction before it has its letter too.
+
+Tilts of usual head protocols stay below and keep single letters. An axis that makes a plane oblique
+leans further: `MAX_PLANE_ANGLE` off, and evenly towards both others, is 27 degrees towards each.
+"""
 
 END_LETTERS = (("R", "L"), ("A", "P"), ("I", "S"))
 """Per LPS axis the letters of its negative and of its positive end (PS3.3 C.7.6.1.1.1)."""
@@ -33,14 +35,16 @@ class Projection:
     """One picture.
 
     Attributes:
-        name: "axial", "coronal" or "sagittal", or the array axis projected along where the
-            orientation is not known.
+        name: "axial", "coronal" or "sagittal", with "oblique" before it where the direction of
+            view is more than `MAX_PLANE_ANGLE` from that plane's normal; "along slices", "rows" or
+            "columns" where the orientation is not known.
         image: float32 (h, w), values 0..5.
         pixel_mm: between rows and between columns.
         marks: letters of left edge, right edge, top and bottom, or None.
         point: x, y of the prediction in pixels of the image, or None.
         spots: x, y of labelled centres.
-        slab_mm: thickness of the slab, or None for the whole series.
+        slab_mm: thickness of the slab, less than `SLAB_MM` where the series ends; None for the
+            whole series.
     """
 
     name: str
@@ -52,85 +56,119 @@ class Projection:
     slab_mm: float | None
 
 
-def array_directions(geometry: Geometry) -> Directions | None:
+def array_directions(geometry: Geometry) -> np.ndarray | None:
     """Where the cached array's columns, rows and slices run; None where that is not known.
 
-    It follows the array as it is, so it also holds for series that were kept in stored order.
+    It follows the array as it is, so it also holds for oblique series and for those that were kept
+    in stored order.
+
+    Returns:
+        float64 (3, 3), a unit LPS vector per column: of growing columns, rows and slices.
     """
-    if not geometry.geometry_known or geometry.plane in NO_PLANES:
+    if not geometry.geometry_known:
         return None
-    affine = geometry.affine
-    found = []
-    for axis in range(3):
-        along = affine[:3, axis]
-        strongest = int(np.abs(along).argmax())
-        found.append((strongest, 1 if along[strongest] > 0 else -1))
-    if len({axis for axis, _ in found}) < 3:
-        return None
-    return found[0], found[1], found[2]
+    steps = geometry.affine[:3, :3]
+    directions: np.ndarray = steps / np.linalg.norm(steps, axis=0)
+    return directions
 
 
-def edge_letters(across: tuple[int, int], down: tuple[int, int]) -> tuple[str, str, str, str]:
+def edge_letters(across: np.ndarray, down: np.ndarray) -> tuple[str, str, str, str]:
     """Letters of left edge, right edge, top and bottom of a picture.
 
+    An edge between the patient's directions has several, the strongest first, as the values of
+    Patient Orientation (PS3.3 C.7.6.1.1.1); see `LETTER_ANGLE`.
+
     Args:
-        across: LPS axis and sign in which x grows.
+        across: (3,) unit LPS vector in which x grows.
         down: the same for y.
     """
-    (left, right), (top, bottom) = (END_LETTERS[axis][::sign] for axis, sign in (across, down))
-    return left, right, top, bottom
+    return _letters(-across), _letters(across), _letters(-down), _letters(down)
+
+
+def slice_letters(directions: np.ndarray | None) -> tuple[str, str, str, str] | None:
+    """`edge_letters` of a slice as cached; None where its directions are not known."""
+    return None if directions is None else edge_letters(directions[:, 0], directions[:, 1])
+
+
+def _letters(direction: np.ndarray) -> str:
+    least = np.sin(np.radians(LETTER_ANGLE))
+    strongest_first = np.argsort(-np.abs(direction), kind="stable")
+    return "".join(
+        END_LETTERS[axis][int(direction[axis] > 0)]
+        for axis in strongest_first
+        if abs(direction[axis]) > least
+    )
 
 
 def project(
     volume: np.ndarray,
-    directions: Directions | None,
+    directions: np.ndarray | None,
     spacing: tuple[float, float, float],
-    spacing_known: bool,
     point: tuple[float, float, float] | None,
     spots: Sequence[tuple[float, float, float]] = (),
 ) -> tuple[Projection, ...]:
-    """Axial, coronal and sagittal projections of one series.
+    """Projections of one series along its array axes, nearest to axial, coronal and sagittal.
 
     Args:
         volume: (n, H, W), cached values 0..5.
-        directions: see `array_directions`; where None, the array is shown as it lies.
+        directions: see `array_directions`; where None, the array is shown as it lies, and whole,
+            for no slab can be measured.
         spacing: mm between slices, rows and columns of the volume, nominal where not known.
-        spacing_known: where False, the whole series is projected instead of a slab.
         point: x, y in cache pixels and slice index; the middle of the slab.
         spots: labelled centres, likewise.
     """
-    laid = directions or CANONICAL_AXES["axial"]
-    array_axis = {axis: place for (axis, _), place in zip(laid, ARRAY_AXES, strict=True)}
-    sign_of = dict(laid)
+    laid = np.eye(3) if directions is None else directions
+    nearest = _nearest_axes(laid)
     pictures = []
-    for name, (across, down, through) in CANONICAL_AXES.items():
-        x_axis, y_axis, depth = (array_axis[axis] for axis, _ in (across, down, through))
-        slab = slice(None)
-        if point is not None and spacing_known:
-            half = SLAB_MM / 2 / spacing[depth]
-            middle = point[::-1][depth]
-            slab = slice(max(round(middle - half), 0), max(round(middle + half), 0) + 1)
+    for plane, canonical in CANONICAL_AXES.items():
+        column, row, through = (nearest.index(axis) for axis, _ in canonical)  # columns of `laid`
+        turn_x, turn_y = (
+            bool(laid[axis, k] * sign < 0)
+            for k, (axis, sign) in zip((column, row), canonical[:2], strict=True)
+        )
+        x_axis, y_axis, depth = (ARRAY_AXES[k] for k in (column, row, through))
+        slab, slab_mm = slice(None), None
+        if directions is not None and point is not None:
+            slab = _slab(point[through], volume.shape[depth], spacing[depth])
+            slab_mm = min(SLAB_MM, (slab.stop - slab.start) * spacing[depth])
         cut = [slice(None)] * 3
         cut[depth] = slab
         image = volume[tuple(cut)].max(axis=depth).astype(np.float32)
         if x_axis < y_axis:  # what is left is in the order of the volume's axes
             image = image.T
-        turn_x, turn_y = (sign_of[axis] != sign for axis, sign in (across, down))
         image = image[:: -1 if turn_y else 1, :: -1 if turn_x else 1]
 
         lies = (volume.shape, (x_axis, y_axis), (turn_x, turn_y))
+        name, marks = f"along {('slices', 'rows', 'columns')[depth]}", None
+        if directions is not None:
+            upright = abs(laid[canonical[2][0], through]) >= np.cos(np.radians(MAX_PLANE_ANGLE))
+            name = plane if upright else f"oblique {plane}"
+            across, down = laid[:, column], laid[:, row]
+            marks = edge_letters(-across if turn_x else across, -down if turn_y else down)
         pictures.append(
             Projection(
-                name=name if directions else f"along {('slices', 'rows', 'columns')[depth]}",
+                name=name,
                 image=np.ascontiguousarray(image),
                 pixel_mm=(spacing[y_axis], spacing[x_axis]),
-                marks=edge_letters(across, down) if directions else None,
+                marks=marks,
                 point=_place(point, *lies) if point is not None else None,
                 spots=tuple(_place(spot, *lies) for spot in spots),
-                slab_mm=SLAB_MM if slab != slice(None) else None,
+                slab_mm=slab_mm,
             )
         )
     return tuple(pictures)
+
+
+def _nearest_axes(directions: np.ndarray) -> tuple[int, ...]:
+    """LPS axes nearest to columns, rows and slices together, each taken once."""
+    cosines = np.abs(directions)
+    return max(permutations(range(3)), key=lambda axes: cosines[axes, (0, 1, 2)].sum())
+
+
+def _slab(middle: float, count: int, mm: float) -> slice:
+    """The slab round an index along an axis of `count` voxels that are `mm` apart."""
+    half = SLAB_MM / 2 / mm
+    return slice(max(round(middle - half), 0), min(max(round(middle + half), 0) + 1, count))
 
 
 def _place(

@@ -319,8 +319,10 @@ def case_view(case: Case) -> dict[str, Any]:
         legend.append("blue circle: labelled centre, dotted where it is on another slice")
     if any(shown.heat is not None for shown in case.slices):
         legend.append("heat map: stage 1's probability of an aneurysm there, yellow at its maximum")
-    if case.projections and case.projections[0].slab_mm:
-        legend.append("projections: the slab round the first point")
+    if case.projections:
+        slab = f"a slab round the point of slice {case.slices[0].index}"
+        projected = slab if case.geometry_known else "the whole series"
+        legend.append(f"MIP: maximum-intensity projection of {projected}")
     low, high = grey_window(case.slices[0].image)
     legend.append(
         f"grey scale of slice {case.slices[0].index}: cached values {low:.1f} to {high:.1f}, "
@@ -328,8 +330,6 @@ def case_view(case: Case) -> dict[str, Any]:
     )
     if not case.geometry_known:
         legend.append("geometry not known: left and right may be exchanged, so no side is marked")
-    elif case.directions is None:
-        legend.append(f"{case.plane} plane: no side is marked")
     return {
         "case": case,
         "slices": len(case.stage2_curve),

@@ -71,7 +71,6 @@ def _case(found: Detection, point: Point, task: Task) -> Case:
         why=f"point {point.rank}, {point.label}: {point.score:.3f} at slice {point.index}",
         modality=series.modality,
         plane=geometry.plane,
-        geometry_known=geometry.geometry_known,
         directions=directions,
         truth=None,
         probability=float(found.probabilities[overall]),
@@ -85,7 +84,6 @@ def _case(found: Detection, point: Point, task: Task) -> Case:
             series.volume,
             directions,
             (geometry.spacing[0], y_mm, x_mm),
-            geometry.geometry_known,
             (*point.cache_xy, float(point.index)),
         ),
     )

@@ -11,6 +11,11 @@ from src.imaging.geometry import CANONICAL_AXES
 from src.task import RSNA_2025
 
 
+def canonical_directions(plane="axial"):
+    """What `array_directions` gives of a canonical series of a plane."""
+    return np.stack([sign * np.eye(3)[axis] for axis, sign in CANONICAL_AXES[plane]], axis=1)
+
+
 def a_case(slice_index=4, image=None, point=(22.0, 25.0), heat=None, **changes):
     """An axial case of 9 slices of 48 x 48 with one labelled centre on the shown slice.
 
@@ -22,8 +27,7 @@ def a_case(slice_index=4, image=None, point=(22.0, 25.0), heat=None, **changes):
         "why": "false negative: 3 of 20 series without an aneurysm score as high",
         "modality": "MRA",
         "plane": "axial",
-        "geometry_known": True,
-        "directions": CANONICAL_AXES["axial"],
+        "directions": canonical_directions(),
         "truth": ("Basilar Tip", "Aneurysm Present"),
         "probability": 0.25,
         "top_location": "Basilar Tip",

@@ -5,6 +5,7 @@ import csv
 import io
 import re
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -79,6 +80,31 @@ def test_equal_tables_give_equal_bytes_and_a_lost_page_comes_back(data):
     (data / "report.html").unlink()
     assert preprocess(data) == 0
     assert (data / "report.html").read_bytes() == before
+
+
+def test_aneurysms_of_an_oblique_series_have_their_place(tmp_path):
+    lying = store(head())
+    turn = np.array([[1, 0, 0], [0, 1, -1], [0, 1, 1]]) / [[1], [2**0.5], [2**0.5]]
+    oblique = replace(
+        lying,
+        iop=(*turn @ lying.iop[:3], *turn @ lying.iop[3:]),
+        positions=lying.positions @ turn.T,
+    )
+    slices = write_single_frames(tmp_path / "series" / UIDS[0], oblique, uid=UIDS[0])
+    present = [int(label in ("Basilar Tip", "Aneurysm Present")) for label in LABELS]
+    for name, header, row in (
+        ("train.csv", TRAIN_COLUMNS, [UIDS[0], "55", "Female", "CTA", *present]),
+        (
+            "train_localizers.csv",
+            LOCALIZER_COLUMNS,
+            [UIDS[0], slices[2], "{'x': 3, 'y': 4}", "Basilar Tip"],
+        ),
+    ):
+        with open(tmp_path / name, "w", newline="") as file:
+            csv.writer(file).writerows((header, row))
+    assert preprocess(tmp_path) == 0
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "oblique 1" in page and "The 1 labelled centres" in page
 
 
 def test_whole_numbers_fall_into_bars_of_equal_counts_of_numbers():

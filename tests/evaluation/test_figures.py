@@ -8,6 +8,7 @@ from PIL import Image
 
 from src.evaluation.figures import Example, sampling_figure, short, stage1_figure, stage2_figure
 from src.task import RSNA_2025
+from tests.evaluation.samples import canonical_directions
 
 
 @pytest.fixture
@@ -16,6 +17,7 @@ def example() -> Example:
     n, edge, cells = 20, 64, 8
     return Example(
         uid="1.2.3",
+        directions=canonical_directions(),
         volume=rng.random((n, edge, edge)).astype(np.float32),
         positive=9,
         point=(30.0, 20.0),

@@ -1,12 +1,16 @@
 """Figures of images: sides, points and what is zoomed."""
 
+from dataclasses import replace
+from itertools import combinations
+
 import numpy as np
+import pytest
+from matplotlib.figure import Figure
 
 from src.evaluation.cases import TrueSpot
-from src.evaluation.overlays import grey_window, projection_panels, slice_panels
+from src.evaluation.overlays import grey_window, projection_panels, show_slice, slice_panels
 from src.evaluation.projections import project
-from src.imaging.geometry import CANONICAL_AXES
-from tests.evaluation.samples import a_case
+from tests.evaluation.samples import a_case, canonical_directions
 
 
 def words(axes):
@@ -108,12 +112,10 @@ def test_without_a_point_the_zoom_is_round_the_maximum_of_the_heat_map():
 def test_projections_mark_the_prediction_the_labels_and_the_sides():
     volume = np.zeros((9, 48, 48), np.float16)
     spots = [(20.0, 24.0, 4.0)]
-    projected = project(
-        volume, CANONICAL_AXES["axial"], (5.0, 4.0, 4.0), True, (22.0, 25.0, 4.0), spots
-    )
+    projected = project(volume, canonical_directions(), (5.0, 4.0, 4.0), (22.0, 25.0, 4.0), spots)
     shown = projection_panels(a_case(projections=projected)).axes
     assert [axes.get_title() for axes in shown] == [
-        f"maximum intensity, {name}, 30 mm" for name in ("axial", "coronal", "sagittal")
+        f"MIP, {name}, 30 mm" for name in ("axial", "coronal", "sagittal")
     ]
     for axes, (across, where) in zip(
         shown, (("RL", (20, 24)), ("RL", (20, 4)), ("AP", (24, 4))), strict=True
@@ -136,3 +138,52 @@ def test_the_scale_bar_is_the_longest_that_leaves_the_letter_in_the_middle_free(
         return said
 
     assert [length(100, 2.0), length(100, 1.0), length(64, 0.5)] == ["50 mm", "20 mm", "10 mm"]
+
+
+def inches(axes, artist):
+    """Left, bottom, right and top of what is drawn."""
+    box = artist.get_window_extent()
+    return np.array([box.x0, box.y0, box.x1, box.y1]) / axes.figure.dpi
+
+
+def overlap(one, other):
+    return bool(np.all(one[:2] < other[2:]) and np.all(other[:2] < one[2:]))
+
+
+@pytest.mark.parametrize("slices", [1, 3, 40])
+@pytest.mark.parametrize("plane", ["axial", "coronal", "sagittal"])
+def test_no_letter_of_a_projection_lies_over_another_or_over_a_title(plane, slices):
+    """The widest letters there are, in the thinnest pictures."""
+    volume = np.zeros((slices, 48, 48), np.float16)
+    spacing, point = (2.0, 4.0, 4.0), (22.0, 25.0, 0.0)
+    projected = project(volume, canonical_directions(plane), spacing, point)
+    projected = tuple(
+        replace(one, name=f"oblique {one.name}", marks=("RAI", "LPS", "AIR", "PSL"))
+        for one in projected
+    )
+    figure = projection_panels(a_case(plane=plane, projections=projected))
+    figure.draw_without_rendering()
+    words = [
+        inches(axes, text)
+        for axes in figure.axes
+        for text in (*axes.texts, axes.title)
+        if text.get_text()
+    ]
+    assert len(words) == 3 * (4 + 1 + 1)  # letters, scale, title
+    assert not [pair for pair in combinations(words, 2) if overlap(*pair)]
+
+
+def test_points_are_drawn_over_the_letters():
+    axes = panels(a_case())[0]
+    letters = [text.zorder for text in axes.texts if text.get_text() in "RLAP"]
+    assert len(letters) == 4
+    assert max(letters) < min(mark.zorder for mark in (*axes.lines, *axes.patches))
+
+
+def test_a_thin_picture_stands_in_the_middle_of_a_black_frame():
+    figure = Figure()
+    axes = figure.subplots()
+    show_slice(axes, np.zeros((2, 100), np.float32), (1.0, 1.0))
+    assert axes.get_xlim() == (-0.5, 99.5)
+    assert axes.get_ylim() == (1.5 + 21.5, -0.5 - 21.5)
+    assert axes.get_facecolor() == (0.0, 0.0, 0.0, 1.0)

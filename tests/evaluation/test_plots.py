@@ -191,7 +191,7 @@ def test_the_slice_curve_says_why_no_centre_is_marked(truth, title):
 
 
 def test_the_slice_axis_has_no_direction_when_the_geometry_is_not_known():
-    (axes,) = slice_curve(a_case(geometry_known=False, directions=None)).axes
+    (axes,) = slice_curve(a_case(directions=None)).axes
     assert axes.get_xlabel() == "slice"
 
 

@@ -11,10 +11,9 @@ from PIL import Image
 from src.evaluation.projections import project
 from src.evaluation.report import MAX_CASES, ShownSlice, write_report
 from src.evaluation.suspects import Suspect
-from src.imaging.geometry import CANONICAL_AXES
 from src.metrics import cell, score_table
 from src.task import RSNA_2025
-from tests.evaluation.samples import a_case, a_report, metrics_of, results
+from tests.evaluation.samples import a_case, a_report, canonical_directions, metrics_of, results
 
 OPEN_TAG = re.compile(r"<(\w+)")
 IMAGE = re.compile(r'<img src="([^"]*)"')
@@ -224,9 +223,7 @@ def test_a_case_says_what_is_labelled_and_what_is_predicted(full_page):
 
 
 def test_a_case_of_unknown_geometry_says_that_its_sides_are_not_marked(page):
-    text = page(
-        cases=[a_case(plane="unknown", geometry_known=False, directions=None, pixel_spacing=None)]
-    )
+    text = page(cases=[a_case(plane="unknown", directions=None, pixel_spacing=None)])
     assert "plane not known" in text
     assert "left and right may be exchanged" in text
 
@@ -288,12 +285,12 @@ def test_rows_that_do_not_belong_together_are_refused(page):
 def test_a_page_with_every_case_stays_below_ten_megabytes(drawn_page):
     generator = np.random.default_rng(0)
     noise = generator.random((512, 512), dtype=np.float32) * 5
-    directions = CANONICAL_AXES["axial"]
+    directions = canonical_directions()
     volume = generator.random((64, 512, 512), dtype=np.float32) * 5
     case = a_case(
         slices=tuple(ShownSlice(i, noise, (200.0, 200.0), noise[:56, :56]) for i in (3, 4, 5)),
         pixel_spacing=(0.4, 0.4),
-        projections=project(volume, directions, (2.0, 0.4, 0.4), True, (200.0, 200.0, 4.0)),
+        projections=project(volume, directions, (2.0, 0.4, 0.4), (200.0, 200.0, 4.0)),
     )
     without, one = len(drawn_page()), len(drawn_page(cases=[case]))
     assert without + MAX_CASES * (one - without) < 10e6
