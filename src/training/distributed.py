@@ -171,22 +171,44 @@ def wait_for_all() -> None:
         distributed.barrier()
 
 
-def shared(model: nn.Module, device: torch.device) -> nn.Module:
+def shared(model: nn.Module, device: torch.device, loss: Callable[[], torch.Tensor]) -> nn.Module:
     """The network as all processes train it together; the network itself when there is one.
 
     The wrapper averages gradients over processes: multiply a loss that is already normalised over
     all of them by `process_count`.
+
+    Args:
+        model: placed network.
+        device: where it is.
+        loss: computes a loss with `model`; parameters without a part in it are frozen, since the
+            wrapper would wait for their gradients, or search for them at every step.
     """
     if process_count() == 1:
         return model
-    if any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in model.modules()):
-        log.warning("batch normalisation: each process takes statistics of its own piece")
-    # some networks have parameters that take no part (stage 2 without stage-1 logits)
+    freeze_unused(model, loss)
     return DistributedDataParallel(
-        model,
-        device_ids=[device.index] if device.type == "cuda" else None,
-        find_unused_parameters=True,
+        model, device_ids=[device.index] if device.type == "cuda" else None
     )
+
+
+def freeze_unused(model: nn.Module, loss: Callable[[], torch.Tensor]) -> None:
+    """Freeze parameters that take no part in a loss, as some of stage 2 without logits.
+
+    An optimizer passes over them either way, so that one process trains the same weights.
+
+    Args:
+        model: whose buffers and gradients do not change.
+        loss: computes it with `model`.
+    """
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    training = model.training
+    model.eval()  # a training pass would change the statistics of a batch normalisation
+    with torch.compiler.set_stance("force_eager"):
+        gradients = torch.autograd.grad(loss(), trained, allow_unused=True)
+    model.train(training)
+    for parameter, gradient in zip(trained, gradients, strict=True):
+        if gradient is None:
+            parameter.requires_grad_(False)
 
 
 def without_sync(model: nn.Module) -> AbstractContextManager[None]:

@@ -9,6 +9,7 @@ average's warm-up are functions of the update's number; all other state is in th
 import math
 import signal
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from itertools import islice
@@ -36,11 +37,8 @@ from src.training.distributed import (
 )
 from src.training.epoch_log import EpochLog
 from src.training.optimization import FitSpec, GradientClipper, make_optimizer, make_schedule
+from src.training.step_report import STEPS_AHEAD, LossParts, StepReport
 
-FINITE_CHECK_EVERY = 16
-"""Batches between checks for a loss that is not finite; each check waits for the device."""
-
-LossParts = dict[str, torch.Tensor]
 Scores = dict[str, float | None]
 Evaluate = Callable[[nn.Module], Scores]
 
@@ -108,9 +106,12 @@ class Fit:
         self.parameters = [p for p in model.parameters() if p.requires_grad]
         self.optimizer = make_optimizer(self.model, spec)
         self.ema = ModelEmaV3(self.model, decay=spec.ema_decay, use_warmup=True)
-        self.network = shared(self.model, compute.device)
+        self.network: nn.Module | None = None  # made with the first batch
         self.scaler = torch.amp.GradScaler(compute.device.type, enabled=compute.scaled)
-        self.clipper = GradientClipper([])
+        self.clipper = GradientClipper(compute.device)
+        # on a CPU a result is there when the call returns
+        self.ahead = STEPS_AHEAD if compute.device.type == "cuda" else 0
+        self.reports: deque[StepReport] = deque()
         self.log = EpochLog(paths, stage, spec.tensorboard) if is_first() else None
         self.epoch = 0
         self.batch = 0
@@ -127,6 +128,9 @@ class Fit:
             evaluate: scores the EMA after each epoch, and every `evaluate_every` steps within it;
                 `score` steers `inner` and `heldout`.
 
+        Returns:
+            The EMA; in the first process alone, which scores and saves, as it was selected.
+
         Raises:
             NumericalError: the loss or the gradient is no longer finite.
             UsageError: unknown schedule, or a piece of a batch does not fit into memory.
@@ -136,11 +140,13 @@ class Fit:
         self._resume()
         if is_first():
             self.paths.not_finite(self.stage).unlink(missing_ok=True)
+            if data.accumulate * process_count() > 1 and _has_batch_norm(self.model):
+                log.warning("batch normalisation: each piece of a batch has statistics of its own")
         with stop_requested() as asked:
             while self.epoch < self.spec.epochs and self._batches_left(data) > 0:
                 self._run_epoch(data, scheduler, asked, evaluate)
                 self._close_epoch(data, evaluate)
-        if self.spec.select != "last":
+        if self.spec.select != "last" and is_first():
             self._select()
         return self.ema.module
 
@@ -176,7 +182,6 @@ class Fit:
     ) -> None:
         self.model.train()
         count = self._batches_left(data)
-        pending: list[LossParts] = []
         batches: Iterable[list[Batch]] = islice(
             _joined(data.pieces(self.epoch, self.batch), data.accumulate), count - self.batch
         )
@@ -186,16 +191,16 @@ class Fit:
         for pieces in placed(batches, self.compute):
             update = self.epoch * data.batches_per_epoch + self.batch
             scheduler.step(update)
-            parts, stop, save = self._step(pieces, bool(asked), data)
-            pending.append(parts)
+            self.reports.append(self._step(pieces, bool(asked), data))
             if update % self.spec.ema_every == 0:
                 self.ema.update(self.model, step=update // self.spec.ema_every + 1)
             self.batch += 1
             every = self.spec.evaluate_every
             score = every > 0 and (update + 1) % every == 0 and self.batch < count
-            if len(pending) == FINITE_CHECK_EVERY or self.batch == count or stop or save or score:
-                self._add(pending, data)
-                pending = []
+            stop, save = self._read_reports(self.ahead, data)
+            if stop or save or score or self.batch == count:
+                # nothing is scored or saved before all steps behind it are known to be finite
+                stop = self._read_reports(0, data)[0] or stop
             if score:
                 self._add_row(data, evaluate, last=False)
             if stop or save:
@@ -207,28 +212,24 @@ class Fit:
                     "without --overwrite"
                 )
 
-    def _step(
-        self, pieces: list[Batch], asked: bool, data: TrainingData
-    ) -> tuple[LossParts, bool, bool]:
-        """One update; also whether any process was asked to stop, and whether to save now."""
+    def _step(self, pieces: list[Batch], asked: bool, data: TrainingData) -> StepReport:
+        """One update; the report also tells the other processes whether to stop or to save."""
         due = self.spec.checkpoint_minutes and (
             time.monotonic() - self.saved > 60 * self.spec.checkpoint_minutes
         )
-        counts, stop, save = _agreed(
-            torch.stack([self.loss.counts(piece) for piece in pieces]).sum(dim=0),
-            asked,
-            bool(due) and is_first(),
+        counts = sum_over_processes(
+            torch.stack([self.loss.counts(piece) for piece in pieces]).sum(dim=0)
         )
         self.optimizer.zero_grad(set_to_none=True)
         try:
             parts = self._backward(pieces, counts)
-            self._update(data)  # the first one makes the optimizer's state
+            norm = self._update()  # the first one makes the optimizer's state
         except RuntimeError as error:
             if not memory.is_out_of_memory(error):
                 raise
             error.__traceback__ = None  # it holds the tensors of the failed pass
         else:
-            return parts, stop, save
+            return StepReport(self.batch, parts, norm, asked, bool(due) and is_first())
         piece = max(pieces, key=lambda piece: len(piece["weights"]))
         size = len(piece["weights"])
         fitting = memory.largest_fitting(lambda fewer: self._attempt(piece, fewer, counts), size)
@@ -237,13 +238,18 @@ class Fit:
 
     def _backward(self, pieces: list[Batch], counts: torch.Tensor) -> LossParts:
         """Gradients of a batch; returns this process's share of the loss parts."""
+        if self.network is None:
+            self.network = shared(
+                self.model,
+                self.compute.device,
+                lambda: self._loss(self.model, pieces[0], counts)["loss"],
+            )
         found: LossParts = {}
         for number, piece in enumerate(pieces):
             torch.manual_seed(self._seed(number))
             last = number == len(pieces) - 1
             with nullcontext() if last else without_sync(self.network):
-                with self.compute.autocast():
-                    parts = self.loss(self.network, piece, counts)
+                parts = self._loss(self.network, piece, counts)
                 loss = parts["loss"]
                 if process_count() > 1:
                     loss = loss * process_count()  # gradients are averaged over processes
@@ -256,30 +262,44 @@ class Fit:
         place = (piece, process_index()) if piece or process_index() else ()
         return key(self.spec.seed, self.stage, self.epoch, self.batch, *place)
 
-    def _update(self, data: TrainingData) -> None:
+    def _loss(self, network: nn.Module, piece: Batch, counts: torch.Tensor) -> LossParts:
+        with self.compute.autocast():
+            return self.loss(network, piece, counts)
+
+    def _update(self) -> torch.Tensor:
+        """Change the weights; returns the gradient's norm."""
         self.scaler.unscale_(self.optimizer)
         norm = self.clipper.clip(self.parameters)
-        if not (math.isfinite(norm) or self.compute.scaled):  # the scaler leaves out such a step
-            raise self._not_finite("gradient's norm", norm, self.batch, data)
         self.scaler.step(self.optimizer)
         self.scaler.update()
+        return norm
 
     def _attempt(self, piece: Batch, size: int, counts: torch.Tensor) -> None:
         self.optimizer.zero_grad(set_to_none=True)
-        with self.compute.autocast():
-            parts = self.loss(self.model, {n: t[:size] for n, t in piece.items()}, counts)
-        parts["loss"].backward()
+        fewer = {name: tensor[:size] for name, tensor in piece.items()}
+        self._loss(self.model, fewer, counts)["loss"].backward()
 
-    def _add(self, pending: list[LossParts], data: TrainingData) -> None:
-        """Add up the loss parts of batches; reading them waits for the device."""
-        names = list(pending[0])
-        table = torch.stack([torch.stack([parts[name] for name in names]) for parts in pending])
-        for position, row in enumerate(sum_over_processes(table).tolist()):
-            for name, number in zip(names, row, strict=True):
-                if name == "loss" and not math.isfinite(number):
-                    batch = self.batch - len(pending) + position
-                    raise self._not_finite("loss", number, batch, data)
+    def _read_reports(self, left: int, data: TrainingData) -> tuple[bool, bool]:
+        """Read all reports but the newest `left`: add up the losses, say whether to stop or save.
+
+        Raises:
+            NumericalError: a step was not finite. Later ones have changed the weights since, which
+                are lost with the process.
+        """
+        any_stop = any_save = False
+        while len(self.reports) > left:
+            report = self.reports.popleft()
+            parts, norm, stop, save = report.read()
+            if not math.isfinite(parts["loss"]):
+                raise self._not_finite("loss", parts["loss"], report.batch, data)
+            if not (
+                math.isfinite(norm) or self.compute.scaled
+            ):  # the scaler leaves out such a step
+                raise self._not_finite("gradient's norm", norm, report.batch, data)
+            for name, number in parts.items():
                 self.sums[name] = self.sums.get(name, 0.0) + number
+            any_stop, any_save = any_stop or stop, any_save or save
+        return any_stop, any_save
 
     def _not_finite(
         self, what: str, number: float, batch: int, data: TrainingData
@@ -316,7 +336,7 @@ class Fit:
         row: dict[str, Any] = {"epoch": epoch, "step": step}
         row.update({name: total / max(1, self.batch) for name, total in self.sums.items()})
         row["lr"] = self.optimizer.param_groups[0]["lr"]
-        row["clip"] = self.clipper.threshold
+        row["clip"] = float(self.clipper.threshold)
         if evaluate is not None and is_first():
             scores = evaluate(self.ema.module)
             row.update(scores)
@@ -381,7 +401,7 @@ class Fit:
                 state["dtype"],
                 self.compute.dtype,
             )
-        self.clipper.history = state["clip_history"]
+        self.clipper = GradientClipper(self.compute.device, state["clip_history"])
         self.epoch, self.batch = state["epoch"], state["batch"]
         self.sums, self.rows, self.best = state["sums"], state["rows"], state["best"]
         log.info("going on from epoch %d, batch %d", self.epoch + 1, self.batch)
@@ -394,16 +414,12 @@ class Fit:
             )
 
 
+def _has_batch_norm(model: nn.Module) -> bool:
+    return any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in model.modules())
+
+
 def _joined(pieces: Iterable[Batch], accumulate: int) -> Iterator[list[Batch]]:
     """The pieces of each batch together."""
     remaining = iter(pieces)
     while batch := list(islice(remaining, accumulate)):
         yield batch
-
-
-def _agreed(counts: torch.Tensor, stop: bool, save: bool) -> tuple[torch.Tensor, bool, bool]:
-    """Counts over all processes, and whether any of them is to stop or to save."""
-    if process_count() == 1:
-        return counts, stop, save
-    told = sum_over_processes(torch.cat([counts, counts.new_tensor([stop, save])]))
-    return told[:-2], bool(told[-2]), bool(told[-1])

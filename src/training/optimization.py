@@ -1,6 +1,7 @@
 """How weights are changed: optimizer, schedule, and gradient clipping."""
 
-import statistics
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,23 +55,43 @@ class FitSpec:
 
 
 class GradientClipper:
-    """Clips at the median of the last gradient norms, which follows the run's own scale."""
+    """Clips at the median of the last gradient norms, which follows the run's own scale.
 
-    def __init__(self, history: list[float]) -> None:
-        """Go on from an earlier history."""
-        self.history = history
+    Norms and threshold stay on the device, so that no step waits for it.
+    """
+
+    def __init__(self, device: torch.device, history: Sequence[float] = ()) -> None:
+        """Go on from an earlier history of finite norms, the oldest first."""
+        # an empty place is infinite: it sorts behind all norms
+        empty = [math.inf] * (CLIP_HISTORY - len(history))
+        # in float64 the mean of two norms is that of Python's statistics.median
+        self._norms = torch.tensor([*empty, *history], dtype=torch.float64, device=device)
 
     @property
-    def threshold(self) -> float:
-        """Present threshold."""
-        low, high = CLIP_RANGE
-        return min(max(statistics.median(self.history), low), high) if self.history else high
+    def history(self) -> list[float]:
+        """The last finite norms, the oldest first; reading them waits for the device."""
+        return [norm for norm in self._norms.tolist() if math.isfinite(norm)]
 
-    def clip(self, parameters: list[nn.Parameter]) -> float:
-        """Clip gradients in place, remember their norm if it is finite, and return it."""
-        norm = float(nn.utils.clip_grad_norm_(parameters, self.threshold))
-        if norm < float("inf"):
-            self.history = [*self.history[-(CLIP_HISTORY - 1) :], norm]
+    @property
+    def threshold(self) -> torch.Tensor:
+        """Present threshold, float64 scalar on the device; the upper bound without a history."""
+        count = self._norms.isfinite().sum()
+        middle = torch.stack([(count - 1).clamp(min=0) // 2, count // 2])
+        median = self._norms.sort().values[middle].sum() / 2
+        return median.clamp(*CLIP_RANGE)
+
+    def clip(self, parameters: list[nn.Parameter]) -> torch.Tensor:
+        """Clip gradients in place, remember their norm if it is finite, and return it.
+
+        The norm is a float32 scalar on the device.
+        """
+        gradients = [p.grad for p in parameters if p.grad is not None]
+        norm = nn.utils.get_total_norm(gradients)
+        # as torch's clip_grads_with_norm_ does, which takes the threshold as a number of the host
+        scale = (norm + 1e-6).reciprocal() * self.threshold.to(norm.dtype)
+        torch._foreach_mul_(gradients, scale.clamp(max=1.0))
+        moved = torch.cat([self._norms[1:], norm.to(self._norms.dtype)[None]])
+        self._norms = torch.where(norm.isfinite(), moved, self._norms)
         return norm
 
 

@@ -1,7 +1,9 @@
 """Several processes on the CPU (gloo) train as one would."""
 
+import logging
 import multiprocessing
 import os
+import signal
 import socket
 from collections.abc import Iterator
 from dataclasses import replace
@@ -12,17 +14,21 @@ import pytest
 import torch
 from torch import nn
 
-from src.errors import NumericalError
+from src.artifacts import FoldPaths
+from src.errors import NumericalError, Preempted
 from src.training.batches import Batch, TrainingData
 from src.training.distributed import (
     OtherStopped,
+    freeze_unused,
     is_first,
     on_first,
     process_count,
     process_index,
     processes,
 )
-from tests.training.test_loop import BATCHES, SPEC, batches, fit, unknown
+from src.training.loop import Fit
+from src.training.step_report import STEPS_AHEAD
+from tests.training.test_loop import BATCHES, SPEC, batches, fit, network, unknown
 
 ONE_STEP = replace(SPEC, optimizer="sgd", lr=1.0, schedule="constant", warmup_epochs=0, max_steps=1)
 """One step of plain gradient descent with rate 1 moves the weights by the gradient."""
@@ -45,7 +51,7 @@ def in_processes(function, folder: Path, count: int = 2) -> list[int]:
     for process in running:
         process.start()
     for process in running:
-        process.join(120)
+        process.join(300)
     return [process.exitcode for process in running]
 
 
@@ -90,6 +96,84 @@ def test_the_gradient_of_two_processes_is_that_of_one_with_the_joint_batch(tmp_p
     for rank in range(2):
         together = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
         torch.testing.assert_close(together, whole, atol=1e-5, rtol=0)
+
+
+STEPS = replace(SPEC, optimizer="sgd", schedule="constant", max_steps=3, select="heldout")
+
+
+def with_an_idle_parameter(folder: Path) -> Fit:
+    model = network()
+    model[1].p = 0.0  # dropout differs by process
+    model.idle = nn.Parameter(torch.ones(3))
+    return fit(folder, spec=STEPS, model=model)
+
+
+def train_with_an_idle_parameter(folder: Path) -> None:
+    with processes("cpu"):
+        warned = Memory(logging.WARNING)
+        logging.getLogger("aneurysm").addHandler(warned)
+        run = with_an_idle_parameter(folder / "run")
+        run.run(TrainingData(my_part, BATCHES), lambda ema: {"score": 0.5})
+        assert not run.network.find_unused_parameters
+        assert [name for name, p in run.model.named_parameters() if not p.requires_grad] == ["idle"]
+        assert warned.messages == []
+        torch.save(run.model.state_dict(), folder / f"{process_index()}.pt")
+
+
+class Memory(logging.Handler):
+    """Keeps messages."""
+
+    def __init__(self, level: int) -> None:
+        super().__init__(level)
+        self.messages: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.messages.append(record.getMessage())
+
+
+def test_two_processes_train_as_one_with_a_parameter_that_takes_no_part(tmp_path):
+    """The wrapper neither waits for its gradient nor searches for it, and nothing is warned of."""
+    assert in_processes(train_with_an_idle_parameter, tmp_path) == [0, 0]
+    whole = with_an_idle_parameter(tmp_path / "whole")
+    whole.run(TrainingData(lambda *at: unknown(batches(*at)), BATCHES), None)
+    for rank in range(2):
+        together = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
+        for name, tensor in whole.model.state_dict().items():
+            torch.testing.assert_close(together[name], tensor, atol=1e-6, rtol=0)
+
+
+def test_the_search_for_idle_parameters_changes_no_buffer_and_no_gradient():
+    model = nn.Sequential(nn.Linear(5, 4), nn.BatchNorm1d(4))
+    model.idle = nn.Parameter(torch.ones(3))
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    freeze_unused(model, lambda: model(torch.randn(6, 5)).sum())
+    assert [name for name, p in model.named_parameters() if not p.requires_grad] == ["idle"]
+    assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+    assert all(p.grad is None for p in model.parameters())
+    assert all(module.training for module in model.modules())
+
+
+def stop_the_second(folder: Path) -> None:
+    def interrupted(epoch: int, first: int) -> Iterator[Batch]:
+        for number, batch in enumerate(my_part(epoch, first), start=first):
+            if (epoch, number) == (1, 0) and not is_first():
+                os.kill(os.getpid(), signal.SIGTERM)
+            yield batch
+
+    with processes("cpu"):
+        run = fit(folder / "run", ahead=STEPS_AHEAD)
+        with pytest.raises(Preempted):
+            run.run(TrainingData(interrupted, BATCHES), None)
+        assert (run.epoch, run.batch) == (1, 1 + STEPS_AHEAD)
+        fit(folder / "run", ahead=STEPS_AHEAD).run(TrainingData(my_part, BATCHES), None)
+        whole = fit(folder / "whole")
+        whole.run(TrainingData(my_part, BATCHES), None)
+        logs = [FoldPaths(folder / name, "run", 0).log_csv("stage1") for name in ("run", "whole")]
+        assert logs[0].read_bytes() == logs[1].read_bytes()
+
+
+def test_all_processes_stop_after_the_same_step_when_one_of_them_is_asked_to(tmp_path):
+    assert in_processes(stop_the_second, tmp_path) == [0, 0]
 
 
 def fail_in_the_second(folder: Path) -> None:

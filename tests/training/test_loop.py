@@ -16,7 +16,8 @@ from src.compute import choose_compute
 from src.errors import NumericalError, Preempted, UsageError
 from src.training.batches import Batch, TrainingData
 from src.training.loop import Fit, Loss
-from src.training.optimization import FitSpec, GradientClipper
+from src.training.optimization import FitSpec
+from src.training.step_report import STEPS_AHEAD
 
 SPEC = FitSpec(
     epochs=3,
@@ -54,21 +55,36 @@ class SquaredError:
         return {"loss": error.sum() / counts[0]}
 
 
-def fit(folder: Path, loss: Loss | None = None, spec: FitSpec = SPEC) -> Fit:
+def network() -> nn.Sequential:
     torch.manual_seed(0)
-    model = nn.Sequential(nn.Linear(5, 8), nn.Dropout(0.2), nn.Linear(8, 1))
+    return nn.Sequential(nn.Linear(5, 8), nn.Dropout(0.2), nn.Linear(8, 1))
+
+
+def fit(
+    folder: Path,
+    loss: Loss | None = None,
+    spec: FitSpec = SPEC,
+    ahead: int = 0,
+    model: nn.Module | None = None,
+) -> Fit:
+    model = model or network()
     compute = choose_compute("cpu", "fp32")
-    return Fit(
+    run = Fit(
         model, loss or SquaredError(), spec, compute, FoldPaths(folder, "run", 0), "stage1", "id"
     )
+    run.ahead = ahead  # a CPU's own is 0, a CUDA device's `STEPS_AHEAD`
+    return run
 
 
 def state_bytes(module: nn.Module) -> list[bytes]:
     return [tensor.numpy().tobytes() for tensor in module.state_dict().values()]
 
 
-@pytest.mark.parametrize("stop_at", [(0, 2), (1, 0), (2, 3)])
-def test_a_stopped_run_ends_with_the_same_bytes(tmp_path: Path, stop_at: tuple[int, int]) -> None:
+@pytest.mark.parametrize("ahead", [0, STEPS_AHEAD])
+@pytest.mark.parametrize("stop_at", [(0, 0), (0, 2), (1, 0), (2, 3)])
+def test_a_stopped_run_ends_with_the_same_bytes(
+    tmp_path: Path, stop_at: tuple[int, int], ahead: int
+) -> None:
     whole = fit(tmp_path / "whole", spec=OFTEN).run(TrainingData(batches, BATCHES), None)
 
     def interrupted(epoch: int, first: int):
@@ -78,7 +94,10 @@ def test_a_stopped_run_ends_with_the_same_bytes(tmp_path: Path, stop_at: tuple[i
             yield batch
 
     with pytest.raises(Preempted):
-        fit(tmp_path / "cut", spec=OFTEN).run(TrainingData(interrupted, BATCHES), None)
+        fit(tmp_path / "cut", spec=OFTEN, ahead=ahead).run(TrainingData(interrupted, BATCHES), None)
+    cut = torch.load(FoldPaths(tmp_path / "cut", "run", 0).checkpoint("stage1"))
+    asked = stop_at[0] * BATCHES + stop_at[1] + 1
+    assert asked <= cut["epoch"] * BATCHES + cut["batch"] <= asked + ahead
     resumed = fit(tmp_path / "cut", spec=OFTEN).run(TrainingData(batches, BATCHES), None)
     assert state_bytes(resumed) == state_bytes(whole)
     logs = [FoldPaths(tmp_path / name, "run", 0).log_csv("stage1") for name in ("whole", "cut")]
@@ -136,14 +155,16 @@ class Broken(SquaredError):
         return {"loss": parts["loss"] * float("nan")}
 
 
+@pytest.mark.parametrize("ahead", [0, STEPS_AHEAD])
 @pytest.mark.parametrize("gradient", [False, True])
 def test_a_number_that_is_not_finite_stops_the_run_and_names_the_batch(
-    tmp_path: Path, gradient: bool
+    tmp_path: Path, gradient: bool, ahead: int
 ) -> None:
     members = lambda epoch, number: [{"uid": f"1.{epoch}.{number}"}]  # noqa: E731
-    run = fit(tmp_path, Broken(BATCHES + 2, gradient))
+    run = fit(tmp_path, Broken(BATCHES + 2, gradient), ahead=ahead)
     kept = run.paths.checkpoint("stage1")
-    with pytest.raises(NumericalError, match=r"epoch 2, batch 3;.*stage1_not_finite\.json") as stop:
+    words = f"{'gradient' if gradient else 'loss'}.* is .*epoch 2, batch 3;.*stage1_not_finite.json"
+    with pytest.raises(NumericalError, match=words) as stop:
         run.run(TrainingData(batches, BATCHES, members=members), None)
     assert stop.value.exit_code == 6 and "with another --run" in str(stop.value)
     assert kept.exists()
@@ -156,6 +177,28 @@ def test_a_number_that_is_not_finite_stops_the_run_and_names_the_batch(
     assert state_bytes(again) == state_bytes(
         fit(tmp_path / "b").run(TrainingData(batches, BATCHES), None)
     )
+
+
+@pytest.mark.parametrize("broken", [0, BATCHES - 1])
+@pytest.mark.parametrize("gradient", [False, True])
+def test_weights_after_a_step_that_was_not_finite_are_neither_saved_nor_scored(
+    tmp_path: Path, gradient: bool, broken: int
+) -> None:
+    def evaluate(ema: nn.Module) -> dict[str, float | None]:
+        assert all(tensor.isfinite().all() for tensor in ema.state_dict().values())
+        return {"score": 0.5}
+
+    # as on CUDA, with scores and checkpoints after as many steps as can be
+    spec = replace(SPEC, select="heldout", evaluate_every=1, checkpoint_minutes=1e-9)
+    seldom = replace(spec, evaluate_every=0)
+    for number, each in enumerate((spec, seldom)):
+        run = fit(tmp_path / str(number), Broken(BATCHES + broken, gradient), each, STEPS_AHEAD)
+        with pytest.raises(NumericalError, match=f"epoch 2, batch {broken + 1};"):
+            run.run(TrainingData(batches, BATCHES), evaluate)
+        saved = torch.load(run.paths.checkpoint("stage1"))
+        assert saved["epoch"] == 1 and saved["batch"] <= broken
+        for part in ("model", "ema"):
+            assert all(tensor.isfinite().all() for tensor in saved[part].values())
 
 
 def test_last_keeps_the_last_weights_and_heldout_the_best(tmp_path: Path) -> None:
@@ -184,13 +227,6 @@ def test_a_short_run_ends_far_from_its_initial_weights(tmp_path: Path) -> None:
 def test_an_unknown_optimizer_is_a_usage_error(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--optimizer nonsense"):
         fit(tmp_path, spec=replace(SPEC, optimizer="nonsense"))
-
-
-def test_the_clipping_threshold_is_the_median_within_its_bounds() -> None:
-    assert GradientClipper([]).threshold == 100
-    assert GradientClipper([3.0, 5.0, 50.0]).threshold == 5
-    assert GradientClipper([0.1]).threshold == 1
-    assert GradientClipper([1e6]).threshold == 100
 
 
 def halves(epoch: int, first: int) -> Iterator[Batch]:
