@@ -7,6 +7,7 @@ Never on the rows that it is applied to, nor on other rows of their patients:
 - a folder of other series takes what was fitted on the run's held-out predictions.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -74,17 +75,24 @@ def over_patients(sample: Sample, with_finding: np.ndarray, seed: int) -> Crossf
     return Crossfit(f"other patients of the same fold, in {count} parts", parts)
 
 
-def from_reference(sample: Sample, reference: Sample, words: str) -> Crossfit:
+def from_reference(
+    sample: Sample, reference: Sample, words: str, recognised: Collection[str] = ()
+) -> Crossfit:
     """All rows, fitted on other predictions of the same run.
 
-    Rows of the reference whose series or patient is among the scored are left out.
+    Rows of the reference whose series or patient is among the scored are left out, and with them
+    all rows of their patients.
 
     Args:
         sample: what is scored.
         reference: held-out predictions.
         words: what the reference is.
+        recognised: series of the reference that share patient, study or pixels with a scored one:
+            names of groups are made for each table alone, and do not always tell.
     """
-    known = np.isin(reference.uids, sample.uids) | np.isin(reference.groups, sample.groups)
+    known = np.isin(reference.uids, [*sample.uids, *recognised])
+    known |= np.isin(reference.groups, sample.groups)
+    known |= np.isin(reference.groups, reference.groups[known])
     if known.all():
         return Crossfit(f"nothing: {words} hold no other patients", ())
     return Crossfit(words, (Part(np.arange(len(sample)), reference.rows(~known)),))

@@ -1,7 +1,7 @@
 """Scores of end-to-end results: who was scored, what the figures are, and what limits them."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +27,20 @@ from src.task import Task
 
 @dataclass(frozen=True, eq=False)
 class Reference:
-    """Held-out predictions of the same weights: their file, what they are, and their rows."""
+    """Held-out predictions of the same weights: their file, what they are, and their rows.
+
+    `keys`: digests of the linkage keys of each held-out series; none in models of before.
+    """
 
     path: Path
     words: str
     sample: Sample
+    keys: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    def recognised(self, results: Results) -> list[str]:
+        """Its series that share patient, study or pixels with a scored one."""
+        scored = {digest(key) for found in results.scored for key in found.linkage.keys()}
+        return [uid for uid, keys in self.keys.items() if not scored.isdisjoint(keys)]
 
 
 def seen_in_training(
@@ -132,7 +141,8 @@ def metrics_of(
         return {**content, "weighted_auc": cell(None), "per_label": {}, "left_out": []}
     crossfit = over_patients(sample, sample.targets[:, task.overall_index], settings.seed)
     if reference is not None:
-        found = from_reference(sample, reference.sample, reference.words)
+        recognised = reference.recognised(results)
+        found = from_reference(sample, reference.sample, reference.words, recognised)
         crossfit = found if found.parts else crossfit
     table = evaluate(task, sample, settings, crossfit, selected, len(seen))
     log_tables(task, "end to end", table)

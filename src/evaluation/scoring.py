@@ -137,7 +137,8 @@ def _reference(options: EvalEndToEndOptions, trained: Trained, task: Task) -> Re
     if found is None:
         return None
     path, sample = found
-    return Reference(path, f"held-out predictions of {trained.paths.root.name}", sample)
+    words = f"held-out predictions of {trained.paths.root.name}"
+    return Reference(path, words, sample, trained.stage1.get("held_out_keys", {}))
 
 
 def _request(

@@ -212,6 +212,7 @@ def sidecar_content(
     fold: int | str,
 ) -> dict[str, object]:
     """What a reader of `model/<run>` needs beside the weights."""
+    held_out = [] if fold == FINAL_FOLD else split.held_out(int(fold))
     return {
         "task": asdict(task),
         "model": asdict(model_config(options, task)),
@@ -225,6 +226,7 @@ def sidecar_content(
         "split": {"folds": split.folds, "hash": split.split_hash},
         "training_series": uids,
         "training_keys": linkage_keys(options.data, uids),
+        "held_out_keys": keys_by_series(options.data, held_out),
         "selecting": selecting(options, watched),
     }
 
@@ -237,11 +239,16 @@ def selecting(options: TrainingOptions, watched: list[str]) -> dict[str, list[st
 
 def linkage_keys(data: DataPaths, uids: list[str]) -> list[str]:
     """Digests of the patients, studies and pixels of series, to recognise them elsewhere."""
-    found: set[str] = set()
+    return sorted({key for keys in keys_by_series(data, uids).values() for key in keys})
+
+
+def keys_by_series(data: DataPaths, uids: list[str]) -> dict[str, list[str]]:
+    """For each series the digests of its patient, study and pixels, as far as it has them."""
+    found = {}
     for uid in uids:
         sidecar = read_json(data.sequence_sidecar(uid), MADE_BY["preprocess"])
-        found.update(digest(key) for key in Linkage(**sidecar["linkage"]).keys())
-    return sorted(found)
+        found[uid] = [digest(key) for key in Linkage(**sidecar["linkage"]).keys()]
+    return found
 
 
 def preview_stage1(
