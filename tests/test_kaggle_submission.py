@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from src.errors import EXIT_INPUT, EXIT_STALE, EXIT_USAGE
+from src.errors import EXIT_INPUT, EXIT_STALE, EXIT_USAGE, InputError
 from src.inference.detector import AneurysmDetector
 from src.task import LABELS
 from tests.tiny_data import uid_of
-from tests.tiny_runs import ONE_THREAD, ROOT, Place, edit, run_process
-from tools.kaggle_submission import written_whole
+from tests.tiny_runs import ONE_THREAD, ROOT, Place, edit, read, run_process
+from tools.kaggle_submission import prior_of_file, written_whole
 
 GATEWAY = """
 import json, shutil, sys
@@ -210,3 +210,69 @@ def test_a_run_without_held_out_predictions_has_no_prior(tiny: Place, tmp_path: 
     copy = tiny.copy(tmp_path / "copy", "*_predictions.csv", "data")
     said = pack(copy, tmp_path / "upload")
     assert said.code == EXIT_INPUT and "eval_end_to_end.py" in said.text
+
+
+def test_the_folder_says_what_its_prior_is(upload: Path):
+    config = read(upload / "submission.json")
+    assert config["prior_from"] == "mean of the held-out predictions of 8 series"
+    assert config["labels"] == list(LABELS)
+
+
+@pytest.fixture
+def final(tiny: Place, tmp_path: Path) -> Place:
+    """A run of which only the model of all series is trained; here it is that of fold 0."""
+    copy = tiny.copy(tmp_path / "copy", "*_predictions.csv", "data")
+    copy.fold().root.rename(copy.fold("final").root)
+    return copy
+
+
+def test_the_prior_of_a_final_model_is_how_frequent_labels_were_in_training(
+    final: Place, tiny: Place, tmp_path: Path
+):
+    said = pack(final, tmp_path / "upload")
+    assert said.code == 0, said.text
+    config = read(tmp_path / "upload" / "submission.json")
+    trained = read(final.fold("final").manifest("stage2"))["training_series"]
+    with open(tiny.data.train_csv, encoding="utf-8", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["SeriesInstanceUID"] in trained]
+    expected = {label: sum(int(row[label]) for row in rows) / len(rows) for label in LABELS}
+    assert len(rows) == 18 and 0 < expected["Aneurysm Present"] < 1
+    assert config["prior"] == pytest.approx(expected)
+    assert config["prior_from"] == "label frequencies of the 18 training series"
+    assert config["prior_from"] in said.text and config["folds"] == ["final"]
+
+
+def test_a_final_model_of_before_takes_a_prior_from_a_file(final: Place, tmp_path: Path):
+    manifest = final.fold("final").manifest("stage2")
+    content = read(manifest)
+    del content["training_labels"]
+    manifest.write_text(json.dumps(content))
+    said = pack(final, tmp_path / "upload")
+    words = "give --prior FILE, a JSON file with a probability for each label"
+    assert said.code == EXIT_INPUT and words in said.text and "Traceback" not in said.text
+    given = tmp_path / "mine.json"
+    prior = {label: number / 20 for number, label in enumerate(LABELS)}
+    given.write_text(json.dumps(prior))
+    said = pack(final, tmp_path / "upload", "--prior", given)
+    assert said.code == 0, said.text
+    config = read(tmp_path / "upload" / "submission.json")
+    assert config["prior"] == prior and config["prior_from"] == "mine.json"
+
+
+@pytest.mark.parametrize(
+    "text", ["{", "[]", "{}", "3", "other", "nan", "1.5", "null", '"0.5"', "more"]
+)
+def test_a_prior_that_is_none_is_refused(tmp_path: Path, text: str):
+    labels = ("A", "B")
+    texts = {
+        "other": '{"A": 0.5, "C": 0.5}',
+        "more": '{"A": 0.5, "B": 0.5, "C": 0.5}',
+        **{value: f'{{"A": 0.5, "B": {value}}}' for value in ("1.5", "null", '"0.5"')},
+        "nan": '{"A": 0.5, "B": NaN}',
+    }
+    path = tmp_path / "prior.json"
+    path.write_text(texts.get(text, text))
+    with pytest.raises(InputError, match=r"prior\.json: give a JSON object.*labels A, B"):
+        prior_of_file(path, labels)
+    path.write_text('{"A": 0, "B": 1}')
+    assert prior_of_file(path, labels) == {"A": 0.0, "B": 1.0}

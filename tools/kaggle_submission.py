@@ -1,7 +1,8 @@
 """Write the folder to upload for the challenge: code, weights, and the list of wheels.
 
-Reads    model/<run>: weights and sidecars, and the held-out predictions of its folds, whose mean is
-         the answer for a series that cannot be read.
+Reads    model/<run>: weights and sidecars, and what becomes the prior, the answer for a series that
+         cannot be read: the mean of the held-out predictions of its folds or, where `final` is all
+         that was trained, how frequent each label was in training. --prior gives another.
 Writes   <out_dir>/kaggle_submission.py with predict(series_path); aneurysm_detection/, the code;
          model/<run>/, weights and sidecars; submission.json; wheels.txt, which pip download takes
          where there is a network, for pip install --no-index --find-links where there is none.
@@ -11,14 +12,15 @@ Writes   <out_dir>/kaggle_submission.py with predict(series_path); aneurysm_dete
 
 import contextlib
 import importlib.metadata
+import json
 import math
 import re
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -28,8 +30,6 @@ from src.inference.submission import SubmissionConfig
 from src.runlog import run_tool
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from src.task import Task
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -50,6 +50,9 @@ class Options:
 
     folds: tuple[str, ...] = ()
     """Folds to average, numbers or `final` (default: all that are trained)."""
+
+    prior: Path | None = None
+    """JSON file with a probability for each label, in place of the run's own prior."""
 
     views: tuple[str, ...] = ()
     """Test-time augmentation: flip, reverse, crop, crop90; each takes as long as the plain view."""
@@ -78,9 +81,12 @@ def main(options: Options) -> int:
         options.model, options.folds or None, device="cpu", views=options.views
     )
     folds = detector.folds
-    trained = trained_folds(options.model) if options.folds else folds
-    prior, series = out_of_fold_prior(options.model, trained, detector.task)
     run = options.model.absolute()
+    if options.prior is not None:
+        prior, prior_from = prior_of_file(options.prior, detector.labels), options.prior.name
+    else:
+        trained = trained_folds(run) if options.folds else folds
+        prior, prior_from = prior_of_run(run, trained, detector.task)
     config = SubmissionConfig(
         run=f"model/{run.name}",
         folds=folds,
@@ -88,14 +94,15 @@ def main(options: Options) -> int:
         seconds=options.seconds,
         shared=options.shared_dir,
         labels=detector.labels,
-        prior=dict(zip(detector.labels, prior.tolist(), strict=True)),
+        prior=prior,
+        prior_from=prior_from,
     )
     with written_whole(options.out_dir):
         copy_model(run, folds, options.out_dir)
         copy_code(options.out_dir)
         (options.out_dir / "wheels.txt").write_text(wheels(), encoding="utf-8")
         config.save(options.out_dir)
-    print(f"wrote {options.out_dir}: folds {', '.join(folds)}; the prior is of {series} series")
+    print(f"wrote {options.out_dir}: folds {', '.join(folds)}; the prior: {prior_from}")
     return 0
 
 
@@ -125,36 +132,88 @@ def copy_model(run: Path, folds: tuple[str, ...], out_dir: Path) -> None:
             shutil.copyfile(here.weights(stage), there.weights(stage))
 
 
-def out_of_fold_prior(run: Path, folds: tuple[str, ...], task: "Task") -> "tuple[np.ndarray, int]":
-    """Mean held-out probability of each label, float64 (L,), and the number of series behind it.
+def prior_of_run(run: Path, folds: tuple[str, ...], task: "Task") -> tuple[dict[str, float], str]:
+    """The answer for a series that cannot be read, by label, and what it is in words.
 
-    Not the labels' frequencies: among predictions of networks a series that cannot be read should
-    rank where an average one does.
+    The mean held-out probability rather than the labels' frequencies: among predictions of networks
+    a series that cannot be read should rank where an average one does. A run of which only `final`
+    is trained has none, and its prior are the frequencies among its training series.
+
+    Args:
+        run: absolute path of the run's folder.
+        folds: that are trained, as `trained_folds` gives them.
+        task: the run's.
 
     Raises:
-        InputError: no fold has held-out predictions of its weights.
+        InputError: there is neither; the message says what to do.
     """
     import numpy as np
 
     from src.evaluation.predictions import reference_predictions
     from src.lineage import open_stage
 
-    run = run.absolute()
     found = []
     for fold in folds:
-        if fold == FINAL_FOLD:
-            continue
         paths = FoldPaths(run.parent, run.name, fold)
-        reference = reference_predictions(paths, open_stage(paths, "stage2", {}, task), task)
+        stage2 = open_stage(paths, "stage2", {}, task)
+        if fold == FINAL_FOLD:
+            return frequencies(paths.manifest("stage2"), stage2)
+        reference = reference_predictions(paths, stage2, task)
         if reference is not None:
             found.append(reference[1].probabilities)
     if not found:
         raise InputError(
             f"{run} has no held-out predictions for the prior: run eval_end_to_end.py or "
-            "eval_stage2.py on its folds"
+            "eval_stage2.py on its folds, or give --prior FILE"
         )
     every = np.concatenate(found)
-    return every.mean(axis=0), len(every)
+    prior = dict(zip(task.labels, every.mean(axis=0).tolist(), strict=True))
+    return prior, f"mean of the held-out predictions of {len(every)} series"
+
+
+def frequencies(path: Path, stage2: Mapping[str, Any]) -> tuple[dict[str, float], str]:
+    """Share of the training series that have each label, and what that is in words.
+
+    Args:
+        path: of the manifest, for the message.
+        stage2: the manifest.
+
+    Raises:
+        InputError: it was written before manifests counted labels.
+    """
+    counted = stage2.get("training_labels")
+    if counted is None:
+        raise InputError(
+            f"{path} does not tell how frequent each label was in training, and the final model "
+            "has no held-out predictions: give --prior FILE, a JSON file with a probability for "
+            "each label, or train stage 2 again with train_stage2.py --fold final --overwrite"
+        )
+    series = counted["series"]
+    prior = {label: count / series for label, count in counted["positives"].items()}
+    return prior, f"label frequencies of the {series} training series"
+
+
+def prior_of_file(path: Path, labels: Sequence[str]) -> dict[str, float]:
+    """A prior that was given.
+
+    Raises:
+        OSError: it cannot be read.
+        InputError: it is not a JSON object with a probability, 0..1, for each of these labels.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError):
+        content = None
+    if (
+        not isinstance(content, dict)
+        or set(content) != set(labels)
+        or not all(isinstance(one, int | float) and 0 <= one <= 1 for one in content.values())
+    ):
+        raise InputError(
+            f"--prior {path}: give a JSON object with a probability, 0 to 1, for each of the "
+            f"labels {', '.join(labels)} and nothing else"
+        )
+    return {label: float(content[label]) for label in labels}
 
 
 def copy_code(out_dir: Path) -> None:

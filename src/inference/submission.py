@@ -50,6 +50,7 @@ class SubmissionConfig:
         shared: folder to be emptied after each answer, where the gateway puts series.
         labels: columns of the answer, in order.
         prior: the answer for a series that cannot be read, by label.
+        prior_from: what the prior is, in words.
     """
 
     run: str
@@ -59,6 +60,7 @@ class SubmissionConfig:
     shared: str
     labels: tuple[str, ...]
     prior: dict[str, float]
+    prior_from: str
 
     def save(self, folder: Path) -> None:
         """Write it into the submission's folder."""

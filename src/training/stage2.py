@@ -155,6 +155,13 @@ def feature_width(paths: FoldPaths, uids: list[str]) -> int:
     return int(next(iter(sets.values())).features.shape[1])
 
 
+def label_counts(split: Split, uids: list[str], task: Task) -> dict[str, Any]:
+    """How many series there are, and how many of them have each label."""
+    counts = split.series.loc[uids, list(task.labels)].to_numpy(dtype=np.int64).sum(axis=0)
+    positives = dict(zip(task.labels, counts.tolist(), strict=True))
+    return {"series": len(uids), "positives": positives}
+
+
 def preview_stage2(
     options: TrainStage2Options,
     split: Split,
@@ -248,5 +255,6 @@ def fit_stage2(
         "select": options.select,
         "split": {"folds": split.folds, "hash": split.split_hash},
         "training_series": uids,
+        "training_labels": label_counts(split, uids, task),
         "selecting": selecting(options, watched),
     }
