@@ -1,8 +1,11 @@
 """Errors that end a script with a documented exit code and a message that a user can act on.
 
-Exit codes: 0 done or nothing to do; 1 internal error; 2 usage; 3 input invalid or missing;
-4 finished, but series were rejected; 5 stale or changed artifact; 6 numerical stop; 75 preempted.
+Exit codes: 0 done or nothing to do; 1 internal error; 2 usage; 3 input or an optional
+package invalid or missing; 4 finished, but series were rejected; 5 stale or changed artifact;
+6 numerical stop; 75 preempted.
 """
+
+import importlib.util
 
 EXIT_DONE = 0
 EXIT_INTERNAL = 1
@@ -36,6 +39,10 @@ class MissingArtifact(InputError):
     """The file of an earlier stage is not there; the message names the script that makes it."""
 
 
+class MissingPackage(InputError):
+    """An optional package that the command needs is not installed; the message says how to."""
+
+
 class StaleArtifact(PipelineError):
     """An artifact was made from inputs or options that have changed since."""
 
@@ -52,3 +59,18 @@ class Preempted(PipelineError):
     """The scheduler asked the process to stop; the same command goes on from the checkpoint."""
 
     exit_code = EXIT_PREEMPTED
+
+
+def require_packages(what: str, *names: str) -> None:
+    """Check that optional packages are there, without importing them.
+
+    Args:
+        what: needs them; begins the message.
+        names: of the packages, as they are imported and as pip knows them.
+
+    Raises:
+        MissingPackage: some are not.
+    """
+    missing = [name for name in names if importlib.util.find_spec(name) is None]
+    if missing:
+        raise MissingPackage(f"{what} needs {', '.join(missing)}: pip install {' '.join(missing)}")

@@ -22,7 +22,14 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from src.artifacts import read_json, remove_temporaries, write_csv, write_json
-from src.errors import EXIT_DONE, EXIT_REJECTED, InputError, MissingArtifact, UsageError
+from src.errors import (
+    EXIT_DONE,
+    EXIT_REJECTED,
+    InputError,
+    MissingArtifact,
+    UsageError,
+    require_packages,
+)
 from src.options.predict import PredictOptions
 from src.provenance import VERSION, digest
 from src.runlog import Record, log, progress, run_stage
@@ -284,16 +291,11 @@ def report_module() -> ModuleType:
     """The module of structured reports, which is imported only where they are asked for.
 
     Raises:
-        UsageError: highdicom is missing.
+        MissingPackage: highdicom is not installed.
     """
-    try:
-        from src.inference import structured_report
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] != "highdicom":
-            raise
-        raise UsageError(
-            "structured reports need the package highdicom: pip install highdicom"
-        ) from None
+    require_packages("a structured report", "highdicom")
+    from src.inference import structured_report
+
     return structured_report
 
 
@@ -315,7 +317,7 @@ def write_structured_reports(
         How many were written; those that failed are logged with the reason.
 
     Raises:
-        UsageError: highdicom is missing.
+        MissingPackage: highdicom is not installed.
         OSError: a report cannot be written.
     """
     reports = report_module()

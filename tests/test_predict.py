@@ -12,7 +12,7 @@ import pydicom
 import pytest
 
 import src.inference
-from src.errors import EXIT_DONE, EXIT_INPUT, EXIT_REJECTED, EXIT_USAGE, UsageError
+from src.errors import EXIT_DONE, EXIT_INPUT, EXIT_REJECTED, EXIT_USAGE, MissingPackage
 from src.options.predict import PredictOptions
 from src.predict import PredictPaths, main
 from src.provenance import VERSION
@@ -180,9 +180,10 @@ def test_without_highdicom_the_package_is_named_before_the_model_is_opened(tmp_p
         series=(tmp_path,),
         structured_report=True,
     )
-    with pytest.raises(UsageError, match="pip install highdicom"):
+    words = "^a structured report needs highdicom: pip install highdicom$"
+    with pytest.raises(MissingPackage, match=words) as caught:
         main(options, Record("predict", options))
-    assert not (tmp_path / "out").exists()
+    assert caught.value.exit_code == EXIT_INPUT and not (tmp_path / "out").exists()
 
 
 def test_nothing_of_the_patient_is_written(predict, paths, others):

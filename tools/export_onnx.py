@@ -9,7 +9,6 @@ Needs    onnx, onnxscript and onnxruntime, the extra `onnx` of the package.
     python tools/export_onnx.py --model demo/model/demo --out_dir onnx
 """
 
-import importlib.util
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from src.artifacts import FoldPaths
-from src.errors import InputError
+from src.errors import require_packages
 from src.runlog import run_tool
 
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
@@ -39,9 +38,7 @@ class Options:
 
 def main(options: Options) -> int:
     """Export every fold."""
-    missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
-    if missing:
-        raise InputError(f"{', '.join(missing)} missing: pip install {' '.join(PACKAGES)}")
+    require_packages("the export", *PACKAGES)
     from src.inference.detector import trained_folds
     from src.inference.onnx_export import export_fold
     from src.lineage import open_weights

@@ -4,7 +4,7 @@ import time
 from typing import Any
 
 from src.artifacts import FoldPaths, write_csv
-from src.errors import UsageError
+from src.errors import MissingPackage
 
 DRAW_SECONDS = 60.0
 """The picture is drawn again after this time, and at the end."""
@@ -17,7 +17,7 @@ class EpochLog:
         """Write nothing yet.
 
         Raises:
-            UsageError: TensorBoard was asked for and is not installed.
+            MissingPackage: TensorBoard was asked for and is not installed.
         """
         self.paths, self.stage = paths, stage
         self.drawn = time.monotonic()
@@ -44,8 +44,8 @@ def _event_writer(paths: FoldPaths, stage: str) -> Any:  # noqa: ANN401
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
-        raise UsageError(
-            "--tensorboard needs the package tensorboard: pip install tensorboard, or leave the "
+        raise MissingPackage(
+            "--tensorboard needs tensorboard: pip install tensorboard, or leave the "
             "flag out; the CSV log is always written"
         ) from None
     return SummaryWriter(paths.tensorboard(stage))
