@@ -1,11 +1,11 @@
 """Combine the predictions of several runs: mean, mean rank, and fitted weights.
 
 Reads    the predictions and metrics files of the runs: held-out predictions of one fold or of all,
-         or folders that eval_end_to_end.py --out_dir scored. Their splits must be equal, and their
-         rows. Runs may be seeds, networks, or folders of other folds.
+         or folders that eval_end_to_end.py --out_dir scored. They must have the same rows; on a
+         folder the runs may be of any split. Runs that have met the rows in training are named.
 Writes   <out_dir>/mean_predictions.csv, rank_predictions.csv and fitted_predictions.csv, and
-         ensemble.json with scores, weights, how optimistic fitted weights are, and why scores of a
-         run are too good.
+         ensemble.json: scores with intervals, the difference of each method from the best run,
+         weights, and how optimistic they are (schema: src/evaluation/ensemble.py).
 
     python tools/ensemble.py seed0 seed1 seed2 --fold all --out_dir model/ensemble
 """
@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from src.artifacts import ALL_FOLDS, write_csv, write_json
 from src.errors import UsageError
-from src.options.evaluation import check_seed
+from src.options.evaluation import FEWEST_RESAMPLES, check_seed
 from src.runlog import run_tool
 from src.task import RSNA_2025 as TASK
 from src.task import SERIES_COLUMN
@@ -50,13 +50,18 @@ class Options:
     weights: tuple[float, ...] = ()
     """Weights of mean and rank, one per run (default: equal ones)."""
 
+    resamples: int = 2000
+    """Resamples of the bootstrap over patients."""
+
     seed: int = 0
-    """Keys the parts of one fold in which weights are fitted."""
+    """Keys the resamples, and the parts of one fold in which weights are fitted."""
 
     def __post_init__(self) -> None:
         """Check what can be checked without the files."""
         if not all(math.isfinite(weight) and weight >= 0 for weight in self.weights):
             raise UsageError(f"--weights {' '.join(map(str, self.weights))}: give 0 or more each")
+        if self.resamples < FEWEST_RESAMPLES:
+            raise UsageError(f"--resamples {self.resamples}: give {FEWEST_RESAMPLES} or more")
         check_seed(self.seed)
 
 
@@ -66,6 +71,7 @@ def main(options: Options) -> int:
 
     from src.evaluation.crossfit import over_folds, over_patients
     from src.evaluation.ensemble import align, combine, format_ensemble
+    from src.evaluation.intervals import Settings
     from src.evaluation.predictions import GROUP_COLUMN
     from src.evaluation.scored_runs import load_run
     from src.inference.scores import prediction_rows
@@ -83,7 +89,8 @@ def main(options: Options) -> int:
         crossfit = over_folds(sample, folds)
     else:
         crossfit = over_patients(sample, sample.targets[:, TASK.overall_index], options.seed)
-    found = combine(TASK, runs, options.weights or None, crossfit)
+    settings = Settings(options.resamples, options.seed)
+    found = combine(TASK, runs, options.weights or None, crossfit, settings)
     print(format_ensemble(found.table))
     keys = [
         {SERIES_COLUMN: str(uid), GROUP_COLUMN: str(group)}
@@ -92,7 +99,8 @@ def main(options: Options) -> int:
     for method, probabilities in found.probabilities.items():
         columns, rows = prediction_rows(TASK, keys, sample.targets, probabilities)
         write_csv(options.out_dir / f"{method}_predictions.csv", columns, rows)
-    write_json(options.out_dir / "ensemble.json", {**found.table, "fold": options.fold})
+    content = {**found.table, "stage": options.stage, "fold": options.fold}
+    write_json(options.out_dir / "ensemble.json", content)
     print(f"wrote {options.out_dir / 'ensemble.json'}")
     return 0
 

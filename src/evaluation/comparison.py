@@ -75,7 +75,7 @@ def compare(task: Task, first: Predictions, second: Predictions, settings: Setti
         labels=shared,
         locations=tuple(name for name in task.locations if name in shared),
     )
-    groups = _joined_groups(first.sample.groups, second.sample.groups)
+    groups = joined_groups(first.sample.groups, second.sample.groups)
     samples = [_columns(one, shared, groups) for one in (first, second)]
     _check_truth(part, first, second, samples)
     tables = [auc_table(part, one, Settings(0))[0] for one in samples]
@@ -183,7 +183,7 @@ def _rows(one: Predictions, chosen: np.ndarray) -> Predictions:
     return replace(one, keys=one.keys[chosen], sample=one.sample.rows(chosen))
 
 
-def _joined_groups(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+def joined_groups(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """Patients: rows that either run takes for one patient's are; names from the first run."""
     _, rows = np.unique(first, return_inverse=True)
     names, columns = np.unique(second, return_inverse=True)

@@ -8,9 +8,34 @@
   (least cross-entropy over all labels). Each row takes weights that were fitted on other folds, or
   within one fold on other patients. *Optimism* is the score that weights fitted on the scored rows
   themselves would claim, minus that.
+
+Runs are combined when they have the same rows: those of one split, or of one folder of series,
+whatever they were trained on. A run that has met its rows in training, or was selected on them, has
+a score and fitted weights that are too good; it is named in `optimistic` and in what is printed.
+
+ensemble.json (a *cell* is {"value", "low", "high"}: low and high are the ends of a 95 % interval
+over patients, null where there is none):
+
+    runs            names, in the order of all weights
+    weights         of `mean` and `rank`, one per run, of sum 1
+    weighted_auc    by run and by method, the cell of the challenge's score
+    against_best    {"run": the single run with the best score, "methods": by method {"difference":
+                    cell of its weighted AUC minus that run's, paired, "p"}}; null where no run has
+                    a score. The best run was chosen on the scored rows, which favours it.
+    fitted_on       on what the weights of `fitted` were fitted, or why there are none
+    fitted          {"weights": fitted on all rows, for series that are not among them,
+                    "weights_of_parts": those that the rows of each part took, "optimism"}; null
+                    where nothing could be fitted
+    optimistic      by run, why its figures are too good, or null
+    left_out        labels with one class; they are in no mean
+    rare            labels in the means that fewer than 5 patients have: intervals and p-values of
+                    the means are too small
+    series, groups  rows and patients
+    intervals       {"resamples", "seed"}: ranks and fitted weights are taken as given
+    stage, fold     whose predictions; tools/ensemble.py adds them
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,9 +43,11 @@ import numpy as np
 from scipy.stats import rankdata
 
 from src.errors import InputError
-from src.evaluation.comparison import Predictions, not_independent
+from src.evaluation.bootstrap import MIN_GROUPS
+from src.evaluation.comparison import Predictions, compare, joined_groups, not_independent
 from src.evaluation.crossfit import Crossfit
-from src.metrics import score_table
+from src.evaluation.intervals import Settings, auc_table
+from src.metrics import ends, figure, score_table
 from src.task import Task
 
 METHODS = ("mean", "rank", "fitted")
@@ -44,10 +71,12 @@ class Ensemble:
 
 
 def align(runs: Sequence[Predictions]) -> list[Predictions]:
-    """The runs with their rows in the order of the first.
+    """The runs with their rows in the order of the first, and rows joined to patients.
+
+    Rows that any run takes for one patient's are one patient's.
 
     Raises:
-        InputError: fewer than two runs, equal names, or other splits, rows, labels or truth.
+        InputError: fewer than two runs, equal names, or other rows, labels or truth.
     """
     if len(runs) < 2:
         raise InputError("give two runs or more: there is nothing to combine")
@@ -59,28 +88,34 @@ def align(runs: Sequence[Predictions]) -> list[Predictions]:
     aligned = [first]
     for other in others:
         both = f"{first.name} and {other.name}"
-        if other.split_hash != first.split_hash:
-            raise InputError(
-                f"{both} are of different splits ({first.split_hash}, {other.split_hash}): one was "
-                "trained on what the other is scored on"
-            )
         if other.labels != first.labels:
             raise InputError(f"{both} predict different labels")
         theirs = np.argsort(other.keys, kind="stable")
         if not np.array_equal(first.keys[order], other.keys[theirs]):
             lacking = len(set(first.keys.tolist()) ^ set(other.keys.tolist()))
-            raise InputError(f"{both} have different rows: {lacking} are in one of them only")
+            raise InputError(
+                f"{both} have different rows: {lacking} are in one of them only (splits "
+                f"{first.split_hash or 'none'} and {other.split_hash or 'none'}). Score both on "
+                "the same split and fold, or both on one folder of series"
+            )
         rows = np.empty_like(theirs)
         rows[order] = theirs
         sample = other.sample.rows(rows)
         if not np.array_equal(sample.targets, first.sample.targets):
             raise InputError(f"{both} disagree about the labels of a row: score both again")
         aligned.append(replace(other, keys=other.keys[rows], sample=sample))
-    return aligned
+    groups = first.sample.groups
+    for other in aligned[1:]:
+        groups = joined_groups(groups, other.sample.groups)
+    return [replace(run, sample=replace(run.sample, groups=groups)) for run in aligned]
 
 
 def combine(
-    task: Task, runs: Sequence[Predictions], weights: Sequence[float] | None, crossfit: Crossfit
+    task: Task,
+    runs: Sequence[Predictions],
+    weights: Sequence[float] | None,
+    crossfit: Crossfit,
+    settings: Settings,
 ) -> Ensemble:
     """Every method on aligned runs.
 
@@ -89,6 +124,7 @@ def combine(
         runs: as `align` gives them.
         weights: of `mean` and `rank`, one per run; None for equal ones.
         crossfit: on what the weights of `fitted` are fitted for which rows of the first run.
+        settings: of the intervals; 1 resample or more.
 
     Raises:
         InputError: the weights do not fit the runs, or a run lacks labels of the task.
@@ -108,14 +144,7 @@ def combine(
         "mean": np.einsum("r,rnl->nl", share, stacked),
         "rank": np.einsum("r,rnl->nl", share, ranks),
     }
-    names = [run.name for run in runs]
-    table: dict[str, Any] = {
-        "runs": names,
-        "weights": share.tolist(),
-        "fitted_on": crossfit.fitted_on,
-        "optimistic": {run.name: run.optimistic for run in runs},
-        "weighted_auc": {run.name: _score(task, targets, run.sample.probabilities) for run in runs},
-    }
+    said: dict[str, Any] | None = None
     if crossfit.parts:
         fitted, parts = np.empty_like(found["mean"]), []
         for part in crossfit.parts:
@@ -128,13 +157,56 @@ def combine(
         claimed = _score(task, targets, np.einsum("r,rnl->nl", every, stacked))
         found["fitted"] = fitted
         reached = _score(task, targets, fitted)
-        table["fitted"] = {
+        said = {
             "weights_of_parts": parts,
             "weights": every.tolist(),
             "optimism": None if claimed is None or reached is None else claimed - reached,
         }
-    table["weighted_auc"] |= {name: _score(task, targets, each) for name, each in found.items()}
-    return Ensemble(found, table)
+    methods = [_combined(name, runs, each) for name, each in found.items()]
+    tables = {one.name: auc_table(task, one.sample, settings)[0] for one in (*runs, *methods)}
+    rows = tables[runs[0].name]  # what all tables say of the rows is the same
+    return Ensemble(
+        found,
+        {
+            "runs": [run.name for run in runs],
+            "weights": share.tolist(),
+            "weighted_auc": {name: table["weighted_auc"] for name, table in tables.items()},
+            "against_best": _against_best(task, runs, methods, tables, settings),
+            "fitted_on": crossfit.fitted_on,
+            "fitted": said,
+            "optimistic": {run.name: run.optimistic for run in runs},
+            **{key: rows[key] for key in ("left_out", "rare", "series", "groups")},
+            "intervals": {"resamples": settings.resamples, "seed": settings.seed},
+        },
+    )
+
+
+def _combined(name: str, runs: Sequence[Predictions], probabilities: np.ndarray) -> Predictions:
+    """What a method predicts, as if it were a run; too good where one of the runs is."""
+    first = runs[0]
+    reasons = "; ".join(f"{run.name}: {run.optimistic}" for run in runs if run.optimistic)
+    sample = replace(first.sample, probabilities=probabilities)
+    return replace(first, name=name, sample=sample, optimistic=reasons or None)
+
+
+def _against_best(
+    task: Task,
+    runs: Sequence[Predictions],
+    methods: Sequence[Predictions],
+    tables: Mapping[str, Mapping[str, Any]],
+    settings: Settings,
+) -> dict[str, Any] | None:
+    """Each method minus the best single run, paired; None where no run has a score."""
+    scores = {run.name: tables[run.name]["weighted_auc"]["value"] for run in runs}
+    scored = [run for run in runs if scores[run.name] is not None]
+    if not scored:
+        return None
+    best = max(scored, key=lambda run: scores[run.name])
+    found = {}
+    for method in methods:
+        paired = compare(task, best, method, settings)["weighted_auc"]
+        found[method.name] = {key: paired[key] for key in ("difference", "p")}
+    return {"run": best.name, "methods": found}
 
 
 def fit_weights(targets: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
@@ -165,14 +237,29 @@ def _score(task: Task, targets: np.ndarray, probabilities: np.ndarray) -> float 
     return value
 
 
-def format_ensemble(table: dict[str, Any]) -> str:
-    """Scores and weights as text for the terminal."""
+def format_ensemble(table: Mapping[str, Any]) -> str:
+    """Scores, differences and weights as text for the terminal."""
     width = max(len(name) for name in table["weighted_auc"])
-    lines = [f"{'':<{width}}  weighted AUC"]
-    for name, value in table["weighted_auc"].items():
-        lines.append(f"{name:<{width}}  " + ("-" if value is None else f"{value:.3f}"))
-    if "fitted" in table:
-        fitted = table["fitted"]
+    lines = [f"{'':<{width}}  weighted AUC  95 % interval"]
+    for name, score in table["weighted_auc"].items():
+        lines.append(f"{name:<{width}}  {figure(score['value']):<12}  {ends(score)}".rstrip())
+    best = table["against_best"]
+    for name, found in best["methods"].items() if best else ():
+        change = found["difference"]
+        span = "no interval"
+        if change["low"] is not None:
+            span = f"{change['low']:+.3f} to {change['high']:+.3f}, p {found['p']:.3f}"
+        lines.append(f"{name} minus {best['run']}, the best run: {change['value']:+.3f} ({span})")
+    lines.append(f"{table['series']} series of {table['groups']} patients")
+    if table["rare"]:
+        lines.append(
+            f"fewer than {MIN_GROUPS} patients have {', '.join(table['rare'])}: intervals and p "
+            "are too small"
+        )
+    fitted = table["fitted"]
+    if fitted is None:
+        lines.append(f"no weights were fitted: {table['fitted_on']}")
+    else:
         shares = ", ".join(
             f"{name} {value:.2f}"
             for name, value in zip(table["runs"], fitted["weights"], strict=True)
