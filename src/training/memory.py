@@ -4,12 +4,15 @@ from collections.abc import Callable
 
 import torch
 
+PLAIN_ERRORS = ("DefaultCPUAllocator", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
+"""Words of a plain RuntimeError of the CPU's allocator, and of CUDA libraries that found no room
+for their workspace."""
+
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an allocation has failed, on a GPU or on the CPU."""
-    # the CPU's allocator raises a plain RuntimeError
     return isinstance(error, torch.OutOfMemoryError) or (
-        isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
+        isinstance(error, RuntimeError) and any(words in str(error) for words in PLAIN_ERRORS)
     )
 
 

@@ -296,12 +296,13 @@ def test_a_checkpoint_within_an_epoch_changes_no_byte(tmp_path: Path) -> None:
 class Small(SquaredError):
     """A device on which only pieces of some size fit."""
 
-    def __init__(self, fits: int) -> None:
+    def __init__(self, fits: int, error: Exception | None = None) -> None:
         self.fits = fits
+        self.error = error or torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 GiB")
 
     def __call__(self, model: nn.Module, batch: Batch, counts: torch.Tensor) -> Batch:
         if len(batch["x"]) > self.fits:
-            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1.00 GiB")
+            raise self.error
         return super().__call__(model, batch, counts)
 
 
@@ -311,3 +312,12 @@ def test_out_of_memory_says_what_fits_and_changes_nothing(tmp_path: Path) -> Non
     with pytest.raises(UsageError, match="nor does a single one"):
         fit(tmp_path, Small(0)).run(TrainingData(batches, BATCHES), None)
     assert not FoldPaths(tmp_path, "run", 0).checkpoint("stage1").exists()
+
+
+def test_a_cuda_library_without_room_for_its_workspace_is_out_of_memory(tmp_path: Path) -> None:
+    error = RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate(handle)")
+    with pytest.raises(UsageError, match=r"piece of 8 does not fit, 2 .* --accumulate 4:"):
+        fit(tmp_path, Small(3, error)).run(TrainingData(batches, BATCHES), None)
+    with pytest.raises(RuntimeError, match="illegal"):  # any other error stays what it is
+        other = RuntimeError("CUDA error: an illegal memory access was encountered")
+        fit(tmp_path, Small(3, other)).run(TrainingData(batches, BATCHES), None)
