@@ -11,7 +11,7 @@ Writes  data/npy_sequence/<uid>.npy: float16 (slices, 512, 512), values 0..5, an
         data/preprocess.json: what all this was made from, written last;
         data/fingerprints.json: digests of the source files, only to save time;
         data/report.html: what was read and how it looks, and where the aneurysms of
-        data/train_localizers.csv are, if it is there.
+        data/train_localizers.csv are, if it is there; data/report.json: its figures.
 
 Skips   every series whose cache is finished. When options, train.csv or the files of a series have
         changed it stops with exit code 5; --overwrite rebuilds what has changed, or everything
@@ -65,7 +65,7 @@ def lead(options: PreprocessOptions, record: Record, team: Team | None) -> int:
     settle(state, options)
     if state.tables_done:
         fingerprints.save()
-        if not data.report.exists():
+        if not (data.report.exists() and data.report_figures.exists()):
             write_report(options)
         log.info("%s holds all %d series: nothing to do", data.sequences, len(state.rows))
         return exit_code(state.rejected, options)

@@ -92,6 +92,11 @@ class DataPaths:
         return self.root / "report.html"
 
     @property
+    def report_figures(self) -> Path:
+        """Every figure in the tables of the data report."""
+        return self.root / "report.json"
+
+    @property
     def preprocess_manifest(self) -> Path:
         """What the caches and tables were made from."""
         return self.root / "preprocess.json"
@@ -234,6 +239,11 @@ class ScoredFolderPaths:
     def points(self) -> Path:
         """Where: points of each series, in pixels and mm."""
         return self.root / "end_to_end_points.csv"
+
+    @property
+    def views(self) -> Path:
+        """Probabilities per series, view and step, and the maximum of stage 1."""
+        return self.root / "end_to_end_views.csv"
 
     @property
     def report(self) -> Path:

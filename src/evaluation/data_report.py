@@ -4,15 +4,15 @@ One page like the report of a run: neither network nor script, no dates, and of 
 but pixels and SeriesInstanceUIDs. It is made from the tables and caches alone.
 """
 
+import math
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from src.artifacts import DataPaths, atomic_open, load_array
+from src.artifacts import DataPaths, atomic_open, load_array, write_json
 from src.errors import InputError
 from src.evaluation.data_figures import (
     ContactPicture,
@@ -48,19 +48,11 @@ SAMPLED_PIXEL = 4
 """Every 4th pixel of every 4th row is counted."""
 
 
-@dataclass(frozen=True)
-class Reason:
-    """One line of a table of reasons: the code, what it means, and how often it came."""
-
-    code: str
-    words: str
-    count: int
-
-
 def write_data_report(data: DataPaths, task: Task = RSNA_2025) -> None:
-    """Write data/report.html from the tables and the caches beside it; atomically.
+    """Write data/report.html and its figures, data/report.json, from tables and caches.
 
-    Equal tables and caches give equal bytes on the same machine.
+    Both atomically. Equal tables and caches give equal bytes on the same machine. Schema of the
+    figures: `data_report` in `src/evaluation/results.schema.json`.
 
     Raises:
         MissingArtifact: a table or a cache is gone.
@@ -73,59 +65,70 @@ def write_data_report(data: DataPaths, task: Task = RSNA_2025) -> None:
     ).set_index(SERIES_COLUMN)
     refused = read_text_table(data.rejected_csv, REJECTED_COLUMNS, script)
     places, left_out = _places(data, meta, refused, task)
+    figures = {
+        "funnel": _funnel(meta, refused),
+        "patients": int(meta["group"].nunique()),
+        "rejected": _reasons(refused.loc[refused["file"] == "", "reason"]),
+        "lost": _reasons(refused.loc[refused["file"] != "", "reason"]),
+        "notes": _reasons(note for cell in meta["notes"] for note in cell.split(";") if note),
+        "modalities": _modalities(meta, task),
+        "locations": _locations(meta, task),
+        "centres": None if places is None else len(places),
+        "centres_left_out": left_out,
+    }
     page = (
         page_environment()
         .get_template(TEMPLATE)
         .render(
+            **figures,
             task=task,
-            funnel=_funnel(meta, refused),
-            patients=meta["group"].nunique(),
-            rejected=_reasons(refused.loc[refused["file"] == "", "reason"]),
-            lost=_reasons(refused.loc[refused["file"] != "", "reason"]),
-            notes=_reasons(note for cell in meta["notes"] for note in cell.split(";") if note),
-            modalities=_modalities(meta, task),
-            locations=_locations(meta, task),
             places=data_uri(places_figure(places)) if places else None,
-            placed=len(places or ()),
             no_places="no train_localizers.csv lies beside the tables" if places is None else "",
-            left_out=left_out,
             histograms=_histograms(data, meta),
             contacts=_contacts(data, meta),
             versions=versions(),
         )
     )
+    write_json(data.report_figures, figures)
     with atomic_open(data.report) as file:
         file.write(page)
 
 
-def _funnel(meta: pd.DataFrame, refused: pd.DataFrame) -> list[tuple[str, int]]:
+def _funnel(meta: pd.DataFrame, refused: pd.DataFrame) -> list[dict[str, Any]]:
     """What became of the series of train.csv, from all of them to those that are lost."""
     out = int((refused["file"] == "").sum())
     partial = meta["status"] == PARTIAL
     noted = (meta["notes"] != "") & ~partial
-    return [
-        ("listed in train.csv", len(meta) + out),
-        ("read", len(meta)),
-        ("… without remarks", int((~noted & ~partial).sum())),
-        ("… with notes", int(noted.sum())),
-        ("… in part: image data is missing", int(partial.sum())),
-        ("rejected", out),
-    ]
+    counts = {
+        "listed in train.csv": len(meta) + out,
+        "read": len(meta),
+        "… without remarks": int((~noted & ~partial).sum()),
+        "… with notes": int(noted.sum()),
+        "… in part: image data is missing": int(partial.sum()),
+        "rejected": out,
+    }
+    return [{"name": name, "count": count} for name, count in counts.items()]
 
 
-def _reasons(codes: Iterable[str]) -> list[Reason]:
-    """Codes with their meaning, the commonest first."""
+def _reasons(codes: Iterable[str]) -> list[dict[str, Any]]:
+    """Codes with their meaning and how often they came, the commonest first."""
     counts = Counter(base_code(code) for code in codes)
     ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     return [
-        Reason(code, CODES[code].meaning if code in CODES else "", count) for code, count in ordered
+        _reason(code, CODES[code].meaning if code in CODES else "", count)
+        for code, count in ordered
     ]
+
+
+def _reason(code: str, words: str, count: int) -> dict[str, Any]:
+    return {"code": code, "words": words, "count": count}
 
 
 def _modalities(meta: pd.DataFrame, task: Task) -> list[dict[str, Any]]:
     """One row of the table of modalities each."""
     rows = []
     for name, part in meta.groupby("Modality", sort=True):
+        spacing = float(part["spacing_slice"].median())
         planes = Counter(part["plane"].where(part["geometry_known"] == 1, "not known"))
         rows.append(
             {
@@ -134,8 +137,8 @@ def _modalities(meta: pd.DataFrame, task: Task) -> list[dict[str, Any]]:
                 "patients": part["group"].nunique(),
                 "positive": int(part[task.overall].sum()),
                 "slices": float(part["n"].median()),
-                "spacing": float(part["spacing_slice"].median()),
-                "planes": ", ".join(f"{plane} {count}" for plane, count in planes.most_common()),
+                "spacing": spacing if math.isfinite(spacing) else None,
+                "planes": dict(planes.most_common()),
             }
         )
     return rows
@@ -148,7 +151,7 @@ def _locations(meta: pd.DataFrame, task: Task) -> list[dict[str, Any]]:
         {
             "name": label,
             "count": int(meta[label].sum()),
-            "by": [int(meta.loc[meta["Modality"] == name, label].sum()) for name in names],
+            "by": {name: int(meta.loc[meta["Modality"] == name, label].sum()) for name in names},
         }
         for label in (*task.locations, task.overall)
     ]
@@ -156,7 +159,7 @@ def _locations(meta: pd.DataFrame, task: Task) -> list[dict[str, Any]]:
 
 def _places(
     data: DataPaths, meta: pd.DataFrame, refused: pd.DataFrame, task: Task
-) -> tuple[list[Place] | None, list[Reason]]:
+) -> tuple[list[Place] | None, list[dict[str, Any]]]:
     """Labelled centres in mm from the middle of their series, and rows that cannot be placed.
 
     None where there is no table of centres. A table that cannot be read at all is a reason too:
@@ -171,7 +174,7 @@ def _places(
     try:
         kept, left_out = read_localizers(data.localizers_csv, meta, slices, gone, task)
     except InputError as error:
-        return [], [Reason("unreadable", str(error), 1)]
+        return [], [_reason("unreadable", str(error), 1)]
     found = []
     for row in kept:
         cells: Any = meta.loc[row.series]
@@ -185,7 +188,7 @@ def _places(
         left, posterior, superior = off.tolist()
         found.append(Place(row.location, left, posterior, superior))
     counts = count_reasons(left_out)
-    return found, [Reason(code, REASONS[code], count) for code, count in counts.items()]
+    return found, [_reason(code, REASONS[code], count) for code, count in counts.items()]
 
 
 def _spread(count: int, wanted: int) -> list[int]:
