@@ -44,6 +44,6 @@ if __name__ == "__main__":
     setup(
         package_dir={PACKAGE: SOURCE},
         packages=[PACKAGE, *(f"{PACKAGE}.{name}" for name in find_packages(SOURCE))],
-        package_data={f"{PACKAGE}.evaluation": ["*.jinja"]},
+        package_data={f"{PACKAGE}.evaluation": ["*.jinja", "*.schema.json"]},
         cmdclass={"build_py": BuildPackage},
     )

@@ -17,7 +17,7 @@ import tyro
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from src.errors import InputError, UsageError
+from src.errors import UsageError
 from src.runlog import run_tool
 from src.task import RSNA_2025 as TASK
 
@@ -46,41 +46,17 @@ def main(options: Options) -> int:
     """Collect, print, save."""
     from src.artifacts import write_json
     from src.evaluation.comparison import not_independent
-    from src.evaluation.intervals import Settings, auc_table
     from src.evaluation.scored_runs import load_run
-    from src.evaluation.spread import spread
-    from src.metrics import figure
+    from src.evaluation.seeds import format_seeds, seed_table
 
     if len(set(options.runs)) < 2:
         raise UsageError("give two different runs or more")
     where = (options.model_dir, options.stage, options.fold, TASK)
     loaded = [load_run(run, *where) for run in dict.fromkeys(options.runs)]
-    first = loaded[0][0]
-    scores: dict[str, list[float | None]] = {"weighted AUC": [], "mean of locations": []}
-    scores |= {label: [] for label in TASK.labels}
-    for run, _ in loaded:
-        if run.split_hash != first.split_hash or set(run.keys) != set(first.keys):
-            raise InputError(f"{first.name} and {run.name} were not scored on the same series")
-        if run.labels != TASK.labels:
-            raise InputError(f"{run.name} does not predict every label")
-        table, _ = auc_table(TASK, run.sample, Settings(0))
-        scores["weighted AUC"].append(table["weighted_auc"]["value"])
-        scores["mean of locations"].append(table["locations_mean"]["value"])
-        for label in TASK.labels:
-            scores[label].append(table["per_label"][label]["value"])
-    found = {name: {"values": values, "spread": spread(values)} for name, values in scores.items()}
-    width = max(map(len, found))
-    print(f"{'':<{width}}   mean     sd    min    max")
-    for name, row in found.items():
-        cells = (row["spread"] or {}).get
-        keys = ("mean", "standard_deviation", "min", "max")
-        print(f"{name:<{width}}  {'  '.join(figure(cells(key)) for key in keys)}")
-    optimistic = {run.name: run.optimistic for run, _ in loaded}
-    for line in not_independent(optimistic):
-        print(line)
+    table = seed_table(TASK, [run for run, _ in loaded])
+    print("\n".join([format_seeds(table), *not_independent(table["optimistic"])]))
     path = options.out_file or loaded[0][1] / f"{options.stage}_seeds.json"
-    content = {"runs": list(optimistic), "optimistic": optimistic, "scores": found}
-    write_json(path, {**content, "stage": options.stage, "fold": options.fold})
+    write_json(path, {**table, "stage": options.stage, "fold": options.fold})
     print(f"wrote {path}")
     return 0
 

@@ -1,5 +1,6 @@
 """Predictions of a scored run, with what its metrics file says of them."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,7 @@ def load_run(
     folder = ScoredFolderPaths(Path(run))
     if stage == "end_to_end" and folder.predictions.is_file():
         metrics = read_manifest(folder.metrics, f"{stage}_metrics")
-        return _predictions(run, [folder.predictions], metrics, task, script), folder.root
+        return predictions_of(run, [folder.predictions], metrics, task, script), folder.root
     if not (fold == ALL_FOLDS or fold.isdigit()):
         raise UsageError(f"--fold {fold}: give a number or `{ALL_FOLDS}`")
     if not (model_dir / run).is_dir():
@@ -49,18 +50,30 @@ def load_run(
     paths = FoldPaths(model_dir, run, fold)
     if fold != ALL_FOLDS:
         metrics = read_manifest(paths.metrics(stage), f"{stage}_metrics")
-        return _predictions(run, [paths.predictions(stage)], metrics, task, script), paths.root
+        return predictions_of(run, [paths.predictions(stage)], metrics, task, script), paths.root
     metrics = read_json(paths.metrics(stage), f"{script} --fold {ALL_FOLDS}")
     folds = [
         FoldPaths(model_dir, run, number).predictions(stage)
         for number in range(int(metrics.get("folds", 0)))
     ]
-    return _predictions(run, folds, metrics, task, script), paths.root
+    return predictions_of(run, folds, metrics, task, script), paths.root
 
 
-def _predictions(
-    name: str, paths: list[Path], metrics: dict[str, Any], task: Task, script: str
+def predictions_of(
+    name: str, paths: list[Path], metrics: Mapping[str, Any], task: Task, script: str
 ) -> Predictions:
+    """Predictions of one run from its tables.
+
+    Args:
+        name: of the run.
+        paths: the tables, one per fold.
+        metrics: what the metrics file of all of them says.
+        task: the labels that are looked for.
+        script: that makes the tables.
+
+    Raises:
+        MissingArtifact, InputError: a table is missing or does not fit.
+    """
     keys: list[str] = []
     uids: list[str] = []
     groups: list[str] = []

@@ -33,7 +33,7 @@ def stage_metrics(
     settings: Settings,
     unit: str = "series",
 ) -> dict[str, Any]:
-    """Metrics of one stage, printed and JSON-ready (schema: `src.evaluation.tables`).
+    """Metrics of one stage, printed and JSON-ready (schema: `results.schema.json`).
 
     Args:
         task: the labels.

@@ -1,48 +1,7 @@
 """Everything that an evaluation says of one sample, for the metrics file and for the terminal.
 
 The metrics files of eval_stage1.py, eval_stage2.py and eval_end_to_end.py, of a fold, of a folder
-and of all folds, have one schema. A *cell* is {"value", "low", "high"}; low and high are the ends
-of a 95 % interval; each is null where it does not exist, and no figure is ever NaN.
-
-    weighted_auc       cell of the challenge's score
-    locations_mean     cell of the mean AUC of the locations
-    per_label          for each label a cell of its AUC, and
-      positives, negatives             rows of either class
-      groups_with, groups_without      patients who have rows of either class
-      no_interval                      why low and high are null, else null
-      redrawn                          share of resamples that lacked a class and were drawn again
-      delong                           {"low", "high"} after DeLong where every patient has one row
-      average_precision                cell
-      sensitivity, specificity         cells, each at the other's value in `read_at`, the threshold
-                                       being read from the scored rows themselves
-    left_out           labels with one class; they are in no mean
-    rare               labels that are in the means, but that fewer than 5 patients have
-    series, groups     rows (series, or spots for stage 1) and patients
-    read_at            {"specificity", "sensitivity"}
-    intervals          {"level", "resamples", "seed", "method", "optimistic": why the figures and
-                       their intervals are too good, or null}
-    subgroups          for each trait (modality, plane, sex, age in years, slice_thickness and
-                       slice_distance in mm, aneurysms) and each of its values a table like this
-                       one, without what is listed from average_precision on; series with
-                       aneurysms against all without
-    calibration        see `src.evaluation.calibration.calibration_table`
-    operating_points   see `src.evaluation.operating.operating_table`
-    selected_on        what chose the weights: last (nothing did), inner, or "this fold"
-
-Stage files add `training` (a table of the training rows, which are of other patients) and `gap`
-(training minus held-out: cells of `weighted_auc` and of the overall label's AUC by its name, with
-an interval where both figures have one; `labels`, those that both tables scored and over which both
-means of the gap are taken); end to end adds `rejected`, `seen_in_training`,
-`stage1_maximum` (a table of the plain maximum of stage 1 over the slices), `gain_over_stage1` (the
-same series scored by that maximum and by both stages, paired: see
-`src.evaluation.comparison.compare`; null without resamples), `localisation` (see
-`src.evaluation.localisation`) and `test_time_augmentation` (see
-`src.evaluation.view_gains.view_gains`; null where there is one view and one step, absent from the
-file over all folds); the files over all folds add `weighted_auc_by_fold`, `labels_of_every_fold`
-(those that every fold scored), `comparable_auc_by_fold` (the weighted AUC over these alone; null
-where no location is among them), `spread` (of the latter: mean, standard deviation, extremes) and
-`folds`. `split_hash` names the split whose held-out rows were
-scored. What the manifest adds (kind, inputs, config, versions) is `src.provenance`'s.
+and of all folds, have one shape; `results.schema.json` beside this module documents every key.
 """
 
 from collections.abc import Mapping, Sequence
@@ -86,7 +45,7 @@ def evaluate(
     selected: str,
     seen: int = 0,
 ) -> dict[str, Any]:
-    """All tables of one sample; see the schema above.
+    """All tables of one sample: `evaluation` in `results.schema.json`.
 
     Args:
         task: the labels.

@@ -3,6 +3,7 @@
 import base64
 import csv
 import io
+import json
 import re
 import sys
 from dataclasses import replace
@@ -19,6 +20,7 @@ from src.options.preprocess import PreprocessOptions
 from src.runlog import run_stage
 from src.task import LABELS, LOCALIZER_COLUMNS, TRAIN_COLUMNS
 from tests.imaging.make_series import head, store, write_single_frames
+from tests.schema import assert_documented
 
 UIDS = ["1.2.826.0", "1.2.826.1", "1.2.826.2"]
 IMAGE = re.compile(r'<img src="data:image/(?:png|jpeg);base64,([^"]*)"')
@@ -61,6 +63,16 @@ def test_the_page_counts_what_became_of_the_series(data):
     assert "<b>1</b>series with an aneurysm" in page
     assert "<b>1</b>series rejected" in page
     assert "SOPInstanceUID is in no slice of the series" in page
+
+
+def test_every_figure_of_its_tables_is_in_a_documented_file_beside_it(data):
+    figures = json.loads((data / "report.json").read_text(encoding="utf-8"))
+    assert_documented(figures, "data_report")
+    assert [one["count"] for one in figures["funnel"]][:2] == [3, 2]
+    assert figures["centres"] == 0 and figures["centres_left_out"][0]["count"] == 1
+    assert {one["name"]: one["series"] for one in figures["modalities"]} == {"CTA": 1, "MRA": 1}
+    locations = {one["name"]: one for one in figures["locations"]}
+    assert locations["Basilar Tip"]["by"] == {"CTA": 1, "MRA": 0}
 
 
 def test_the_page_needs_no_network_and_its_images_decode(data):

@@ -16,6 +16,7 @@ from src.provenance import Request, write_manifest
 from src.task import RSNA_2025 as TASK
 from src.task import SERIES_COLUMN
 from tests.evaluation.samples import results
+from tests.schema import assert_documented
 from tests.tiny_runs import ROOT
 
 
@@ -51,6 +52,7 @@ def test_the_tool_compares_two_runs_and_saves_every_figure(tmp_path):
     done = tool("a", "b", "--model_dir", tmp_path, "--resamples", 200)
     assert done.returncode == 0, done.stderr
     found = json.loads((tmp_path / "a" / "fold-0" / "end_to_end_against_b.json").read_text())
+    assert_documented(found, "comparison")
     assert found["runs"] == ["a", "b"] and found["series"] == 120 and found["groups"] == 119
     change = found["weighted_auc"]["difference"]
     assert f"{change['value']:+.3f}" in done.stdout

@@ -10,6 +10,7 @@ import pytest
 from src.artifacts import FoldPaths
 from src.evaluation.spread import spread
 from tests.evaluation.test_scored_runs import write_run
+from tests.schema import assert_documented
 from tests.tiny_runs import ROOT
 
 
@@ -39,6 +40,7 @@ def test_the_tool_prints_and_saves_the_spread_of_several_runs(tmp_path):
     done = tool("a", "b", "c", "--model_dir", tmp_path)
     assert done.returncode == 0, done.stderr
     found = json.loads((tmp_path / "a" / "fold-0" / "end_to_end_seeds.json").read_text())
+    assert_documented(found, "seeds")
     row = found["scores"]["weighted AUC"]
     assert len(row["values"]) == 3 and row["spread"]["standard_deviation"] > 0
     assert f"{row['spread']['mean']:.3f}" in done.stdout.splitlines()[1]
