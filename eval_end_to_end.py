@@ -2,8 +2,9 @@
 
 Reads:   model/<run>/fold-<k>/stage1.* and stage2.*, and the DICOM files of the held-out fold in
          data/series/, or any folder of series with --series_dir.
-Writes:  end_to_end_metrics.json, end_to_end_predictions.csv and report.html in the fold's folder,
-         or in --out_dir.
+Writes:  end_to_end_metrics.json, end_to_end_predictions.csv, end_to_end_points.csv,
+         end_to_end_views.csv and report.html in the fold's folder, or in --out_dir; with --fold all
+         also metrics and report over all folds, in model/<run>/all/.
 Skips:   everything when the same files were scored with the same weights. Series that cannot be
          read are rejected with their reason (exit code 4, or 0 with --allow_rejected).
 
@@ -17,7 +18,7 @@ import sys
 from src.artifacts import ALL_FOLDS, FINAL_FOLD, ScoredFolderPaths
 from src.errors import EXIT_DONE, UsageError
 from src.options.end_to_end import EvalEndToEndOptions
-from src.runlog import Record, run_stage
+from src.runlog import Record, log, run_stage
 from src.task import RSNA_2025
 
 
@@ -49,6 +50,7 @@ def score_folder(options: EvalEndToEndOptions, record: Record) -> int:
 def score_held_out(options: EvalEndToEndOptions, record: Record) -> int:
     """Score the held-out series of one fold, or of each."""
     from src.evaluation.end_to_end import held_out_jobs
+    from src.evaluation.folds_page import write_folds_report
     from src.evaluation.out_of_fold import summarise_folds
     from src.evaluation.scoring import Trained, score_jobs
     from src.lineage import data_identities, open_stage
@@ -68,7 +70,9 @@ def score_held_out(options: EvalEndToEndOptions, record: Record) -> int:
         trained, out = Trained(paths, stage1, stage2), ScoredFolderPaths(paths.root)
         code = max(code, score_jobs(options, record, jobs, trained, out, str(fold), RSNA_2025))
     if options.fold == ALL_FOLDS:
-        summarise_folds(options, split, "end_to_end", RSNA_2025)
+        pooled = summarise_folds(options, split, "end_to_end", RSNA_2025)
+        if options.report:
+            log.info("wrote %s", write_folds_report(options, pooled, RSNA_2025))
     return code
 
 

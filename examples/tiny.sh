@@ -31,4 +31,4 @@ for script in train_stage1 eval_stage1 extract_features train_stage2 eval_stage2
 do
     stage "$script" --model_dir "$data/model" --fold all
 done
-echo "The reports: $data/model/tiny/fold-*/report.html"
+echo "The reports: $data/model/tiny/all/report.html, and of each fold in fold-*/"

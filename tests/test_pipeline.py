@@ -11,6 +11,7 @@ import pytest
 from src.artifacts import ScoredFolderPaths
 from src.config import STAGES
 from src.task import LABELS, SERIES_COLUMN, TRAIN_COLUMNS
+from tests.schema import assert_documented
 from tests.tiny_data import (
     CORONAL,
     EDGE,
@@ -30,6 +31,7 @@ from tests.tiny_data import (
 from tests.tiny_runs import MODEL_STAGES, Place, read
 
 METRICS = ("stage1", "stage2", "end_to_end")
+KINDS = {"end_to_end": "end_to_end_metrics"}
 
 
 def rows(path: Path) -> list[dict[str, str]]:
@@ -123,6 +125,7 @@ def test_the_three_metrics_files_have_one_shape(tiny: Place):
         for label, row in metrics["per_label"].items():
             assert (row["value"] is None) == (label in metrics["left_out"])
         assert metrics["selected_on"] == "last"
+        assert_documented(metrics, KINDS.get(stage, "stage_metrics"))
         assert metrics["partial"] is None
         assert metrics["intervals"]["resamples"] == 2000
         assert metrics["intervals"]["optimistic"] is None
@@ -213,6 +216,7 @@ def test_a_folder_of_series_is_scored_like_the_held_out_fold(
     assert "in training" not in said.text
     assert out.predictions.read_bytes() == tiny.fold().predictions("stage2").read_bytes()
     own, scored = read(tiny.fold().metrics("end_to_end")), read(out.metrics)
+    assert_documented(scored, "end_to_end_metrics")
     for key in ("weighted_auc", "per_label", "subgroups", "calibration", "stage1_maximum"):
         assert scored[key] == own[key]
     assert "labelled" in out.report.read_text(encoding="utf-8")
@@ -233,6 +237,7 @@ def test_the_gain_of_every_view_is_measured_and_views_are_part_of_the_identity(
     said = place.call("eval_end_to_end", "--views", "flip", "crop", "--overwrite")
     assert said.code == 0, said.text
     metrics = read(place.fold().metrics("end_to_end"))
+    assert_documented(metrics, "end_to_end_metrics")
     table = {row["name"]: row for row in metrics["test_time_augmentation"]}
     names = ["plain", "plain and flip", "plain and crop", "all views"]
     assert [name for name in table if "alone" not in name] == names
@@ -306,13 +311,16 @@ def test_every_fold_in_turn_gives_a_table_over_all_folds(tiny: Place, tmp_path: 
             assert "weighted AUC of each fold" in said.text
     for stage in METRICS:
         metrics = read(place.fold("all", "two").metrics(stage))
-        folds = metrics["weighted_auc_by_fold"]
+        assert_documented(metrics, KINDS.get(stage, "stage_metrics") + "_of_all_folds")
+        folds = metrics["by_fold"]
         assert set(folds) == {"0", "1"}
         tables = [read(place.fold(k, "two").metrics(stage)) for k in (0, 1)]
-        assert list(folds.values()) == [one["weighted_auc"]["value"] for one in tables]
+        assert [row["weighted_auc"] for row in folds.values()] == [
+            one["weighted_auc"] for one in tables
+        ]
         left_out = {name for one in tables for name in one["left_out"]}
         assert metrics["labels_of_every_fold"] == [n for n in LABELS if n not in left_out]
-        values = [v for v in metrics["comparable_auc_by_fold"].values() if v is not None]
+        values = [v for row in folds.values() if (v := row["comparable_auc"]) is not None]
         assert (metrics["spread"] or {}).get("max") == max(values, default=None)
         assert metrics["calibration"]["fitted_on"] == "out-of-fold predictions of the other folds"
         low, high = (metrics["weighted_auc"][end] for end in ("low", "high"))
@@ -320,9 +328,25 @@ def test_every_fold_in_turn_gives_a_table_over_all_folds(tiny: Place, tmp_path: 
         assert set(metrics["per_label"]) == set(LABELS)
     pooled = [row for k in (0, 1) for row in rows(place.fold(k, "two").predictions("stage2"))]
     assert len(pooled) == 26
+    gains = [one["test_time_augmentation"][0]["series"] for one in tables]
+    assert metrics["test_time_augmentation"][0]["series"] == sum(gains) == 26
+    assert metrics["gain_over_stage1"]["weighted_auc"]["difference"]["low"] is not None
+    assert metrics["rejected"] == [] and set(metrics["suspects"]) == set(tables[0]["suspects"])
     for stage in MODEL_STAGES:
         more = ("--no_report",) if stage == "eval_end_to_end" else ()
         assert place.call(stage, *fold, *more).text.count("nothing to do") == 2
+    shutil.copytree(place.model_dir / "two", place.model_dir / "again")
+    said = place.call("eval_end_to_end", *fold, "--seed_runs", "again")
+    assert said.code == 0, said.text
+    metrics = read(place.fold("all", "two").metrics("end_to_end"))
+    assert_documented(metrics, "end_to_end_metrics_of_all_folds")
+    seeds = metrics["seeds"]
+    assert seeds["runs"] == ["two", "again"]
+    assert seeds["scores"]["weighted AUC"]["spread"]["standard_deviation"] == 0  # a copy
+    page = ScoredFolderPaths(place.fold("all", "two").root).report.read_text(encoding="utf-8")
+    assert '<a href="../fold-1/report.html">fold 1</a>' in page
+    assert "seeds: all folds, pooled</th><th>two</th><th>again</th>" in page
+    assert "<h2>Cases</h2>" not in page and page.count("Not for clinical use.") == 1
 
 
 def test_the_final_model_is_trained_on_every_series_and_scores_a_folder(

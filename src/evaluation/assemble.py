@@ -1,6 +1,7 @@
 """From end-to-end results and a run's files to the report page."""
 
 import csv
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ from src.artifacts import FoldPaths
 from src.evaluation.end_to_end import Results, Scored, arrays
 from src.evaluation.projections import array_directions, project
 from src.evaluation.report import Case, ReportData, ShownSlice, select_cases, write_report
-from src.evaluation.suspects import Suspect, suspects
+from src.evaluation.tables import THIS_FOLD
 from src.imaging.prepare import Rejected, prepare_series
 from src.inference.detector import Detector
 from src.inference.points import Point
@@ -47,10 +48,6 @@ def write_end_to_end_report(
     chosen = select_cases(
         None if targets is None else targets[:, overall], probabilities[:, overall]
     )
-    contradicted: tuple[list[Suspect], list[Suspect]] = ([], [])
-    if targets is not None:
-        uids = [found.uid for found in results.scored]
-        contradicted = suspects(task, uids, targets, probabilities, metrics["seen_in_training"])
     stage_1, stage_2 = _stage_tables(paths, "stage1"), _stage_tables(paths, "stage2")
     data = ReportData(
         title="Intracranial aneurysm detection",
@@ -60,8 +57,8 @@ def write_end_to_end_report(
         targets=targets,
         probabilities=probabilities,
         modalities=[found.modality for found in results.scored],
-        summary=_summary(results, metrics, fold),
-        warnings=_warnings(metrics, stage1),
+        summary=summary_of(metrics, f"fold {fold}" if fold.isdigit() else fold),
+        warnings=warnings_of(metrics, [stage1["partial"]] if stage1.get("partial") else []),
         metrics=metrics if metrics["per_label"] else None,
         subgroups=metrics.get("subgroups", {}),
         stage1_held_out=stage_1,
@@ -70,7 +67,6 @@ def write_end_to_end_report(
         stage2_training=(stage_2 or {}).get("training"),
         stage1_log=_log_rows(paths.log_csv("stage1")),
         stage2_log=_log_rows(paths.log_csv("stage2")),
-        suspects=contradicted,
         cases=[
             case
             for row, why in chosen
@@ -165,9 +161,9 @@ def _log_rows(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def _summary(results: Results, metrics: dict[str, Any], fold: str) -> list[str]:
-    count = len(results.scored)
-    what = f"fold {fold}" if fold.isdigit() else fold
+def summary_of(metrics: Mapping[str, Any], what: str) -> list[str]:
+    """Sentences on end-to-end figures; `what` says whose series they are of."""
+    count, rejected = metrics["series"], len(metrics["rejected"])
     lines = [f"{count} series of {what} were read from DICOM and scored by both stages."]
     value = metrics["weighted_auc"]["value"]
     if value is not None:
@@ -177,8 +173,8 @@ def _summary(results: Results, metrics: dict[str, Any], fold: str) -> list[str]:
         if maximum["value"] is not None:
             reached = f"{maximum['value']:.3f}{_in_brackets(maximum)}"
             lines.append(f"The maximum of stage 1 over the slices alone reaches {reached}.")
-    if results.rejected:
-        lines.append(f"{len(results.rejected)} series were rejected and are not in the figures.")
+    if rejected:
+        lines.append(f"{rejected} series were rejected and are not in the figures.")
     return lines
 
 
@@ -187,13 +183,13 @@ def _in_brackets(score: dict[str, Any]) -> str:
     return "" if score["low"] is None else f" (95 % interval {ends(score)})"
 
 
-def _warnings(metrics: dict[str, Any], stage1: dict[str, Any]) -> list[str]:
+def warnings_of(metrics: Mapping[str, Any], partial: Iterable[str]) -> list[str]:
+    """What limits end-to-end figures; `partial`: why trainings were trials."""
     found = []
-    if metrics["selected_on"] == "this fold":
+    if metrics["selected_on"] == THIS_FOLD:
         found.append("selected on this fold: the figures are not independent")
     seen = metrics["seen_in_training"]
     if seen:
         found.append(f"{len(seen)} scored series were in training or belong to a patient that was")
-    if stage1.get("partial"):
-        found.append(f"partial: {stage1['partial']}")
-    return found
+    words = dict.fromkeys(f"partial: {reason}" for reason in partial)
+    return [*found, *words]

@@ -9,14 +9,16 @@ import numpy as np
 
 from src.evaluation.bootstrap import draw_resamples
 from src.evaluation.comparison import Predictions, compare
-from src.evaluation.crossfit import from_reference, over_patients
+from src.evaluation.crossfit import Crossfit, from_reference, over_patients
 from src.evaluation.end_to_end import Results, Scored, arrays
 from src.evaluation.intervals import Settings, auc_table
 from src.evaluation.localisation import Located, localisation_table, log_localisation
 from src.evaluation.sample import Sample
 from src.evaluation.subgroups import by_trait, count_aneurysms, describe
+from src.evaluation.suspects import suspects_table
 from src.evaluation.tables import evaluate, log_tables, optimism, selected_on
 from src.evaluation.view_gains import log_view_gains, view_gains
+from src.evaluation.views import Views
 from src.imaging.geometry import cache_to_patient
 from src.imaging.linkage import assign_groups
 from src.metrics import cell
@@ -103,9 +105,7 @@ def metrics_of(
 ) -> dict[str, Any]:
     """Score tables, printed and JSON-ready; null figures where no labels were given.
 
-    `stage1_maximum` scores the plain maximum of stage 1 over the slices, for comparison;
-    `gain_over_stage1` compares both, paired; `localisation` judges the points, null without
-    localizers; `test_time_augmentation` is what each view adds. Schema: `src.evaluation.tables`.
+    Schema: `src/evaluation/results.schema.json`.
 
     Args:
         results: what was scored.
@@ -144,36 +144,83 @@ def metrics_of(
         recognised = reference.recognised(results)
         found = from_reference(sample, reference.sample, reference.words, recognised)
         crossfit = found if found.parts else crossfit
+    located = None
+    if any(found.job.spots for found in results.scored):
+        located = [_located(found) for found in results.scored]
+    judged = Judged(sample, views_of(results), located, crossfit, seen)
+    alone = selected_on(manifests[:1], held_out)
+    return {**content, **end_to_end_table(task, judged, settings, selected, alone)}
+
+
+def views_of(results: Results) -> Views:
+    """How else the scored series were seen."""
+    return Views(
+        np.stack([found.stage1_maximum for found in results.scored]),
+        [found.by_view for found in results.scored],
+        results.views,
+        results.steps,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """What is judged of scored series.
+
+    Attributes:
+        sample: their labels and probabilities.
+        views: how else they were seen.
+        located: their points and centres; None where no centres were given.
+        crossfit: on what calibration and thresholds are fitted.
+        seen: UIDs of those that were in training.
+    """
+
+    sample: Sample
+    views: Views
+    located: Sequence[Located] | None
+    crossfit: Crossfit
+    seen: Sequence[str]
+
+
+def end_to_end_table(
+    task: Task, judged: Judged, settings: Settings, selected: str, alone: str
+) -> dict[str, Any]:
+    """`src.evaluation.tables.evaluate`, and what only both stages together have; printed too.
+
+    `stage1_maximum` scores the plain maximum of stage 1 over the slices, for comparison;
+    `gain_over_stage1` compares both, paired, null without resamples; `localisation` judges the
+    points, null without localizers; `test_time_augmentation` is what each view adds; `suspects`
+    are labels to look at again.
+
+    Args:
+        task: the labels.
+        judged: the series.
+        settings: of the intervals.
+        selected: what selected the weights of both stages, as `selected_on` says.
+        alone: the same of stage 1.
+    """
+    sample, crossfit, seen = judged.sample, judged.crossfit, judged.seen
     table = evaluate(task, sample, settings, crossfit, selected, len(seen))
     log_tables(task, "end to end", table)
-    maximum = replace(
-        sample, probabilities=np.stack([found.stage1_maximum for found in results.scored])
-    )
-    by_view = [found.by_view for found in results.scored]
+    maximum = replace(sample, probabilities=judged.views.maximum)
     optimistic = table["intervals"]["optimistic"]
-    gains = view_gains(task, sample, by_view, results.views, results.steps, settings, optimistic)
+    gains = view_gains(task, sample, judged.views, settings, optimistic)
     log_view_gains(gains)
     localisation = None
-    if any(found.job.spots for found in results.scored):
+    if judged.located is not None:
         finding = sample.targets[:, task.overall_index]
         drawn = None
         if settings.resamples:
             drawn = draw_resamples(sample.groups, finding, settings.resamples, settings.seed)
-        located = [_located(found) for found in results.scored]
-        localisation = localisation_table(task, sample, located, crossfit, drawn)
+        localisation = localisation_table(task, sample, judged.located, crossfit, drawn)
         log_localisation(localisation)
+    pair = (maximum, optimism(alone, len(seen))), (sample, optimistic)
     return {
-        **content,
         **table,
-        "stage1_maximum": auc_table(task, maximum, settings)[0],
-        "gain_over_stage1": _gain(
-            task,
-            (maximum, optimism(selected_on(manifests[:1], held_out), len(seen))),
-            (sample, optimistic),
-            settings,
-        ),
+        "stage1_maximum": {**auc_table(task, maximum, settings)[0], "selected_on": alone},
+        "gain_over_stage1": _gain(task, *pair, settings),
         "localisation": localisation,
         "test_time_augmentation": gains,
+        "suspects": suspects_table(task, sample, seen),
     }
 
 

@@ -1,20 +1,24 @@
 """One table over all folds: the held-out predictions of every fold, pooled, and their spread."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from src.artifacts import ALL_FOLDS, ScoredFolderPaths, write_json
-from src.evaluation.bootstrap import draw_resamples
+from src.evaluation.comparison import not_independent
 from src.evaluation.crossfit import Crossfit, over_folds
 from src.evaluation.intervals import Settings, scored_in_all, weighted_auc_of
-from src.evaluation.localisation import localisation_table, log_localisation
+from src.evaluation.judging import Judged, end_to_end_table
 from src.evaluation.located import located_of_split
 from src.evaluation.predictions import read_predictions
 from src.evaluation.sample import Sample
+from src.evaluation.scored_runs import load_run, predictions_of
+from src.evaluation.seeds import format_seeds, seed_table
 from src.evaluation.spread import spread
 from src.evaluation.subgroups import sample_of_split
 from src.evaluation.tables import THIS_FOLD, evaluate, log_tables
+from src.evaluation.views import joined, read_views
 from src.metrics import figure
 from src.options.evaluation import EvaluationOptions
 from src.provenance import MADE_BY, read_manifest
@@ -23,30 +27,33 @@ from src.sampling.folds import Split
 from src.task import Task
 
 
-def summarise_folds(options: EvaluationOptions, split: Split, stage: str, task: Task) -> None:
-    """Print and write `model/<run>/all/<stage>_metrics.json` (schema: `src.evaluation.tables`).
+@dataclass(frozen=True, eq=False)
+class Pooled:
+    """The held-out rows of all folds, and the table of their scores."""
 
-    Calibration and thresholds of each fold are fitted on the predictions of the others.
+    sample: Sample
+    table: dict[str, Any]
+
+
+def summarise_folds(options: EvaluationOptions, split: Split, stage: str, task: Task) -> Pooled:
+    """Print and write `model/<run>/all/<stage>_metrics.json`.
+
+    Calibration and thresholds of each fold are fitted on the predictions of the others. Schema:
+    `src/evaluation/results.schema.json`.
 
     Args:
-        options: for the run's paths and the intervals.
+        options: for the run's paths, the intervals and runs with other seeds.
         split: the split; each of its folds must have been scored.
         stage: `stage1`, `stage2` or `end_to_end`.
         task: labels and their weights.
 
     Raises:
-        MissingArtifact, InputError: a fold was not scored, or its files do not fit.
+        MissingArtifact, InputError: a fold or a run was not scored, or its files do not fit.
     """
-    kind, selections, seen = f"{stage}_metrics", [], 0
-    tables, samples, folds = {}, [], []
-    for fold in range(split.folds):
-        paths = options.fold_paths(fold)
-        metrics = read_manifest(paths.metrics(stage), kind)
-        tables[str(fold)] = metrics
-        selections.append(metrics["selected_on"])
-        seen += len(metrics.get("seen_in_training", []))
-        samples.append(read_predictions(paths.predictions(stage), task, MADE_BY[kind]))
-        folds += [fold] * len(samples[-1])
+    kind = f"{stage}_metrics"
+    folders = [options.fold_paths(fold) for fold in range(split.folds)]
+    tables = [read_manifest(paths.metrics(stage), kind) for paths in folders]
+    samples = [read_predictions(paths.predictions(stage), task, MADE_BY[kind]) for paths in folders]
     sample = sample_of_split(
         split,
         task,
@@ -54,53 +61,109 @@ def summarise_folds(options: EvaluationOptions, split: Split, stage: str, task: 
         np.concatenate([one.targets for one in samples]),
         np.concatenate([one.probabilities for one in samples]),
     )
-    selected = THIS_FOLD if THIS_FOLD in selections else ", ".join(sorted(set(selections)))
+    crossfit = over_folds(sample, np.repeat(np.arange(split.folds), list(map(len, samples))))
+    by_fold = _by_fold(task, stage, tables)
+    selected = _joined_selections([one["selected_on"] for one in tables])
     settings = Settings(options.resamples, options.seed)
-    crossfit = over_folds(sample, np.array(folds))
-    table = evaluate(task, sample, settings, crossfit, selected, seen)
-    labels = scored_in_all(task, list(tables.values()))
-    values = {name: one["weighted_auc"]["value"] for name, one in tables.items()}
-    alike = {name: weighted_auc_of(task, one, labels) for name, one in tables.items()}
-    differing = spread(list(alike.values()))
+    if stage == "end_to_end":
+        table = _end_to_end(options, split, task, (sample, samples), tables, crossfit, selected)
+    else:
+        table = evaluate(task, sample, settings, crossfit, selected)
+        unit = "spots" if stage == "stage1" else "series"
+        log_tables(task, f"{stage}, held-out predictions of all folds", table, unit)
+    partial = {str(fold): one["partial"] for fold, one in enumerate(tables) if one.get("partial")}
+    table |= {**by_fold, "partial_folds": partial, "split_hash": split.split_hash, "seeds": None}
+    if options.seed_runs:
+        own = predictions_of(
+            folders[0].run, [one.predictions(stage) for one in folders], table, task, MADE_BY[kind]
+        )
+        others = [
+            load_run(run, options.model_dir, stage, ALL_FOLDS, task)[0] for run in options.seed_runs
+        ]
+        table["seeds"] = seed_table(task, [own, *others])
+        log.info("seeds %s:\n%s", ", ".join(table["seeds"]["runs"]), format_seeds(table["seeds"]))
+        for line in not_independent(table["seeds"]["optimistic"]):
+            log.warning("%s", line)
+    path = options.fold_paths(ALL_FOLDS).metrics(stage)
+    write_json(path, table)
+    log.info("wrote %s", path)
+    return Pooled(sample, table)
+
+
+def _by_fold(task: Task, stage: str, tables: list[dict[str, Any]]) -> dict[str, Any]:
+    """Scores of each fold, what of them compares, and its spread; printed too."""
+    labels = scored_in_all(task, tables)
+    alike = [weighted_auc_of(task, one, labels) for one in tables]
+    differing = spread(alike)
+    rows = {
+        str(fold): {
+            "series": one["series"],
+            "weighted_auc": one["weighted_auc"],
+            "overall": {
+                key: one["per_label"][task.overall][key] for key in ("value", "low", "high")
+            },
+            "comparable_auc": comparable,
+            "selected_on": one["selected_on"],
+        }
+        for fold, (one, comparable) in enumerate(zip(tables, alike, strict=True))
+    }
     log.info(
         "%s, weighted AUC of each fold, and over the %d labels that every fold scores:",
         *(stage, len(labels)),
     )
-    for name, value in values.items():
-        log.info("  fold %s  %s  %s", name, figure(value), figure(alike[name]))
+    for name, row in rows.items():
+        both = figure(row["weighted_auc"]["value"]), figure(row["comparable_auc"])
+        log.info("  fold %s  %s  %s", name, *both)
     if differing is not None:
         log.info(
             "  mean of the latter %s, standard deviation %s, %s to %s",
             *(figure(differing[key]) for key in ("mean", "standard_deviation", "min", "max")),
         )
-    unit = "spots" if stage == "stage1" else "series"
-    log_tables(task, f"{stage}, held-out predictions of all folds", table, unit)
-    if stage == "end_to_end":
-        table["localisation"] = _localisation(options, split, task, sample, crossfit)
-    path = options.fold_paths(ALL_FOLDS).metrics(stage)
-    added = {
-        "weighted_auc_by_fold": values,
-        "labels_of_every_fold": labels,
-        "comparable_auc_by_fold": alike,
-        "spread": differing,
-        "folds": split.folds,
-        "split_hash": split.split_hash,
-    }
-    write_json(path, {**table, **added})
-    log.info("wrote %s", path)
+    found = {"by_fold": rows, "labels_of_every_fold": labels, "spread": differing}
+    return {**found, "folds": len(tables)}
 
 
-def _localisation(
-    options: EvaluationOptions, split: Split, task: Task, sample: Sample, crossfit: Crossfit
+def _end_to_end(
+    options: EvaluationOptions,
+    split: Split,
+    task: Task,
+    rows: tuple[Sample, list[Sample]],
+    tables: list[dict[str, Any]],
+    crossfit: Crossfit,
+    selected: str,
 ) -> dict[str, Any]:
-    """Points of all folds, judged at thresholds from the other folds."""
-    folders = [options.fold_paths(fold).root for fold in range(split.folds)]
-    tables = [ScoredFolderPaths(folder).points for folder in folders]
-    located = located_of_split(split, sample.uids.tolist(), tables)
-    drawn = None
-    if options.resamples:
-        finding = sample.targets[:, task.overall_index]
-        drawn = draw_resamples(sample.groups, finding, options.resamples, options.seed)
-    table = localisation_table(task, sample, located, crossfit, drawn)
-    log_localisation(table)
-    return table
+    """The table of both stages; points and views come from the tables of the folds.
+
+    Args:
+        options: for the run's paths and the intervals.
+        split: for the centres.
+        task: the labels.
+        rows: of all folds, and of each.
+        tables: the metrics of each fold.
+        crossfit: thresholds come from the other folds.
+        selected: what selected the weights.
+    """
+    sample, samples = rows
+    folders = [ScoredFolderPaths(options.fold_paths(fold).root) for fold in range(split.folds)]
+    located = located_of_split(split, sample.uids.tolist(), [one.points for one in folders])
+    views = joined(
+        [
+            read_views(folder.views, task, one.uids.tolist())
+            for folder, one in zip(folders, samples, strict=True)
+        ]
+    )
+    seen = [uid for one in tables for uid in one["seen_in_training"]]
+    alone = _joined_selections(
+        [one["stage1_maximum"].get("selected_on", one["selected_on"]) for one in tables]
+    )
+    settings = Settings(options.resamples, options.seed)
+    judged = Judged(sample, views, located, crossfit, seen)
+    return {
+        **end_to_end_table(task, judged, settings, selected, alone),
+        "rejected": [row for one in tables for row in one["rejected"]],
+        "seen_in_training": seen,
+    }
+
+
+def _joined_selections(selections: list[str]) -> str:
+    return THIS_FOLD if THIS_FOLD in selections else ", ".join(sorted(set(selections)))

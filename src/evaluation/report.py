@@ -21,7 +21,6 @@ from src.artifacts import atomic_open
 from src.evaluation import plots
 from src.evaluation.cases import Case, ShownSlice, TrueSpot, select_cases
 from src.evaluation.overlays import grey_window, projection_panels, slice_panels
-from src.evaluation.suspects import Suspect
 from src.metrics import ends
 from src.metrics import figure as three_decimals
 from src.task import Task
@@ -76,7 +75,7 @@ class ReportData:
         modalities: N names.
         stage1_log: rows of the training log: epoch, loss, lr and any "…loss…" or "…auc…" columns.
         stage2_log: likewise.
-        suspects: labels to look at again: negatives and positives, see `suspects`.
+        fold_pages: of a page over all folds: where the page of each fold lies, relative to it.
         cases: the gallery, at most `MAX_CASES`.
         versions: of Python and packages.
         split_hash: identity of the split; empty where there is none.
@@ -101,7 +100,7 @@ class ReportData:
     stage2_training: Mapping[str, Any] | None = None
     stage1_log: Sequence[Mapping[str, Any]] = ()
     stage2_log: Sequence[Mapping[str, Any]] = ()
-    suspects: tuple[Sequence[Suspect], Sequence[Suspect]] = ((), ())
+    fold_pages: Mapping[str, str] = field(default_factory=dict)
     cases: Sequence[Case] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
     split_hash: str = ""
@@ -141,6 +140,7 @@ def render(data: ReportData) -> str:
     """The page as text."""
     environment = page_environment()
     environment.filters["score"] = _score
+    environment.filters["number"] = three_decimals
     environment.filters["ends"] = ends
     environment.filters["span"] = _span
     environment.filters["listed"] = _listed

@@ -14,8 +14,9 @@ from src.evaluation.end_to_end import (
     run_jobs,
 )
 from src.evaluation.intervals import Settings
-from src.evaluation.judging import Reference, metrics_of, sample_of
+from src.evaluation.judging import Reference, metrics_of, sample_of, views_of
 from src.evaluation.predictions import GROUP_COLUMN, reference_predictions
+from src.evaluation.views import write_views
 from src.imaging.sources import Fingerprints, look_at
 from src.inference.detector import Detector
 from src.inference.points import POINT_COLUMNS, point_row
@@ -68,7 +69,7 @@ def score_jobs(
     fingerprints = Fingerprints(out.fingerprints)
     reference = _reference(options, trained, task)
     request = _request(options, jobs, trained, fingerprints, reference)
-    outputs = [out.predictions, out.points, *([out.report] if options.report else [])]
+    outputs = [out.predictions, out.points, out.views, *([out.report] if options.report else [])]
     if plan(out.metrics, request, options.overwrite, outputs) is Plan.DONE:
         log.info("%s: nothing to do, these series are scored", out.root)
         return _exit_code(read_json(out.metrics, MADE_BY[request.kind]), options)
@@ -112,6 +113,7 @@ def score_jobs(
         ]
     columns, rows = prediction_rows(task, keys, *arrays(results))
     write_csv(out.predictions, columns, rows)
+    write_views(out.views, task, [found.uid for found in results.scored], views_of(results))
     points = (point_row(one.uid, point) for one in results.scored for point in one.points)
     write_csv(out.points, POINT_COLUMNS, points)
     if options.report:

@@ -6,10 +6,12 @@ are errors of the model; the list says where a second look at the image costs le
 """
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 
+from src.evaluation.sample import Sample
 from src.task import Task
 
 LEAST_SERIES = 5
@@ -91,6 +93,13 @@ def suspects(
                     )
                 )
     return _worst(found[False]), _worst(found[True])
+
+
+def suspects_table(task: Task, sample: Sample, seen: Collection[str] = ()) -> dict[str, Any]:
+    """Both kinds of `suspects`, JSON-ready: `labelled_absent` and `labelled_present`."""
+    pair = suspects(task, sample.uids.tolist(), sample.targets, sample.probabilities, seen)
+    names = ("labelled_absent", "labelled_present")
+    return {name: [asdict(one) for one in found] for name, found in zip(names, pair, strict=True)}
 
 
 def _worst(found: list[Suspect]) -> list[Suspect]:

@@ -14,6 +14,7 @@ import numpy as np
 from src.evaluation.comparison import Predictions, compare
 from src.evaluation.intervals import Settings, auc_table
 from src.evaluation.sample import Sample
+from src.evaluation.views import Views
 from src.inference.views import PLAIN_NAME
 from src.metrics import cell, ends, figure
 from src.runlog import log
@@ -52,22 +53,14 @@ def choices(views: Sequence[str], steps: Sequence[int]) -> list[Choice]:
 
 
 def view_gains(
-    task: Task,
-    sample: Sample,
-    by_view: Sequence[Mapping[str, np.ndarray]],
-    views: Sequence[str],
-    steps: Sequence[int],
-    settings: Settings,
-    optimistic: str | None = None,
+    task: Task, sample: Sample, seen: Views, settings: Settings, optimistic: str | None = None
 ) -> list[dict[str, Any]] | None:
     """The table, JSON-ready; None where one view at one step is all there is.
 
     Args:
         task: the labels.
         sample: the series; its probabilities are not looked at.
-        by_view: `Detection.by_view` of each of them.
-        views: those beside the plain one.
-        steps: of stage 1, in slices, ascending.
+        seen: their probabilities by view and step.
         settings: of the intervals.
         optimistic: why all these figures are too good, or None.
 
@@ -76,7 +69,8 @@ def view_gains(
         `weighted_auc` (cell); `difference` to the first row, the plain one (cell, paired, null in
         the first row itself) and its two-sided `p`; and `optimistic`.
     """
-    rows = choices(views, steps)
+    by_view, steps = seen.by_view, seen.steps
+    rows = choices(seen.views, steps)
     if len(rows) == 1:
         return None
     table, plain = [], None

@@ -28,6 +28,7 @@ NOT_IDENTITY = frozenset(
         "out_dir",
         "labels",
         "localizers",
+        "seed_runs",
         "report",
         "max_series_seconds",
         "checkpoint_minutes",

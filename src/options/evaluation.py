@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from src.artifacts import ALL_FOLDS
 from src.errors import UsageError
 from src.options.common import ModelOptions
 
@@ -19,9 +20,17 @@ class EvaluationOptions(ModelOptions):
     seed: int = 0
     """Keys the resamples, and the parts of a fold in which calibration is fitted."""
 
+    seed_runs: tuple[str, ...] = ()
+    """With --fold all: further runs of this recipe and split with other seeds; the table over all
+    folds then has the spread over the seeds too."""
+
     def __post_init__(self) -> None:
         """Check that intervals can be made."""
         super().__post_init__()
+        if self.seed_runs and self.fold != ALL_FOLDS:
+            raise UsageError(
+                f"--seed_runs goes with --fold {ALL_FOLDS}; for one fold: tools/seeds.py"
+            )
         if self.resamples and self.resamples < FEWEST_RESAMPLES:
             raise UsageError(
                 f"--resamples {self.resamples}: give {FEWEST_RESAMPLES} or more, or 0 for none"

@@ -9,8 +9,10 @@ import pytest
 from src.artifacts import ALL_FOLDS, ScoredFolderPaths, write_csv
 from src.evaluation.out_of_fold import summarise_folds
 from src.evaluation.predictions import GROUP_COLUMN
+from src.evaluation.views import Views, write_views
 from src.inference.points import POINT_COLUMNS
 from src.inference.scores import prediction_rows
+from src.inference.views import PLAIN_NAME
 from src.options.evaluation import EvaluationOptions
 from src.sampling.folds import load_split
 from src.sampling.spots import POSITIVE
@@ -45,6 +47,9 @@ def write_fold(place: Place, split, fold: int) -> None:
         rows += [{**row, "location": name, "rank": None} for name in RSNA_2025.locations]
         rows.insert(-13, {**row, "location": RSNA_2025.overall, "rank": 1})
     write_csv(ScoredFolderPaths(paths.root).points, POINT_COLUMNS, rows)
+    by_view = [{PLAIN_NAME: row[None]} for row in probabilities]
+    views = Views(probabilities, by_view, (), (1,))
+    write_views(ScoredFolderPaths(paths.root).views, RSNA_2025, uids, views)
 
 
 def leave_one_out(path: Path) -> list[str]:
@@ -77,9 +82,9 @@ def test_the_table_over_all_folds_judges_the_points_of_each(tiny_copy: Place):
     table = read(tiny_copy.fold(ALL_FOLDS).metrics("end_to_end"))
     assert table["labels_of_every_fold"] == labels
     # the metrics of the other folds are copies of fold 0's
-    (value,) = set(table["comparable_auc_by_fold"].values())
+    (value,) = {row["comparable_auc"] for row in table["by_fold"].values()}
     assert table["spread"]["mean"] == pytest.approx(value)
-    assert table["weighted_auc_by_fold"]["1"] == 0.0
+    assert table["by_fold"]["1"]["weighted_auc"]["value"] == 0.0
     found = table["localisation"]
     assert found["threshold_from"] == "out-of-fold predictions of the other folds"
     assert found["judged"] == int((split.series["localized"] == 1).sum())

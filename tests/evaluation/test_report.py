@@ -3,6 +3,7 @@
 import base64
 import io
 import re
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -191,11 +192,13 @@ def test_a_figure_without_an_interval_says_why(page):
 def test_contradicted_labels_are_listed_in_words(page):
     negative = Suspect("1.2.3", "Basilar Tip", False, 0.9, 4, 5)
     positive = Suspect("1.2.4", "Basilar Tip", True, 0.01, 30, 31)
-    text = page(suspects=([negative], [positive]))
+    metrics, none = a_report().metrics, {"labelled_absent": [], "labelled_present": []}
+    found = {"labelled_absent": [asdict(negative)], "labelled_present": [asdict(positive)]}
+    text = page(metrics={**metrics, "suspects": found})
     assert "as high as 4 of 5 with it" in text
     assert "as low as 30 of 31 without it" in text
     assert "No label is contradicted" not in text
-    assert "No label is contradicted" in page()
+    assert "No label is contradicted" in page(metrics={**metrics, "suspects": none})
     assert "Labels to look at again" not in page(targets=None, metrics=None, subgroups={})
 
 

@@ -9,11 +9,16 @@ from src.evaluation.comparison import Predictions, compare
 from src.evaluation.intervals import Settings, auc_table
 from src.evaluation.report import render
 from src.evaluation.view_gains import log_view_gains, view_gains
+from src.evaluation.views import Views
 from tests.evaluation.samples import a_report, metrics_of, results
 from tests.evaluation.test_intervals import TASK, a_sample
 
 QUICK = Settings(200)
 STEPS = (1, 2)
+
+
+def views(sample, by_view, *names, steps=STEPS):
+    return Views(sample.probabilities, by_view, names, steps)
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +45,7 @@ def seen(sample):
 
 @pytest.fixture(scope="module")
 def table(sample, seen):
-    rows = view_gains(TASK, sample, seen, ("flip", "crop"), STEPS, QUICK)
+    rows = view_gains(TASK, sample, views(sample, seen, "flip", "crop"), QUICK)
     return {row["name"]: row for row in rows}
 
 
@@ -89,14 +94,14 @@ def test_series_that_lack_a_view_are_counted(sample, table):
 
 
 def test_without_views_the_steps_have_their_row_and_with_one_step_there_is_no_table(sample, seen):
-    rows = view_gains(TASK, sample, seen, (), STEPS, QUICK)
+    rows = view_gains(TASK, sample, views(sample, seen), QUICK)
     assert [row["name"] for row in rows] == ["plain", "plain, step 1 alone"]
     single = [{"plain": one["plain"][:1]} for one in seen]
-    assert view_gains(TASK, sample, single, (), (1,), QUICK) is None
+    assert view_gains(TASK, sample, views(sample, single, steps=(1,)), QUICK) is None
 
 
 def test_without_resamples_there_are_differences_without_intervals(sample, seen, table):
-    rows = view_gains(TASK, sample, seen, ("flip",), STEPS, Settings(0))
+    rows = view_gains(TASK, sample, views(sample, seen, "flip"), Settings(0))
     assert [row["name"] for row in rows][-1] == "plain and flip"
     value = table["plain and flip"]["difference"]["value"]
     assert rows[-1]["difference"] == {"value": pytest.approx(value), "low": None, "high": None}
@@ -106,7 +111,7 @@ def test_without_resamples_there_are_differences_without_intervals(sample, seen,
 def test_what_makes_the_figures_too_good_stays_with_them(sample, seen, table, caplog):
     assert all(row["optimistic"] is None for row in table.values())
     reason = "the weights were selected on this fold"
-    rows = view_gains(TASK, sample, seen, ("flip",), STEPS, QUICK, reason)
+    rows = view_gains(TASK, sample, views(sample, seen, "flip"), QUICK, reason)
     assert {row["optimistic"] for row in rows} == {reason}
     with caplog.at_level("INFO", logger="aneurysm"):
         log_view_gains(rows)
