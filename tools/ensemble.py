@@ -5,7 +5,7 @@ Reads    the predictions and metrics files of the runs: held-out predictions of 
          folder the runs may be of any split. Runs that have met the rows in training are named.
 Writes   <out_dir>/mean_predictions.csv, rank_predictions.csv and fitted_predictions.csv, and
          ensemble.json: scores with intervals, the difference of each method from the best run,
-         weights, and how optimistic they are (schema: src/evaluation/ensemble.py).
+         weights, and how optimistic they are (schema: src/evaluation/results.schema.json).
 
     python tools/ensemble.py seed0 seed1 seed2 --fold all --out_dir model/ensemble
 """

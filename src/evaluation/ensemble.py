@@ -9,30 +9,12 @@
   within one fold on other patients. *Optimism* is the score that weights fitted on the scored rows
   themselves would claim, minus that.
 
-Runs are combined when they have the same rows: those of one split, or of one folder of series,
-whatever they were trained on. A run that has met its rows in training, or was selected on them, has
+Runs are combined when they have the same rows: the held-out rows of one split, or a folder of series,
+whatever the runs were trained on. Held-out rows of two splits are not combined, even if they are the
+same series: each run was trained on what the other calls held out. A run that has met its rows in training, or was selected on them, has
 a score and fitted weights that are too good; it is named in `optimistic` and in what is printed.
 
-ensemble.json (a *cell* is {"value", "low", "high"}: low and high are the ends of a 95 % interval
-over patients, null where there is none):
-
-    runs            names, in the order of all weights
-    weights         of `mean` and `rank`, one per run, of sum 1
-    weighted_auc    by run and by method, the cell of the challenge's score
-    against_best    {"run": the single run with the best score, "methods": by method {"difference":
-                    cell of its weighted AUC minus that run's, paired, "p"}}; null where no run has
-                    a score. The best run was chosen on the scored rows, which favours it.
-    fitted_on       on what the weights of `fitted` were fitted, or why there are none
-    fitted          {"weights": fitted on all rows, for series that are not among them,
-                    "weights_of_parts": those that the rows of each part took, "optimism"}; null
-                    where nothing could be fitted
-    optimistic      by run, why its figures are too good, or null
-    left_out        labels with one class; they are in no mean
-    rare            labels in the means that fewer than 5 patients have: intervals and p-values of
-                    the means are too small
-    series, groups  rows and patients
-    intervals       {"resamples", "seed"}: ranks and fitted weights are taken as given
-    stage, fold     whose predictions; tools/ensemble.py adds them
+Every key of ensemble.json: `ensemble` in `results.schema.json`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -76,7 +58,7 @@ def align(runs: Sequence[Predictions]) -> list[Predictions]:
     Rows that any run takes for one patient's are one patient's.
 
     Raises:
-        InputError: fewer than two runs, equal names, or other rows, labels or truth.
+        InputError: fewer than two runs, equal names, or other splits, rows, labels or truth.
     """
     if len(runs) < 2:
         raise InputError("give two runs or more: there is nothing to combine")
@@ -88,6 +70,14 @@ def align(runs: Sequence[Predictions]) -> list[Predictions]:
     aligned = [first]
     for other in others:
         both = f"{first.name} and {other.name}"
+        if (
+            None not in (first.split_hash, other.split_hash)
+            and first.split_hash != other.split_hash
+        ):
+            raise InputError(
+                f"{both} are of different splits ({first.split_hash}, {other.split_hash}): one was "
+                "trained on what the other is scored on. Score both on one split or on one folder"
+            )
         if other.labels != first.labels:
             raise InputError(f"{both} predict different labels")
         theirs = np.argsort(other.keys, kind="stable")

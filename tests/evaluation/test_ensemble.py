@@ -19,6 +19,7 @@ from src.evaluation.intervals import Settings, auc_table
 from src.evaluation.sample import Sample
 from src.task import LABELS, RSNA_2025
 from tests.evaluation.test_scored_runs import write_run
+from tests.schema import assert_documented
 from tests.tiny_runs import ROOT, Place, read
 
 TASK = RSNA_2025
@@ -174,8 +175,8 @@ def test_rows_without_a_score_have_no_best_run():
     assert table["against_best"] is None and "best run" not in format_ensemble(table)
 
 
-@pytest.mark.parametrize("splits", [("s", "t"), (None, None), ("s", None)])
-def test_runs_of_any_split_are_combined_when_their_rows_are_the_same(splits):
+@pytest.mark.parametrize("splits", [("s", "s"), (None, None), ("s", None)])
+def test_runs_of_one_split_or_a_folder_are_combined_when_their_rows_are_the_same(splits):
     first, second = (
         replace(a_run(name, 1, seed=k), split_hash=split)
         for k, (name, split) in enumerate(zip("ab", splits, strict=True))
@@ -184,6 +185,12 @@ def test_runs_of_any_split_are_combined_when_their_rows_are_the_same(splits):
     other = replace(second, keys=np.array([f"9.{row}" for row in range(200)]))
     with pytest.raises(InputError, match=rf"splits {splits[0] or 'none'} and"):
         align([first, other])
+
+
+def test_held_out_rows_of_two_splits_are_not_combined():
+    first, second = (replace(a_run(name, 1), split_hash=name * 2) for name in "ab")
+    with pytest.raises(InputError, match=r"different splits \(aa, bb\)"):
+        align([first, second])
 
 
 @pytest.mark.parametrize(
@@ -232,6 +239,7 @@ def test_the_tool_combines_two_runs(tiny_copy: Place, tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     table = read(tmp_path / "out" / "ensemble.json")
+    assert_documented(table, "ensemble")
     scores = table["weighted_auc"]
     assert table["stage"] == "end_to_end" and table["intervals"]["resamples"] == 2000
     assert scores["mean"] == scores["one"] == scores["two"]
