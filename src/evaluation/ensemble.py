@@ -9,10 +9,11 @@
   within one fold on other patients. *Optimism* is the score that weights fitted on the scored rows
   themselves would claim, minus that.
 
-Runs are combined when they have the same rows: the held-out rows of one split, or a folder of series,
-whatever the runs were trained on. Held-out rows of two splits are not combined, even if they are the
-same series: each run was trained on what the other calls held out. A run that has met its rows in training, or was selected on them, has
-a score and fitted weights that are too good; it is named in `optimistic` and in what is printed.
+Runs are combined when they have the same rows: the held-out rows of one split, or a folder of
+series, whatever the runs were trained on. Held-out rows of two splits are not combined, even if
+they are the same series: each run was trained on what the other calls held out. A run that has met
+its rows in training, or was selected on them, has a score and fitted weights that are too good; it
+is named in `optimistic` and in what is printed.
 
 Every key of ensemble.json: `ensemble` in `results.schema.json`.
 """
