@@ -18,6 +18,10 @@ PRODUCT_EDGE = {"cuda": 8192, "cpu": 2048}
 
 PRODUCTS = 5
 
+TRAINING_PASSES = 3
+"""A step costs three forward passes: the gradients of inputs and of weights cost one each. They are
+not counted, as torch's counter takes those of a grouped convolution for those of a dense one."""
+
 
 def matrix_rate(compute: Compute) -> float:
     """Operations per second of a dense product, a multiplication and an addition being two."""

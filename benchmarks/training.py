@@ -25,7 +25,7 @@ import tyro
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.device_figures import forget_peak, operations, print_utilisation
+from benchmarks.device_figures import TRAINING_PASSES, forget_peak, operations, print_utilisation
 from benchmarks.generated_caches import SPOTS, make_caches
 from benchmarks.plain_training import Layout, PlainStacks, plain_batches, watched_plain
 from benchmarks.side_by_side import (
@@ -224,14 +224,12 @@ class Bench:
             found[name] = partial(self.by_plain, name, first, *exchange)
         return found
 
-    def step(self) -> None:
-        """One forward and backward pass."""
+    def forward(self) -> None:
+        """One forward pass, the loss included."""
         model = self.model.to(self.compute.device)
         batch = self.placed[0]
-        with self.compute.autocast():
-            loss = self.loss(model, batch, self.loss.counts(batch))["loss"]
-        loss.backward()
-        model.zero_grad(set_to_none=True)
+        with self.compute.autocast(), torch.no_grad():
+            self.loss(model, batch, self.loss.counts(batch))
 
 
 def check_losses(losses: dict[str, float]) -> None:
@@ -257,7 +255,7 @@ def main(options: Options) -> None:
     waits = {name: median(w.wait for w in watches) for name, watches in bench.watches.items()}
     rows = [[name, f"{100 * wait:.1f} %"] for name, wait in waits.items()]
     print_table("Waiting for batches, share of the wall time", ["way", "wait"], rows)
-    flops = operations(bench.step) // options.batch_size
+    flops = TRAINING_PASSES * operations(bench.forward) // options.batch_size
     seconds = {name: middle(found[name]).wall for name in (*ours, LIMIT)}
     print_utilisation(bench.compute, flops, seconds, "stack")
     limits = {name: ratio(found, name, LIMIT) for name in ours}
