@@ -98,7 +98,7 @@ def test_a_reliability_diagram_shows_the_bins_of_every_label_that_was_corrected(
     for axes, name in zip(figure.axes, names, strict=True):
         after = table["per_label"][name]["after"]
         assert axes.lines[2].get_ydata().tolist() == [one["observed"] for one in after["bins"]]
-        assert f"error after {after['error']:.3f}" in axes.get_title()
+        assert f"error after {after['error']['value']:.3f}" in axes.get_title()
         top = axes.get_xlim()[1]
         assert all(max(line.get_ydata()) <= max(top, 1) for line in axes.lines)
     figure.canvas.draw()
