@@ -4,13 +4,14 @@ The rate is that of a large dense product at the precision in use, measured on t
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from statistics import median
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.side_by_side import NO_CUDA, print_table, synchronise
+from benchmarks.side_by_side import NO_CUDA, Measured, print_table, synchronise
 from src.compute import Compute
 
 PRODUCT_EDGE = {"cuda": 8192, "cpu": 2048}
@@ -46,36 +47,54 @@ def operations(run: Callable[[], object]) -> int:
     return counter.get_total_flops()
 
 
-def forget_peak(compute: Compute) -> None:
-    """Let the peak of device memory begin anew."""
-    if compute.device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(compute.device)
+def with_peaks(
+    ways: Mapping[str, Callable[[], Measured]], device: torch.device, peaks: dict[str, float]
+) -> dict[str, Callable[[], Measured]]:
+    """The ways; each then leaves the peak of device memory in GiB, of all its rounds, in `peaks`.
+
+    Nothing is left on a CPU.
+    """
+    if device.type != "cuda":
+        return dict(ways)
+
+    def watched(name: str, way: Callable[[], Measured]) -> Measured:
+        torch.cuda.reset_peak_memory_stats(device)
+        found = way()
+        peaks[name] = max(peaks.get(name, 0.0), torch.cuda.max_memory_allocated(device) / 2**30)
+        return found
+
+    return {name: partial(watched, name, way) for name, way in ways.items()}
 
 
-def peak_gib(compute: Compute) -> str:
-    """Peak of device memory since `forget_peak`, in words."""
-    if compute.device.type != "cuda":
-        return f"not run: {NO_CUDA}"
-    return f"{torch.cuda.max_memory_allocated(compute.device) / 2**30:.1f}"
-
-
-def print_utilisation(compute: Compute, flops: int, seconds: dict[str, float], unit: str) -> None:
-    """Print which share of the device's matrix rate each way uses.
+def print_utilisation(
+    compute: Compute,
+    flops: int,
+    seconds: Mapping[str, float],
+    unit: str,
+    peaks: Mapping[str, float],
+) -> None:
+    """Print which share of the device's matrix rate each way uses, and its memory.
 
     Args:
         compute: device and precision.
         flops: operations per unit of work.
         seconds: wall time per unit by way.
         unit: its name.
+        peaks: GiB of device memory by way, see `with_peaks`.
     """
     rate = matrix_rate(compute)
     precision = str(compute.dtype).removeprefix("torch.")
     title = (
         f"{flops / 1e9:.1f} Gflop a {unit}; measured dense {precision} rate "
-        f"{rate / 1e12:.2f} Tflop/s; peak device memory, GiB: {peak_gib(compute)}"
+        f"{rate / 1e12:.2f} Tflop/s"
     )
     rows = [
-        [name, f"{flops / taken / 1e12:.3f}", f"{100 * flops / taken / rate:.1f} %"]
+        [
+            name,
+            f"{flops / taken / 1e12:.3f}",
+            f"{100 * flops / taken / rate:.1f} %",
+            f"{peaks[name]:.1f}" if name in peaks else f"not run: {NO_CUDA}",
+        ]
         for name, taken in seconds.items()
     ]
-    print_table(title, ["way", "Tflop/s", "share of the rate"], rows)
+    print_table(title, ["way", "Tflop/s", "share of the rate", "device memory, GiB"], rows)

@@ -110,6 +110,9 @@ class Options:
     precision: str = "auto"
     """auto, bf16, fp16 or fp32."""
 
+    compile: bool = False
+    """Compile stage 1, as eval_end_to_end.py --compile does."""
+
 
 def make_detector(options: Options) -> Detector:
     """Both networks with random weights, opened as those of a run."""
@@ -133,7 +136,8 @@ def make_detector(options: Options) -> Detector:
         "sequence": asdict(sequence_spec(training)),
         "precision": options.precision,
     }
-    return Detector(paths, stage1, stage2, options.device, options.precision, GIB)
+    how = (options.device, options.precision, GIB)
+    return Detector(paths, stage1, stage2, *how, compiled=options.compile)
 
 
 class Bench:

@@ -10,6 +10,7 @@ the whole volume. A stack is one slice at one step. --compile compiles all but t
         --plain_slices 32 --compile
 """
 
+import copy
 import logging
 import sys
 from collections.abc import Callable
@@ -25,9 +26,10 @@ import tyro
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.device_figures import forget_peak, operations, print_utilisation
+from benchmarks.device_figures import operations, print_utilisation, with_peaks
 from benchmarks.generated_caches import make_caches
 from benchmarks.side_by_side import (
+    NO_CUDA,
     Measured,
     Target,
     alternate,
@@ -53,6 +55,7 @@ from src.training.checkpoint import save_weights
 
 STEPS = (1, 2)
 OURS, WHOLE, BARE, PLAIN = "encoder", "with reading and writing", "bare forward", "plain"
+GRAPHS = "bare forward, CUDA graphs"
 SAME = {torch.float32: 1e-3, torch.bfloat16: 0.1, torch.float16: 0.05}
 """Largest difference between the logits of two ways, relative to their spread, by precision."""
 
@@ -126,6 +129,11 @@ class Bench:
             "config": asdict(AugmentSpec()),
         }
         self.encoder = Encoder(self.paths, self.manifest, self.compute, options.compile)
+        self.graphs: torch.nn.Module | None = None
+        if options.compile and self.compute.device.type == "cuda":
+            self.graphs = copy.deepcopy(network).to(memory_format=torch.channels_last)
+            self.graphs = self.graphs.to(self.compute.device).eval()
+            self.graphs.compile(mode="reduce-overhead")
         self.plain = network.to(self.compute.device).eval()
         prepared = torch.from_numpy(prepare_slices(self.volume(), inputs))
         self.batches = [
@@ -167,6 +175,18 @@ class Bench:
         logits = torch.cat(found).float().cpu().numpy()
         return logits.reshape(len(STEPS), -1, logits.shape[-1])[:, : self.options.slices]
 
+    @torch.no_grad()
+    def by_graphs(self) -> np.ndarray:
+        """The same by a network that was compiled into CUDA graphs."""
+        assert self.graphs is not None
+        found = []
+        for batch in self.batches:
+            torch.compiler.cudagraph_mark_step_begin()  # the next replay overwrites its outputs
+            with self.compute.autocast():
+                found.append(self.graphs(batch).logits.clone())
+        logits = torch.cat(found).float().cpu().numpy()
+        return logits.reshape(len(STEPS), -1, logits.shape[-1])[:, : self.options.slices]
+
     @torch.inference_mode()
     def by_plain(self) -> np.ndarray:
         """Logits (steps, k, L) of the first slices, by a pass for each step that wraps round."""
@@ -195,7 +215,10 @@ class Bench:
         self.whole()
         sets = load_features(self.paths.feature(self.first.uid))
         written = np.stack([sets[step, 0].logits for step in STEPS])
-        for name, logits in {WHOLE: written, BARE: self.bare(), PLAIN: self.by_plain()}.items():
+        others = {WHOLE: written, BARE: self.bare(), PLAIN: self.by_plain()}
+        if self.graphs is not None:
+            others[GRAPHS] = self.by_graphs()
+        for name, logits in others.items():
             difference = np.abs(logits[:, inner] - wanted[:, inner]).max() / wanted.std()
             if difference > SAME[self.compute.dtype]:
                 raise SystemExit(f"{name}: logits differ by {difference:.3g} of their spread")
@@ -209,6 +232,8 @@ class Bench:
             BARE: (self.bare, options.slices),
             PLAIN: (self.by_plain, options.plain_slices),
         }
+        if self.graphs is not None:
+            runs[GRAPHS] = (self.by_graphs, options.slices)
 
         def timed(run: Callable[[], object], slices: int) -> Measured:
             return measure(run, self.compute.device).per(slices * len(STEPS))
@@ -220,9 +245,9 @@ def main(options: Options) -> None:
     """Measure and print."""
     logging.getLogger("aneurysm").setLevel(logging.ERROR)
     bench = Bench(options)
-    forget_peak(bench.compute)
     bench.check()
-    found = alternate(bench.ways(), options.rounds)
+    peaks: dict[str, float] = {}
+    found = alternate(with_peaks(bench.ways(), bench.compute.device, peaks), options.rounds)
     print(f"{machine(bench.compute)};\n{options.model} at {options.input_size} pixels,")
     print(f"{options.slices} slices, steps {STEPS}, medians of {options.rounds} rounds")
     print_comparison("Feature extraction", found, "stack", [BARE, PLAIN])
@@ -230,7 +255,9 @@ def main(options: Options) -> None:
     print(f"\n300 slices, from the time of a stack: {seconds_300:.1f} s")
     flops = operations(bench.bare) // sum(len(batch) for batch in bench.batches)
     seconds = {name: middle(found[name]).wall for name in found if name != PLAIN}
-    print_utilisation(bench.compute, flops, seconds, "stack")
+    print_utilisation(bench.compute, flops, seconds, "stack", peaks)
+    if GRAPHS not in found:
+        print(f"\n{GRAPHS}: not run: {NO_CUDA}, or without --compile")
     bf16 = bench.compute.dtype == torch.bfloat16
     faster, why = ratio(found, PLAIN, OURS).wall, "no bf16 instructions, or another --precision"
     on_cpu = [

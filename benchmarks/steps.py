@@ -12,7 +12,7 @@ from torch import nn
 
 from benchmarks.side_by_side import Measured, between, now
 from src.artifacts import FoldPaths
-from src.compute import Compute
+from src.compute import Compute, compile_network
 from src.training.batches import Batch, TrainingData
 from src.training.loop import Fit, Loss
 from src.training.optimization import FitSpec
@@ -35,7 +35,7 @@ class Watch:
     """Reads the clocks when the loop asks for the first and for the last batch of the window.
 
     Neither the start of loader processes nor the checkpoint at the end is in it: a training makes
-    them once for thousands of steps. `waited` is the time in which the loop waits for batches.
+    them once an epoch. `waited` is the time in which the loop waits for batches.
     """
 
     def __init__(self, window: Window, device: torch.device) -> None:
@@ -81,17 +81,20 @@ def watched_fit(
     data: TrainingData,
     window: Window,
     scratch: Path,
+    compiled: bool = False,
 ) -> tuple[Watch, float]:
-    """Train a copy of the network by the program's own loop.
+    """Train a copy of the network by the program's own loop; `compiled` compiles it first.
 
     Returns:
         The watch, and the mean loss of all steps.
     """
-    watch = Watch(window, compute.device)
+    watch, trained = Watch(window, compute.device), copy.deepcopy(model)
+    if compiled:
+        compile_network(trained)
     watched = replace(data, pieces=lambda epoch, first: watch.over(data.pieces(epoch, first)))
     with TemporaryDirectory(dir=scratch) as folder:
         paths = FoldPaths(Path(folder), "run", 0)
         limited = replace(spec, epochs=1, max_steps=window.total)
-        fit = Fit(copy.deepcopy(model), loss, limited, compute, paths, "stage1", "benchmark")
+        fit = Fit(trained, loss, limited, compute, paths, "stage1", "benchmark")
         fit.run(watched, None)
     return watch, fit.rows[-1]["loss"]

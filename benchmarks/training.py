@@ -7,7 +7,7 @@ steady steps; files come from the page cache.
 
     python benchmarks/training.py --out_dir /tmp/benchmark
     python benchmarks/training.py --out_dir /tmp/benchmark --model convnext_base --input_size 448 \
-        --batch_size 32 --steps 30 --num_workers 8
+        --batch_size 32 --steps 30 --num_workers 8 --compile
 """
 
 import logging
@@ -25,7 +25,12 @@ import tyro
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.device_figures import TRAINING_PASSES, forget_peak, operations, print_utilisation
+from benchmarks.device_figures import (
+    TRAINING_PASSES,
+    operations,
+    print_utilisation,
+    with_peaks,
+)
 from benchmarks.generated_caches import SPOTS, make_caches
 from benchmarks.plain_training import Layout, PlainStacks, plain_batches, watched_plain
 from benchmarks.side_by_side import (
@@ -57,10 +62,10 @@ from src.training.stage1 import (
 )
 
 LIMIT = "ready tensors"
-SAME_LOSS = 1e-3
+SAME_LOSS = {"cpu": 1e-3, "cuda": 1e-2}
 """Largest relative difference of the losses of loader and ready tensors, which see equal batches.
 
-On a CPU they are equal; on CUDA kernels may sum in another order."""
+On CUDA kernels may sum in another order, and steps make the difference grow."""
 
 SAME_PIXELS = 1e-5
 """Largest difference of the plain way's pixels, which run over 5."""
@@ -114,6 +119,10 @@ class Options:
 
     precision: str = "auto"
     """auto, bf16, fp16 or fp32."""
+
+    compile: bool = False
+    """Compile the network of the program's loop and of its limit, as train_stage1.py --compile
+    does; the steps before the clock starts compile it."""
 
     @property
     def batches(self) -> int:
@@ -185,7 +194,7 @@ class Bench:
         data = self.training_data(num_workers or 0)
         if num_workers is None:
             data = held(data, self.placed)
-        where = (self.window, self.options.out_dir)
+        where = (self.window, self.options.out_dir, self.options.compile)
         found = watched_fit(self.model, self.loss, self.spec, self.compute, data, *where)
         return self.note(name, found)
 
@@ -232,10 +241,10 @@ class Bench:
             self.loss(model, batch, self.loss.counts(batch))
 
 
-def check_losses(losses: dict[str, float]) -> None:
-    """The loader's batches must train as the ready ones do."""
+def check_losses(losses: dict[str, float], most: float) -> None:
+    """The loader's batches must train as the ready ones do, but for a share of `most`."""
     for name, value in losses.items():
-        if name.startswith("ours") and abs(value / losses[LIMIT] - 1) > SAME_LOSS:
+        if name.startswith("ours") and abs(value / losses[LIMIT] - 1) > most:
             raise SystemExit(f"{name}: the loss is {value:g}, from ready tensors {losses[LIMIT]:g}")
 
 
@@ -244,9 +253,8 @@ def main(options: Options) -> None:
     logging.getLogger("aneurysm").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", message="This DataLoader will create")  # so it is meant
     bench = Bench(options)
-    forget_peak(bench.compute)
-    found = alternate(bench.ways(), options.rounds)
-    check_losses(bench.losses)
+    peaks: dict[str, float] = {}
+    found = alternate(with_peaks(bench.ways(), bench.compute.device, peaks), options.rounds)
     ours = [f"ours, {workers} workers" for workers in options.num_workers]
     plain = [f"plain, {workers} workers" for workers in options.loader_workers]
     print(f"{machine(bench.compute)};\n{options.model} at {options.input_size} pixels, batches of")
@@ -257,7 +265,7 @@ def main(options: Options) -> None:
     print_table("Waiting for batches, share of the wall time", ["way", "wait"], rows)
     flops = TRAINING_PASSES * operations(bench.forward) // options.batch_size
     seconds = {name: middle(found[name]).wall for name in (*ours, LIMIT)}
-    print_utilisation(bench.compute, flops, seconds, "stack")
+    print_utilisation(bench.compute, flops, seconds, "stack", peaks)
     limits = {name: ratio(found, name, LIMIT) for name in ours}
     faster = {name: ratio(found, plain[0], name).wall for name in ours}
     on_cpu = [
@@ -280,6 +288,7 @@ def main(options: Options) -> None:
         for name, times in limits.items()
     ]
     targets_by_device(bench.compute, on_cpu, on_gpu)
+    check_losses(bench.losses, SAME_LOSS[bench.compute.device.type])
 
 
 if __name__ == "__main__":
