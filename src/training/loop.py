@@ -275,9 +275,20 @@ class Fit:
         return norm
 
     def _attempt(self, piece: Batch, size: int, counts: torch.Tensor) -> None:
-        self.optimizer.zero_grad(set_to_none=True)
+        """Update the weights with some of a piece, for their memory alone: the run is over."""
         fewer = {name: tensor[:size] for name, tensor in piece.items()}
-        self._loss(self.model, fewer, counts)["loss"].backward()
+        trained = [parameter for parameter in self.parameters if parameter.requires_grad]
+        # the first update makes the optimizer's state, beside which the second one must fit
+        for _ in range(2):
+            self.optimizer.zero_grad(set_to_none=True)
+            with torch.compiler.set_stance("force_eager"):  # no size is compiled anew
+                loss = self._loss(self.model, fewer, counts)["loss"]
+                # backward() would call the hooks of DistributedDataParallel a second time
+                gradients = torch.autograd.grad(loss, trained, allow_unused=True)
+            for parameter, gradient in zip(trained, gradients, strict=True):
+                parameter.grad = gradient
+            del loss, gradients
+            self.optimizer.step()
 
     def _read_reports(self, left: int, data: TrainingData) -> tuple[bool, bool]:
         """Read all reports but the newest `left`: add up the losses, say whether to stop or save.

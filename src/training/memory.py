@@ -4,9 +4,15 @@ from collections.abc import Callable
 
 import torch
 
-PLAIN_ERRORS = ("DefaultCPUAllocator", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
-"""Words of a plain RuntimeError of the CPU's allocator, and of CUDA libraries that found no room
-for their workspace."""
+PLAIN_ERRORS = (
+    "DefaultCPUAllocator",
+    "CUDA error: out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUBLAS_STATUS_NOT_INITIALIZED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+)
+"""Words of a plain RuntimeError of the CPU's allocator, of the CUDA driver, and of CUDA libraries
+that found no room for their workspace or, not initialized, for their handle."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -52,7 +58,7 @@ def advice(piece: int, fitting: int, batch: int, accumulate: int, processes: int
         return f"{said}, nor does a single one: choose a smaller network or input"
     pieces = min(accumulate * -(-piece // fitting), batch)
     return (
-        f"{said}, {fitting} went through forward and backward. Give --accumulate "
+        f"{said}, {fitting} went through forward, backward and update. Give --accumulate "
         f"{pieces}: the same batch and gradient in smaller pieces; or "
         f"--batch_size {fitting * accumulate * processes}, which is another training. Nothing was "
         "changed by itself"

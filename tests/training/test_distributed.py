@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from src.artifacts import FoldPaths
-from src.errors import NumericalError, Preempted
+from src.errors import NumericalError, Preempted, UsageError
 from src.training.batches import Batch, TrainingData
 from src.training.distributed import (
     OtherStopped,
@@ -196,6 +196,47 @@ def test_all_processes_end_with_the_error_of_the_one_that_failed(tmp_path):
     said = (tmp_path / "first").read_text()
     assert said.startswith(f"{OtherStopped.__name__} 6 ")
     assert "process 1 of 2: NumericalError: the loss is nan" in said
+
+
+class Tight(nn.Linear):
+    """A first layer whose backward pass finds no memory for more than some members."""
+
+    fits = 8
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        found = super().forward(x)
+        if len(x) > self.fits:
+            found.register_hook(out_of_memory)
+        return found
+
+
+def out_of_memory(gradient: torch.Tensor) -> None:
+    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 GiB")
+
+
+def run_out_of_memory(folder: Path) -> None:
+    model = network()
+    model[0] = Tight(5, 8)
+
+    def growing(epoch: int, first: int) -> Iterator[Batch]:
+        for number, batch in enumerate(my_part(epoch, first), start=first):
+            model[0].fits = 8 if number == 0 else 2
+            yield batch
+
+    run = fit(folder / "run", model=model)
+    try:
+        with processes("cpu"):
+            run.run(TrainingData(growing, BATCHES), None)
+    except UsageError as error:
+        (folder / os.environ["RANK"]).write_text(str(error))
+
+
+def test_two_processes_are_told_what_fits_after_a_backward_pass_that_broke_off(tmp_path):
+    """The first gradients of the step have been reported to DistributedDataParallel by then."""
+    assert in_processes(run_out_of_memory, tmp_path) == [0, 0]
+    for rank, size in enumerate((5, 3)):
+        said = (tmp_path / str(rank)).read_text()
+        assert f"a piece of {size} does not fit, 2 went" in said, said
 
 
 def test_without_torchrun_there_is_one_process_and_nothing_is_initialised(monkeypatch):

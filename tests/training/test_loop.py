@@ -314,10 +314,45 @@ def test_out_of_memory_says_what_fits_and_changes_nothing(tmp_path: Path) -> Non
     assert not FoldPaths(tmp_path, "run", 0).checkpoint("stage1").exists()
 
 
-def test_a_cuda_library_without_room_for_its_workspace_is_out_of_memory(tmp_path: Path) -> None:
-    error = RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate(handle)")
+@pytest.mark.parametrize(
+    "words",
+    [
+        "CUDA error: out of memory",
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate(handle)",
+        "CUDA error: CUBLAS_STATUS_NOT_INITIALIZED when calling cublasCreate(handle)",
+    ],
+)
+def test_a_driver_or_library_without_room_is_out_of_memory(tmp_path: Path, words: str) -> None:
     with pytest.raises(UsageError, match=r"piece of 8 does not fit, 2 .* --accumulate 4:"):
-        fit(tmp_path, Small(3, error)).run(TrainingData(batches, BATCHES), None)
+        fit(tmp_path, Small(3, RuntimeError(words))).run(TrainingData(batches, BATCHES), None)
     with pytest.raises(RuntimeError, match="illegal"):  # any other error stays what it is
         other = RuntimeError("CUDA error: an illegal memory access was encountered")
         fit(tmp_path, Small(3, other)).run(TrainingData(batches, BATCHES), None)
+
+
+def test_what_fits_is_tried_beside_the_state_of_the_optimizer(tmp_path: Path) -> None:
+    class Device(SquaredError):
+        """Six members fit as long as the optimizer has no state, two beside it."""
+
+        def __call__(self, model: nn.Module, batch: Batch, counts: torch.Tensor) -> Batch:
+            if len(batch["x"]) > (2 if run.optimizer.state else 6):
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return super().__call__(model, batch, counts)
+
+    run = fit(tmp_path, Device())
+    with pytest.raises(UsageError, match=r"piece of 8 does not fit, 2 .* --accumulate 4:"):
+        run.run(TrainingData(batches, BATCHES), None)
+
+
+def test_sizes_are_tried_without_compiling_each(tmp_path: Path) -> None:
+    compiled = []
+
+    def backend(graph, example_inputs):
+        compiled.append(graph)
+        return graph.forward
+
+    run = fit(tmp_path, Small(3))
+    run.model.compile(backend=backend)
+    with pytest.raises(UsageError, match="--accumulate 4:"):
+        run.run(TrainingData(batches, BATCHES), None)
+    assert compiled == []
