@@ -39,6 +39,10 @@ from src.training.epoch_log import EpochLog
 from src.training.optimization import FitSpec, GradientClipper, make_optimizer, make_schedule
 from src.training.step_report import STEPS_AHEAD, LossParts, StepReport
 
+MOST_SKIPPED = 30
+"""Steps in a row that the scaler of fp16 may leave out. It halves its scale at each: from 65,536
+to 0.0001 in so many, so that what still overflows is no matter of the scale."""
+
 Scores = dict[str, float | None]
 Evaluate = Callable[[nn.Module], Scores]
 
@@ -119,6 +123,7 @@ class Fit:
         self.rows: list[dict[str, Any]] = []
         self.best: dict[str, Any] = {}
         self.saved = time.monotonic()
+        self.skipped = 0
 
     def run(self, data: TrainingData, evaluate: Evaluate | None) -> nn.Module:
         """Train to the end, from a checkpoint if there is one, and return the selected weights.
@@ -303,9 +308,9 @@ class Fit:
             parts, norm, stop, save = report.read()
             if not math.isfinite(parts["loss"]):
                 raise self._not_finite("loss", parts["loss"], report.batch, data)
-            if not (
-                math.isfinite(norm) or self.compute.scaled
-            ):  # the scaler leaves out such a step
+            self.skipped = 0 if math.isfinite(norm) else self.skipped + 1
+            # the scaler leaves out such a step
+            if self.skipped >= (MOST_SKIPPED if self.compute.scaled else 1):
                 raise self._not_finite("gradient's norm", norm, report.batch, data)
             for name, number in parts.items():
                 self.sums[name] = self.sums.get(name, 0.0) + number
@@ -320,10 +325,11 @@ class Fit:
             members = data.members(self.epoch, batch)
             content = {"what": f"the {what} is {number}", "batch": batch + 1, "members": members}
             write_json(path, {**content, "epoch": self.epoch + 1})
+        row = f", the {self.skipped}th in a row" if self.skipped >= MOST_SKIPPED else ""
         return NumericalError(
-            f"the {what} is {number} in epoch {self.epoch + 1}, batch {batch + 1}; its members "
-            f"are in {path}. If they are sound, lower --lr or give --precision fp32, with another "
-            "--run or with --overwrite"
+            f"the {what} is {number} in epoch {self.epoch + 1}, batch {batch + 1}{row}; its "
+            f"members are in {path}. If they are sound, lower --lr or give --precision fp32, with "
+            "another --run or with --overwrite"
         )
 
     def _close_epoch(self, data: TrainingData, evaluate: Evaluate | None) -> None:

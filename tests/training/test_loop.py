@@ -15,7 +15,7 @@ from src.artifacts import FoldPaths
 from src.compute import choose_compute
 from src.errors import NumericalError, Preempted, UsageError
 from src.training.batches import Batch, TrainingData
-from src.training.loop import Fit, Loss
+from src.training.loop import MOST_SKIPPED, Fit, Loss
 from src.training.optimization import FitSpec
 from src.training.step_report import STEPS_AHEAD
 
@@ -177,6 +177,36 @@ def test_a_number_that_is_not_finite_stops_the_run_and_names_the_batch(
     assert state_bytes(again) == state_bytes(
         fit(tmp_path / "b").run(TrainingData(batches, BATCHES), None)
     )
+
+
+class Overflowing(Broken):
+    """An infinite gradient in some steps of a training in fp16, the first one's number given."""
+
+    def __init__(self, first: int, count: int) -> None:
+        super().__init__(first, gradient=True)
+        self.last = -count
+
+    def __call__(self, model: nn.Module, batch: Batch, counts: torch.Tensor) -> Batch:
+        if self.left <= self.last:
+            return SquaredError.__call__(self, model, batch, counts)
+        return super().__call__(model, batch, counts)
+
+
+@pytest.mark.parametrize("ahead", [0, STEPS_AHEAD])
+def test_steps_that_the_scaler_always_leaves_out_end_the_run(tmp_path: Path, ahead: int) -> None:
+    def scaled(folder: str, count: int) -> Fit:
+        spec = replace(SPEC, epochs=2 * MOST_SKIPPED)
+        run = fit(tmp_path / folder, Overflowing(BATCHES, count), spec, ahead)
+        run.compute = replace(run.compute, scaled=True)
+        run.scaler = torch.amp.GradScaler("cpu")
+        return run
+
+    data = TrainingData(batches, BATCHES)
+    scaled("some", MOST_SKIPPED - 1).run(data, None)
+    broken = divmod(BATCHES + MOST_SKIPPED - 1, BATCHES)
+    where = f"epoch {broken[0] + 1}, batch {broken[1] + 1}, the {MOST_SKIPPED}th in a row;"
+    with pytest.raises(NumericalError, match=rf"norm is (inf|nan) in {where}"):
+        scaled("all", 10**6).run(data, None)
 
 
 @pytest.mark.parametrize("broken", [0, BATCHES - 1])
