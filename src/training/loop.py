@@ -7,11 +7,10 @@ average's warm-up are functions of the update's number; all other state is in th
 """
 
 import math
-import signal
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from itertools import islice
 from typing import Any, Protocol
 
@@ -38,10 +37,17 @@ from src.training.distributed import (
 from src.training.epoch_log import EpochLog
 from src.training.optimization import FitSpec, GradientClipper, make_optimizer, make_schedule
 from src.training.step_report import STEPS_AHEAD, LossParts, StepReport
+from src.training.stop_request import stop_request
 
 MOST_SKIPPED = 30
 """Steps in a row that the scaler of fp16 may leave out. It halves its scale at each: from 65,536
 to 0.0001 in so many, so that what still overflows is no matter of the scale."""
+
+SAVE_SHARE = 0.02
+"""Share of the time that checkpoints at the ends of epochs may take."""
+
+QUICK_SAVE = 1.0
+"""Seconds; a checkpoint that takes no longer is written at the end of every epoch."""
 
 Scores = dict[str, float | None]
 Evaluate = Callable[[nn.Module], Scores]
@@ -61,17 +67,6 @@ class Loss(Protocol):
     def __call__(self, model: nn.Module, batch: Batch, counts: torch.Tensor) -> LossParts:
         """Parts of a piece, divided by the counts of the whole batch; `loss` is minimised."""
         ...
-
-
-@contextmanager
-def stop_requested() -> Iterator[list[bool]]:
-    """A list that becomes non-empty when the process is asked to end (SIGTERM)."""
-    asked: list[bool] = []
-    previous = signal.signal(signal.SIGTERM, lambda *_: asked.append(True))
-    try:
-        yield asked
-    finally:
-        signal.signal(signal.SIGTERM, previous)
 
 
 class Fit:
@@ -123,6 +118,7 @@ class Fit:
         self.rows: list[dict[str, Any]] = []
         self.best: dict[str, Any] = {}
         self.saved = time.monotonic()
+        self.save_seconds = 0.0
         self.skipped = 0
 
     def run(self, data: TrainingData, evaluate: Evaluate | None) -> nn.Module:
@@ -147,9 +143,9 @@ class Fit:
             self.paths.not_finite(self.stage).unlink(missing_ok=True)
             if data.accumulate * process_count() > 1 and _has_batch_norm(self.model):
                 log.warning("batch normalisation: each piece of a batch has statistics of its own")
-        with stop_requested() as asked:
+        with stop_request.heard():
             while self.epoch < self.spec.epochs and self._batches_left(data) > 0:
-                self._run_epoch(data, scheduler, asked, evaluate)
+                self._run_epoch(data, scheduler, evaluate)
                 self._close_epoch(data, evaluate)
         if self.spec.select != "last" and is_first():
             self._select()
@@ -182,7 +178,6 @@ class Fit:
         self,
         data: TrainingData,
         scheduler: Any,  # noqa: ANN401
-        asked: list[bool],
         evaluate: Evaluate | None,
     ) -> None:
         self.model.train()
@@ -196,7 +191,7 @@ class Fit:
         for pieces in placed(batches, self.compute):
             update = self.epoch * data.batches_per_epoch + self.batch
             scheduler.step(update)
-            self.reports.append(self._step(pieces, bool(asked), data))
+            self.reports.append(self._step(pieces, stop_request.pending, data))
             if update % self.spec.ema_every == 0:
                 self.ema.update(self.model, step=update // self.spec.ema_every + 1)
             self.batch += 1
@@ -212,6 +207,7 @@ class Fit:
                 self._save()
             if stop:
                 wait_for_all()  # the others must not end while the first one is saving
+                stop_request.pending = False
                 raise Preempted(
                     f"asked to stop in epoch {self.epoch + 1}; run the same command to go on, "
                     "without --overwrite"
@@ -219,9 +215,6 @@ class Fit:
 
     def _step(self, pieces: list[Batch], asked: bool, data: TrainingData) -> StepReport:
         """One update; the report also tells the other processes whether to stop or to save."""
-        due = self.spec.checkpoint_minutes and (
-            time.monotonic() - self.saved > 60 * self.spec.checkpoint_minutes
-        )
         counts = sum_over_processes(
             torch.stack([self.loss.counts(piece) for piece in pieces]).sum(dim=0)
         )
@@ -234,7 +227,7 @@ class Fit:
                 raise
             error.__traceback__ = None  # it holds the tensors of the failed pass
         else:
-            return StepReport(self.batch, parts, norm, asked, bool(due) and is_first())
+            return StepReport(self.batch, parts, norm, asked, self._is_due() and is_first())
         piece = max(pieces, key=lambda piece: len(piece["weights"]))
         size = len(piece["weights"])
         fitting = memory.largest_fitting(lambda fewer: self._attempt(piece, fewer, counts), size)
@@ -337,7 +330,9 @@ class Fit:
         last = self.epoch + 1 == self.spec.epochs or steps >= (self.spec.max_steps or math.inf)
         self._add_row(data, evaluate, last)
         self.epoch, self.batch, self.sums = self.epoch + 1, 0, {}
-        self._save()
+        long_ago = time.monotonic() - self.saved >= self.save_seconds / SAVE_SHARE
+        if last or long_ago or self.save_seconds <= QUICK_SAVE or self._is_due():
+            self._save()
 
     def _add_row(self, data: TrainingData, evaluate: Evaluate | None, last: bool) -> None:
         """Score the EMA and log it, with the means since the epoch began.
@@ -379,8 +374,12 @@ class Fit:
             weights = {k: v.detach().clone() for k, v in self.ema.module.state_dict().items()}
             self.best = {"score": score, "epoch": epoch, "weights": weights}
 
+    def _is_due(self) -> bool:
+        minutes = self.spec.checkpoint_minutes
+        return minutes > 0 and time.monotonic() - self.saved > 60 * minutes
+
     def _save(self) -> None:
-        self.saved = time.monotonic()
+        begin = self.saved = time.monotonic()
         if not is_first():
             return
         save_state(
@@ -401,6 +400,8 @@ class Fit:
                 "best": self.best,
             },
         )
+        self.saved = time.monotonic()
+        self.save_seconds = self.saved - begin
 
     def _resume(self) -> None:
         state = load_state(self.paths.checkpoint(self.stage), self.identity)

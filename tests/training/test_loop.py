@@ -3,9 +3,11 @@
 import json
 import os
 import signal
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,10 +16,11 @@ from torch import nn
 from src.artifacts import FoldPaths
 from src.compute import choose_compute
 from src.errors import NumericalError, Preempted, UsageError
+from src.training import loop
 from src.training.batches import Batch, TrainingData
 from src.training.loop import MOST_SKIPPED, Fit, Loss
 from src.training.optimization import FitSpec
-from src.training.step_report import STEPS_AHEAD
+from src.training.step_report import STEPS_AHEAD, StepReport
 
 SPEC = FitSpec(
     epochs=3,
@@ -102,6 +105,62 @@ def test_a_stopped_run_ends_with_the_same_bytes(
     assert state_bytes(resumed) == state_bytes(whole)
     logs = [FoldPaths(tmp_path / name, "run", 0).log_csv("stage1") for name in ("whole", "cut")]
     assert logs[0].read_bytes() == logs[1].read_bytes()
+
+
+def test_a_request_to_stop_that_comes_with_the_last_scores_stops_the_next_fold(
+    tmp_path: Path,
+) -> None:
+    def evaluate(ema: nn.Module) -> dict[str, float | None]:
+        if run.epoch + 1 == SPEC.epochs:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return {"score": 0.5}
+
+    data = TrainingData(batches, BATCHES)
+    run = fit(tmp_path / "first")
+    run.run(data, evaluate)
+    assert len(run.rows) == SPEC.epochs
+    with pytest.raises(Preempted, match="epoch 1"):
+        fit(tmp_path / "next").run(data, None)
+    following = fit(tmp_path / "next")
+    following.run(data, None)  # the request is answered: it goes on to the end
+    assert len(following.rows) == SPEC.epochs
+
+
+@pytest.mark.parametrize(
+    ("seconds", "minutes", "written"),
+    [(0.0, 0.0, [1, 2, 3]), (2.0, 0.0, [1, 3]), (2.0, 80 / 60, [1, 2, 3])],
+)
+def test_slow_checkpoints_are_left_out_at_the_ends_of_short_epochs_but_for_the_last(
+    tmp_path: Path, monkeypatch, seconds: float, minutes: float, written: list[int]
+) -> None:
+    """Epochs of 70 s and 20 s of scoring; a checkpoint of 2 s is worth 100 s."""
+    clock = time.monotonic()
+    found = []
+
+    def save(path: Path, state: dict[str, Any]) -> None:
+        nonlocal clock
+        clock += seconds
+        if state["batch"] == 0:
+            found.append(state["epoch"])
+
+    monkeypatch.setattr(loop, "save_state", save)
+    monkeypatch.setattr(loop.time, "monotonic", lambda: clock)
+    run = fit(tmp_path, spec=replace(SPEC, checkpoint_minutes=minutes))
+    original = run._step
+
+    def step(*args: Any) -> StepReport:
+        nonlocal clock
+        clock += 70 / BATCHES
+        return original(*args)
+
+    def evaluate(ema: nn.Module) -> dict[str, float | None]:
+        nonlocal clock
+        clock += 20
+        return {"score": 0.5}
+
+    run._step = step
+    run.run(TrainingData(batches, BATCHES), evaluate)
+    assert found == written
 
 
 def test_scores_within_an_epoch_are_logged_and_change_no_weight(tmp_path: Path) -> None:
