@@ -89,4 +89,5 @@ def test_the_tiny_example_runs_all_stages_for_all_folds(tiny: Place, tmp_path: P
     assert done.returncode == 0, done.stdout
     for fold in range(3):
         assert (folder / "model" / "tiny" / f"fold-{fold}" / "report.html").exists()
-    assert (folder / "model" / "tiny" / "all" / "end_to_end_metrics.json").exists()
+    for name in ("end_to_end_metrics.json", "report.html"):
+        assert (folder / "model" / "tiny" / "all" / name).exists()

@@ -8,6 +8,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 COMMANDS = ("chromium", "chromium-browser", "google-chrome")
 """Names under which distributions install it."""
@@ -98,7 +99,8 @@ class Seen:
 
 def is_local(address: str) -> bool:
     """Whether an address needs no network."""
-    return address.startswith(("file:", "data:"))
+    parts = urlsplit(address)
+    return parts.scheme in ("file", "data", "") and not parts.netloc
 
 
 def find_browser() -> str | None:

@@ -8,8 +8,15 @@ from pathlib import Path
 
 import pytest
 
+from src.artifacts import ALL_FOLDS
 from src.errors import EXIT_DONE
+from src.evaluation.folds_page import write_folds_report
+from src.evaluation.out_of_fold import summarise_folds
+from src.options.evaluation import EvaluationOptions
+from src.sampling.folds import load_split
+from src.task import RSNA_2025
 from tests.evaluation.browser import COMMANDS, find_browser, is_local, look
+from tests.evaluation.test_points_of_all_folds import write_fold
 from tests.tiny_data import SECRET_ID, SECRETS, uid_of
 from tests.tiny_runs import ROOT, Place, run_process
 
@@ -23,7 +30,7 @@ pytestmark = [
 MOST_BYTES = 10e6
 """What a page may weigh, so that it can be sent by mail."""
 
-PAGES = ("report", "data report", "series page")
+PAGES = ("report", "data report", "series page", "all folds")
 
 PIXEL = "data:image/gif;base64,R0lGODlhAQABAAAAACH5BAEKAAEALAAAAAABAAEAAAICTAEAOw=="
 
@@ -57,8 +64,26 @@ def pages(tiny: Place, others: Path, tmp_path_factory) -> dict[str, Path]:
     places = ["--model", str(tiny.model_dir / "tiny"), "--out_dir", str(root / "out")]
     said = run_process([*tool, *places, "--num_workers", "0", "--report"])
     assert said.code == EXIT_DONE, said.text
+    folds = write_all_folds(tiny.copy(root / "folds"))
     paths = (tiny.fold().root / "report.html", tiny.data.report)
-    return dict(zip(PAGES, (*paths, root / "out" / "pages" / f"{name}.html"), strict=True))
+    made = (root / "out" / "pages" / f"{name}.html", folds)
+    return dict(zip(PAGES, (*paths, *made), strict=True))
+
+
+def write_all_folds(place: Place) -> Path:
+    """The page over all folds, of made-up predictions in the folds that were not trained."""
+    split = load_split(place.data, None)
+    for fold in range(split.folds):
+        write_fold(place, split, fold)
+    options = EvaluationOptions(
+        data_dir=place.data.root,
+        model_dir=place.model_dir,
+        run="tiny",
+        fold=ALL_FOLDS,
+        resamples=200,
+    )
+    pooled = summarise_folds(options, split, "end_to_end", RSNA_2025)
+    return write_folds_report(options, pooled, RSNA_2025)
 
 
 @pytest.mark.parametrize("name", PAGES)
