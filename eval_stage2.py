@@ -33,6 +33,7 @@ def main(options: EvalStage2Options, record: Record) -> int:
     from src.sampling.features import load_features
     from src.sampling.folds import chosen_folds, load_split
     from src.sampling.series_info import series_infos
+    from src.training.sequence_scores import plain_views
 
     if options.fold == FINAL_FOLD:
         raise UsageError("--fold final: the final model has no held-out fold to score")
@@ -60,7 +61,7 @@ def main(options: EvalStage2Options, record: Record) -> int:
             infos = series_infos(split, uids, RSNA_2025)
             with record.timed(f"fold {fold}, {part}"):
                 for uid, info in progress(infos.items(), len(infos), part):
-                    sets = load_features(paths.feature(uid))
+                    sets = load_features(paths.feature(uid), plain_views)
                     result = detector.predict(sets, info.slice_mm, info.spacing_known)
                     labels.append(info.labels)
                     found.append(result.probabilities)

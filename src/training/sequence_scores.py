@@ -27,6 +27,11 @@ class SeriesPrediction:
     slice_probabilities: np.ndarray
 
 
+def plain_views(keys: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The (step, view) that `predict_series` uses, so that no others need to be read."""
+    return [(step, view) for step, view in keys if view == 0]
+
+
 def predict_series(
     model: nn.Module,
     sets: Mapping[tuple[int, int], FeatureSet],
@@ -46,9 +51,8 @@ def predict_series(
         compute: device and precision.
     """
     series, slices = [], []
-    for (_, view), found in sorted(sets.items(), key=lambda item: item[0]):
-        if view:
-            continue
+    for key in plain_views(sorted(sets)):
+        found = sets[key]
         n = len(found.features)
         kept = thinned(n, spec.limit)
         tokens = torch.from_numpy(tokens_of(found, spec.parts)[kept])[None]

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from src.artifacts import FoldPaths
-from src.compute import choose_compute, loading_processes, make_deterministic
+from src.compute import choose_compute, is_cuda, loading_processes, make_deterministic
 from src.errors import InputError
 from src.metrics import score_table
 from src.models.sequence_classifier import SequenceClassifier, SequenceClassifierConfig
@@ -33,7 +33,7 @@ from src.training.distributed import is_first
 from src.training.loop import Fit, LossParts
 from src.training.losses import focal_loss, known_labels
 from src.training.preview import preview
-from src.training.sequence_scores import predict_series
+from src.training.sequence_scores import plain_views, predict_series
 from src.training.stage1 import fit_spec, selecting, selection_series
 
 
@@ -130,9 +130,11 @@ def training_data(
         return bucketed(infos, options.batch_size, options.bucket, epoch, options.seed)
 
     workers = loading_processes(options.num_workers, options.device)
+    pin = is_cuda(options.device)
 
     def pieces(epoch: int, first: int) -> Iterable[Batch]:
-        return load_pieces(dataset, batches(epoch)[first:], options.accumulate, workers, collate)
+        requests = batches(epoch)[first:]
+        return load_pieces(dataset, requests, options.accumulate, workers, pin, collate)
 
     def members(epoch: int, number: int) -> list[dict[str, Any]]:
         return [{"uid": uid, "epoch": epoch} for uid, _ in batches(epoch)[number]]
@@ -222,7 +224,7 @@ def fit_stage2(
         found = [
             predict_series(
                 ema,
-                load_features(paths.feature(uid)),
+                load_features(paths.feature(uid), plain_views),
                 info.slice_mm,
                 info.spacing_known,
                 spec,
