@@ -95,6 +95,11 @@ def _leave_tf32_out() -> None:
     torch.backends.cudnn.allow_tf32 = False
 
 
+def is_cuda(device: str) -> bool:
+    """Whether the device that `choose_compute` chooses for this name is a CUDA device."""
+    return device != "cpu" and torch.cuda.is_available()
+
+
 def loading_processes(wanted: int | None, device: str) -> int:
     """How many processes load training data: as wanted, or what suits the device of this name.
 
@@ -102,7 +107,7 @@ def loading_processes(wanted: int | None, device: str) -> int:
     """
     if wanted is not None:
         return wanted
-    if device == "cpu" or not torch.cuda.is_available():
+    if not is_cuda(device):
         return 0
     here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     return max(1, min(MOST_LOADING, len(os.sched_getaffinity(0)) // here))

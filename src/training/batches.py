@@ -8,6 +8,7 @@ number of processes decides where a sample is computed, and never which samples 
 import signal
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -20,6 +21,9 @@ from src.training.distributed import process_count, process_index
 
 Batch = dict[str, torch.Tensor]
 ItemT = TypeVar("ItemT")
+
+LOADING = ("DataLoader worker", "Pin memory thread")
+"""Words of torch about a process or thread of a loader that has died."""
 
 WEIGHTS = "weights"
 """Names of batch entries that end in this hold the loss weights."""
@@ -59,6 +63,7 @@ def load_pieces(
     batches: Iterable[Sequence[Any]],
     accumulate: int,
     num_workers: int,
+    pin_memory: bool,
     collate: Callable[[list[Batch]], Batch] | None = None,
 ) -> Iterator[Batch]:
     """Load this process's pieces of `batches`, which hold requests to the data set.
@@ -71,7 +76,7 @@ def load_pieces(
         for piece in split(batch, accumulate, process_index(), process_count()):
             requests.append(piece or list(batch[:1]))
             idle.append(not piece)
-    loaded_pieces = load(dataset, requests, num_workers, collate)
+    loaded_pieces = load(dataset, requests, num_workers, pin_memory, collate)
     for nothing, loaded in zip(idle, loaded_pieces, strict=True):
         if nothing:
             for name in loaded:
@@ -84,22 +89,27 @@ def load(
     dataset: Dataset[Batch],
     batches: Sequence[list[Any]],
     num_workers: int,
+    pin_memory: bool,
     collate: Callable[[list[Batch]], Batch] | None = None,
 ) -> Iterator[Batch]:
-    """Load batches of requests to the data set.
+    """Load batches of requests to the data set; consume them within `deaths_explained`.
 
-    What goes wrong in a loading process is told as if it were in this one.
+    Args:
+        dataset: what is loaded.
+        batches: requests of each batch.
+        num_workers: processes that load, 0 for this one.
+        pin_memory: place batches in memory that a CUDA device copies from by itself.
+        collate: makes a batch of what was requested; torch's own way by default.
 
     Raises:
-        InputError: a loading process has died.
-        PipelineError: what the data set has raised, without that process's traceback.
+        PipelineError: what the data set has raised, without a loading process's traceback.
     """
     loader = DataLoader(
         dataset,
         batch_sampler=batches,
         num_workers=num_workers,
         collate_fn=collate,
-        pin_memory=torch.cuda.is_available(),
+        pin_memory=pin_memory,
         worker_init_fn=_leave_the_end_to_the_parent,
     )
     return _explained(loader)
@@ -110,13 +120,41 @@ def _leave_the_end_to_the_parent(worker: int) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
-def placed(batches: Iterable[list[Batch]], compute: Compute) -> Iterator[list[Batch]]:
-    """Batches on the device; a CUDA device copies the next one while it computes."""
-    if compute.device.type != "cuda":
+@contextmanager
+def deaths_explained() -> Iterator[None]:
+    """Context in which loaded batches are consumed.
+
+    torch tells of a killed process wherever the main thread is: in its handler of SIGCHLD.
+
+    Raises:
+        InputError: a loading process or the thread that pins memory has died.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if not any(words in str(error) for words in LOADING):
+            raise
+        raise InputError(
+            f"a process that loads data has died ({error}). If the machine's memory or "
+            "/dev/shm is full, give fewer --num_workers; the same command goes on"
+        ) from None
+
+
+def placed(
+    batches: Iterable[list[Batch]], compute: Compute, copying: "torch.cuda.Stream | None"
+) -> Iterator[list[Batch]]:
+    """Batches on the device; a CUDA device copies the next one while it computes.
+
+    Args:
+        batches: pieces of each.
+        compute: the device.
+        copying: stream of a CUDA device for the copies, None on a CPU. Memory that was used on a
+            stream is kept for it, so give the same one in every epoch.
+    """
+    if copying is None:
         for pieces in batches:
             yield [_place(piece, compute) for piece in pieces]
         return
-    copying = torch.cuda.Stream(compute.device)
     waiting: tuple[list[Batch], torch.cuda.Event] | None = None
     for pieces in batches:
         with torch.cuda.stream(copying):
@@ -153,11 +191,4 @@ def _explained(loader: DataLoader[Batch]) -> Iterator[Batch]:
         except PipelineError as error:
             name = f"{type(error).__module__}.{type(error).__qualname__}: "
             raise type(error)(str(error).rpartition(name)[2].strip()) from None
-        except RuntimeError as error:
-            if "DataLoader worker" not in str(error):
-                raise
-            raise InputError(
-                f"a process that loads data has died ({error}). If the machine's memory or "
-                "/dev/shm is full, give fewer --num_workers; the same command goes on"
-            ) from None
         yield batch

@@ -9,7 +9,7 @@ import torch
 
 from src.artifacts import atomic_open
 from src.task import Task
-from src.training.batches import Batch, TrainingData
+from src.training.batches import Batch, TrainingData, deaths_explained
 
 SHOWN_BATCHES = 2
 """Batches of the first epoch that are drawn."""
@@ -44,7 +44,8 @@ def draw_batches(path: Path, data: TrainingData, task: Task) -> None:
         data: of stage 1.
         task: names the labels.
     """
-    pieces = list(islice(data.pieces(0, 0), SHOWN_BATCHES * data.accumulate))
+    with deaths_explained():
+        pieces = list(islice(data.pieces(0, 0), SHOWN_BATCHES * data.accumulate))
     tiles = [tile for piece in pieces for tile in _tiles(piece, task)][:LARGEST]
     while len(tiles) % STACKS_PER_ROW:
         tiles.append(np.zeros_like(tiles[0]))

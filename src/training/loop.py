@@ -23,7 +23,7 @@ from src.compute import Compute
 from src.errors import NumericalError, Preempted, UsageError
 from src.runlog import log, progress
 from src.training import memory
-from src.training.batches import Batch, TrainingData, key, placed
+from src.training.batches import Batch, TrainingData, deaths_explained, key, placed
 from src.training.checkpoint import load_state, save_state
 from src.training.distributed import (
     is_first,
@@ -108,8 +108,10 @@ class Fit:
         self.network: nn.Module | None = None  # made with the first batch
         self.scaler = torch.amp.GradScaler(compute.device.type, enabled=compute.scaled)
         self.clipper = GradientClipper(compute.device)
+        on_cuda = compute.device.type == "cuda"
+        self.copying = torch.cuda.Stream(compute.device) if on_cuda else None
         # on a CPU a result is there when the call returns
-        self.ahead = STEPS_AHEAD if compute.device.type == "cuda" else 0
+        self.ahead = STEPS_AHEAD if on_cuda else 0
         self.reports: deque[StepReport] = deque()
         self.log = EpochLog(paths, stage, spec.tensorboard) if is_first() else None
         self.epoch = 0
@@ -135,6 +137,7 @@ class Fit:
         Raises:
             NumericalError: the loss or the gradient is no longer finite.
             UsageError: unknown schedule, or a piece of a batch does not fit into memory.
+            InputError: a process that loads data has died.
             Preempted: the process was asked to end; the state is saved.
         """
         scheduler = make_schedule(self.optimizer, self.spec, data.batches_per_epoch)
@@ -145,7 +148,8 @@ class Fit:
                 log.warning("batch normalisation: each piece of a batch has statistics of its own")
         with stop_request.heard():
             while self.epoch < self.spec.epochs and self._batches_left(data) > 0:
-                self._run_epoch(data, scheduler, evaluate)
+                with deaths_explained():
+                    self._run_epoch(data, scheduler, evaluate)
                 self._close_epoch(data, evaluate)
         if self.spec.select != "last" and is_first():
             self._select()
@@ -188,7 +192,7 @@ class Fit:
         if is_first():
             what = f"epoch {self.epoch + 1} of {self.spec.epochs}"
             batches = progress(batches, count - self.batch, what)
-        for pieces in placed(batches, self.compute):
+        for pieces in placed(batches, self.compute, self.copying):
             update = self.epoch * data.batches_per_epoch + self.batch
             scheduler.step(update)
             self.reports.append(self._step(pieces, stop_request.pending, data))

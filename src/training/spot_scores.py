@@ -9,7 +9,7 @@ from src.metrics import score_table
 from src.sampling.folds import Split
 from src.sampling.slice_samples import StackDataset, StackRequest
 from src.task import SERIES_COLUMN, Task
-from src.training.batches import load
+from src.training.batches import deaths_explained, load
 
 
 def spot_requests(split: Split, uids: list[str], steps: tuple[int, ...]) -> list[StackRequest]:
@@ -40,12 +40,16 @@ def predict_stacks(
     Returns:
         targets float64 (N, L) and probabilities float64 (N, L), one row per spot in the order of
         the requests. A spot's targets are those of its widest step.
+
+    Raises:
+        InputError: a process that loads data has died.
     """
     batches = [requests[i : i + batch_size] for i in range(0, len(requests), batch_size)]
     model.eval()
     logits, targets = [], []
-    with torch.inference_mode():
-        for batch in load(dataset, batches, num_workers):
+    pin_memory = compute.device.type == "cuda"
+    with torch.inference_mode(), deaths_explained():
+        for batch in load(dataset, batches, num_workers, pin_memory):
             with compute.autocast():
                 output = model(compute.place(batch["stack"]))
             logits.append(output.logits.float().cpu())

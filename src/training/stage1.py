@@ -12,6 +12,7 @@ from src.artifacts import FINAL_FOLD, DataPaths, read_json
 from src.compute import (
     choose_compute,
     compile_network,
+    is_cuda,
     loading_processes,
     make_deterministic,
 )
@@ -166,9 +167,10 @@ def training_data(
         return [plan[i * size : (i + 1) * size] for i in range(per_epoch)]
 
     workers = loading_processes(options.num_workers, options.device)
+    pin = is_cuda(options.device)
 
     def pieces(epoch: int, first: int) -> Iterable[Batch]:
-        return load_pieces(dataset, batches(epoch)[first:], options.accumulate, workers)
+        return load_pieces(dataset, batches(epoch)[first:], options.accumulate, workers, pin)
 
     def members(epoch: int, number: int) -> list[dict[str, Any]]:
         return [asdict(request) for request in batches(epoch)[number]]
