@@ -27,6 +27,7 @@ from src.training.batches import Batch, TrainingData, deaths_explained, key, pla
 from src.training.checkpoint import load_state, save_state
 from src.training.distributed import (
     is_first,
+    on_first,
     process_count,
     process_index,
     shared,
@@ -35,7 +36,13 @@ from src.training.distributed import (
     without_sync,
 )
 from src.training.epoch_log import EpochLog
-from src.training.optimization import FitSpec, GradientClipper, make_optimizer, make_schedule
+from src.training.optimization import (
+    FitSpec,
+    GradientClipper,
+    load_optimizer,
+    make_optimizer,
+    make_schedule,
+)
 from src.training.step_report import STEPS_AHEAD, LossParts, StepReport
 from src.training.stop_request import stop_request
 
@@ -138,10 +145,12 @@ class Fit:
             NumericalError: the loss or the gradient is no longer finite.
             UsageError: unknown schedule, or a piece of a batch does not fit into memory.
             InputError: a process that loads data has died.
-            Preempted: the process was asked to end; the state is saved.
+            Preempted: the process was asked to end; the state is saved. Or processes have found
+                different checkpoints.
         """
         scheduler = make_schedule(self.optimizer, self.spec, data.batches_per_epoch)
         self._resume()
+        self._check_place()
         if is_first():
             self.paths.not_finite(self.stage).unlink(missing_ok=True)
             if data.accumulate * process_count() > 1 and _has_batch_norm(self.model):
@@ -391,6 +400,7 @@ class Fit:
             {
                 "identity": self.identity,
                 "processes": process_count(),
+                "device": self.compute.device.type,
                 "dtype": str(self.compute.dtype),
                 "model": self.model.state_dict(),
                 "ema": self.ema.module.state_dict(),
@@ -413,7 +423,15 @@ class Fit:
             return
         self.model.load_state_dict(state["model"])
         self.ema.module.load_state_dict(state["ema"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        load_optimizer(self.optimizer, state["optimizer"])
+        device = self.compute.device.type
+        if state.get("device", device) != device:
+            log.warning(
+                "the checkpoint was made on %s, now the device is %s: the training goes on, its "
+                "results differ from those of an undisturbed run",
+                state["device"],
+                device,
+            )
         if state["dtype"] == str(self.compute.dtype):
             self.scaler.load_state_dict(state["scaler"])
         else:
@@ -433,6 +451,19 @@ class Fit:
                 "its last bits and dropout differ from those of an undisturbed run",
                 state["processes"],
                 process_count(),
+            )
+
+    def _check_place(self) -> None:
+        """Check that all processes have resumed at the same step."""
+        own = self.epoch, self.batch
+        first = on_first(lambda: own)
+        if own != first:
+            raise Preempted(
+                f"process {process_index()} of {process_count()} would go on from epoch "
+                f"{own[0] + 1}, batch {own[1]}, process 0 from epoch {first[0] + 1}, batch "
+                f"{first[1]}: {self.paths.checkpoint(self.stage)} is not the same file on all "
+                "machines, or a network file system has shown an old one. Once it is, the same "
+                "command, without --overwrite, goes on"
             )
 
 

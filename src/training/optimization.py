@@ -22,6 +22,9 @@ FUSED = ("adam", "adamw", "sgd")
 """Optimizers that torch has as one kernel, taken on CUDA. On a CPU the whole step gained nothing
 that could be measured, and last bits would change: see LOG.md."""
 
+KERNELS = ("capturable", "foreach", "fused")
+"""Settings of torch's optimizers that choose between kernels for the same update."""
+
 LOWEST_LR = 0.01
 """Learning rate at the start of the warm-up and at the end of a cosine, as a share of the full."""
 
@@ -114,6 +117,18 @@ def make_optimizer(model: nn.Module, spec: FitSpec) -> torch.optim.Optimizer:
         )
     except (ValueError, AssertionError) as error:
         raise UsageError(f"--optimizer {spec.optimizer}: {error}") from None
+
+
+def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """Load an optimizer's saved state, but keep the kernels that suit the present device.
+
+    Args:
+        optimizer: of the network that is placed already.
+        state: its state_dict, from another device perhaps; changed.
+    """
+    for saved, own in zip(state["param_groups"], optimizer.param_groups, strict=True):
+        saved.update({name: own[name] for name in KERNELS if name in own})
+    optimizer.load_state_dict(state)
 
 
 def make_schedule(optimizer: torch.optim.Optimizer, spec: FitSpec, batches_per_epoch: int) -> Any:  # noqa: ANN401

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -237,6 +238,28 @@ def test_two_processes_are_told_what_fits_after_a_backward_pass_that_broke_off(t
     for rank, size in enumerate((5, 3)):
         said = (tmp_path / str(rank)).read_text()
         assert f"a piece of {size} does not fit, 2 went" in said, said
+
+
+def resume_from_an_old_checkpoint(folder: Path) -> None:
+    """The second process sees the checkpoint of one epoch, the first one that of two."""
+    rank = os.environ["RANK"]
+    try:
+        with processes("cpu"):
+            seen = fit(folder / rank)
+            seen.epoch = 2 - process_index()
+            with patch("src.training.loop.is_first", lambda: True):
+                seen._save()
+            fit(folder / rank).run(TrainingData(my_part, BATCHES), None)
+    except (Preempted, OtherStopped) as error:
+        (folder / f"{rank}.txt").write_text(f"{error.exit_code} {error}")
+
+
+def test_processes_that_see_different_checkpoints_do_not_train_together(tmp_path):
+    assert in_processes(resume_from_an_old_checkpoint, tmp_path) == [0, 0]
+    for rank in range(2):
+        said = (tmp_path / f"{rank}.txt").read_text()
+        assert said.startswith("75 "), said
+        assert "process 1 of 2 would go on from epoch 2, batch 0, process 0 from epoch 3" in said
 
 
 def test_without_torchrun_there_is_one_process_and_nothing_is_initialised(monkeypatch):

@@ -445,3 +445,15 @@ def test_sizes_are_tried_without_compiling_each(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--accumulate 4:"):
         run.run(TrainingData(batches, BATCHES), None)
     assert compiled == []
+
+
+def test_a_training_that_goes_on_on_another_kind_of_device_says_so(tmp_path: Path, caplog) -> None:
+    caplog.set_level("WARNING", logger="aneurysm")
+    spec = replace(SPEC, max_steps=BATCHES)
+    path = fit(tmp_path).paths.checkpoint("stage1")
+    fit(tmp_path, spec=spec).run(TrainingData(batches, BATCHES), None)
+    fit(tmp_path, spec=spec).run(TrainingData(batches, BATCHES), None)
+    assert caplog.text == ""
+    torch.save({**torch.load(path), "device": "cuda"}, path)
+    fit(tmp_path, spec=spec).run(TrainingData(batches, BATCHES), None)
+    assert "was made on cuda, now the device is cpu" in caplog.text

@@ -1,4 +1,4 @@
-"""Gradient clipping on the device does, bit for bit, what torch and the standard library would."""
+"""Gradient clipping has the bits of torch and the standard library; optimizers are resumed."""
 
 import statistics
 
@@ -6,7 +6,14 @@ import pytest
 import torch
 from torch import nn
 
-from src.training.optimization import CLIP_HISTORY, GradientClipper
+from src.training.optimization import (
+    CLIP_HISTORY,
+    KERNELS,
+    FitSpec,
+    GradientClipper,
+    load_optimizer,
+    make_optimizer,
+)
 
 CPU = torch.device("cpu")
 
@@ -51,3 +58,22 @@ def test_a_clipper_goes_on_from_a_saved_history():
     norms = [float(number) for number in range(CLIP_HISTORY)]
     assert GradientClipper(CPU, norms).history == norms
     assert GradientClipper(CPU, norms[:3]).history == norms[:3]
+
+
+def test_state_from_another_device_is_loaded_without_its_choice_of_kernels():
+    model = nn.Linear(3, 2)
+    spec = FitSpec(1, "adamw", 1e-3, 0.0, "constant", 0, 0.9, 1, "last", 0)
+    optimizer = make_optimizer(model, spec)
+    model(torch.ones(1, 3)).sum().backward()
+    optimizer.step()
+    state = optimizer.state_dict()
+    for group in state["param_groups"]:
+        group.update(fused=True, capturable=True, foreach=False, lr=0.5)
+    own = [{name: group[name] for name in KERNELS} for group in optimizer.param_groups]
+    again = make_optimizer(model, spec)
+    load_optimizer(again, state)
+    assert [{name: group[name] for name in KERNELS} for group in again.param_groups] == own
+    assert {group["lr"] for group in again.param_groups} == {0.5}
+    assert torch.equal(
+        again.state[model.weight]["exp_avg"], optimizer.state[model.weight]["exp_avg"]
+    )
