@@ -3,7 +3,8 @@
 import os
 import socket
 import urllib.request
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from urllib.parse import urlparse
 
@@ -12,6 +13,9 @@ import torch
 from src.errors import UsageError
 
 PRECISIONS = ("auto", "bf16", "fp16", "fp32")
+
+NO_DETERMINISTIC_KERNEL = " does not have a deterministic implementation"
+"""What torch says about an operator after its name."""
 
 MOST_LOADING = 8
 """Processes that load data for one GPU, where there are cores for them."""
@@ -136,8 +140,8 @@ def _cpu_compute(precision: str) -> Compute:
 def make_deterministic() -> None:
     """Use only kernels of torch that give the same bits every time; on a CPU nothing changes.
 
-    An operation without such a kernel on CUDA raises and names itself. Other chips, other versions
-    of torch, CUDA or cuDNN, and another number of processes still give other bits.
+    An operation without such a kernel on CUDA raises: see `determinism_explained`. Other chips,
+    other versions of torch, CUDA or cuDNN, and another number of processes still give other bits.
     """
     # cuBLAS reads it when its first handle is made (CUDA documentation, cublasApi_reproducibility)
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
@@ -146,6 +150,25 @@ def make_deterministic() -> None:
     # filling only finds bugs, and takes time
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.use_deterministic_algorithms(True)
+
+
+@contextmanager
+def determinism_explained() -> Iterator[None]:
+    """Context of what networks compute after `make_deterministic`.
+
+    Raises:
+        UsageError: an operation has no kernel that gives the same bits every time.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        name, found, _ = str(error).partition(NO_DETERMINISTIC_KERNEL)
+        if not found:
+            raise
+        raise UsageError(
+            f"--deterministic: torch's {name.split()[-1]} has no deterministic kernel on this "
+            "device; leave the flag out, choose another network, or --device cpu"
+        ) from None
 
 
 def compile_network(model: torch.nn.Module) -> None:

@@ -99,3 +99,17 @@ def test_behind_a_proxy_nothing_is_assumed_of_the_hub(monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     spare_hub_retries()
     assert constants.HF_HUB_OFFLINE is False
+
+
+def test_an_operation_without_a_deterministic_kernel_is_a_usage_error_that_names_it():
+    torch.use_deterministic_algorithms(True)
+    try:
+        with (
+            pytest.raises(UsageError, match=r"--deterministic: torch's put_ has no"),
+            compute.determinism_explained(),
+        ):
+            torch.zeros(3).put_(torch.tensor([0, 0]), torch.ones(2))
+    finally:
+        torch.use_deterministic_algorithms(False)
+    with pytest.raises(RuntimeError, match="something else"), compute.determinism_explained():
+        raise RuntimeError("something else")

@@ -19,7 +19,7 @@ from timm.utils import ModelEmaV3
 from torch import nn
 
 from src.artifacts import FoldPaths, write_json
-from src.compute import Compute
+from src.compute import Compute, determinism_explained
 from src.errors import NumericalError, Preempted, UsageError
 from src.runlog import log, progress
 from src.training import memory
@@ -143,7 +143,8 @@ class Fit:
 
         Raises:
             NumericalError: the loss or the gradient is no longer finite.
-            UsageError: unknown schedule, or a piece of a batch does not fit into memory.
+            UsageError: unknown schedule, a piece of a batch does not fit into memory, or one of the
+                network's operations is not deterministic, as was asked.
             InputError: a process that loads data has died.
             Preempted: the process was asked to end; the state is saved. Or processes have found
                 different checkpoints.
@@ -155,7 +156,7 @@ class Fit:
             self.paths.not_finite(self.stage).unlink(missing_ok=True)
             if data.accumulate * process_count() > 1 and _has_batch_norm(self.model):
                 log.warning("batch normalisation: each piece of a batch has statistics of its own")
-        with stop_request.heard():
+        with stop_request.heard(), determinism_explained():
             while self.epoch < self.spec.epochs and self._batches_left(data) > 0:
                 with deaths_explained():
                     self._run_epoch(data, scheduler, evaluate)

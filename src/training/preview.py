@@ -10,7 +10,8 @@ from src.training.batches import TrainingData
 from src.training.checkpoint import load_state
 
 CHECKPOINT_COPIES = 5
-"""Sets of weights in a checkpoint at most: network, average, and up to three of the optimizer."""
+"""Sets of weights in a checkpoint at most: network, average, and up to three of the optimizer. A
+training that selects its weights keeps the best average too."""
 
 
 def preview(
@@ -49,19 +50,20 @@ def preview(
     if request.partial:
         log.info("the artifact will be marked as partial: %s", request.partial)
     parameters = sum(parameter.numel() for parameter in model.parameters())
+    copies = CHECKPOINT_COPIES + (options.select != "last")
     mib = sum(tensor.nbytes for tensor in model.state_dict().values()) / 2**20
     log.info(
         "%.1f million parameters: weights %.1f MiB; while it runs, checkpoints of up to %.1f MiB, "
         "two of them at the moment of writing; %.1f GiB are free",
         parameters / 1e6,
         mib,
-        CHECKPOINT_COPIES * mib,
+        copies * mib,
         free_gib(paths.root),
     )
     log.info(
         "memory of the device: %.2f GiB for weights, gradients, average and optimizer, and beside "
         "that what a piece of a batch needs",
-        (CHECKPOINT_COPIES + 1) * mib / 2**10,
+        (copies + 1) * mib / 2**10,
     )
 
 
