@@ -1,6 +1,7 @@
 """Device, precision and memory format, chosen in one place with a reason that is printed once."""
 
 import os
+import re
 import socket
 import urllib.request
 from collections.abc import Iterator
@@ -62,7 +63,8 @@ def choose_compute(device: str = "auto", precision: str = "auto") -> Compute:
     torch's default, nor for products of matrices. Who wants its speed has bf16 on the same GPUs.
 
     Raises:
-        UsageError: unknown names, no such CUDA device, or fp16 on a CPU.
+        UsageError: unknown names, no such CUDA device, fewer of them than processes on this
+            machine, or fp16 on a CPU.
     """
     if precision not in PRECISIONS:
         raise UsageError(f"--precision {precision}: choose from {', '.join(PRECISIONS)}")
@@ -70,15 +72,7 @@ def choose_compute(device: str = "auto", precision: str = "auto") -> Compute:
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cpu":
         return _cpu_compute(precision)
-    if device == "cuda" and torch.cuda.is_available():
-        device = f"cuda:{_local_index() % torch.cuda.device_count()}"
-    if device != "cuda" and not device.removeprefix("cuda:").isdigit():
-        raise UsageError(f"--device {device}: give auto, cpu, cuda or cuda:INDEX")
-    if not torch.cuda.is_available():
-        raise UsageError(f"--device {device}: torch sees no CUDA device; use --device cpu")
-    chosen = torch.device(device)
-    if chosen.index is not None and chosen.index >= torch.cuda.device_count():
-        raise UsageError(f"--device {device}: there are {torch.cuda.device_count()} CUDA devices")
+    chosen = _cuda_device(device)
     name = torch.cuda.get_device_name(chosen)
     ampere = torch.cuda.get_device_capability(chosen) >= (8, 0)
     if precision == "auto":
@@ -91,6 +85,36 @@ def choose_compute(device: str = "auto", precision: str = "auto") -> Compute:
     _leave_tf32_out()
     dtype = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}[precision]
     return Compute(chosen, dtype, precision == "fp16", f"{name}, {precision}: {why}")
+
+
+def _cuda_device(device: str) -> torch.device:
+    """The device of this process, from here on torch's current one: streams and events are its."""
+    if device != "cuda" and not device.removeprefix("cuda:").isdigit():
+        raise UsageError(f"--device {device}: give auto, cpu, cuda or cuda:INDEX")
+    if not torch.cuda.is_available():
+        raise UsageError(f"--device {device}: torch sees no CUDA device; use --device cpu")
+    visible, processes = torch.cuda.device_count(), _local_count()
+    # a launcher that binds shows each process a device of its own, as number 0
+    bound = visible == 1 and "CUDA_VISIBLE_DEVICES" in os.environ
+    if processes > 1 and not bound:
+        if device != "cuda":
+            raise UsageError(
+                f"--device {device}: {processes} processes of this machine would share it; give "
+                "--device cuda, which takes one for each, or start one process"
+            )
+        if processes > visible:
+            raise UsageError(
+                f"--device {device}: {processes} processes on this machine, and {visible} CUDA "
+                "devices that each of them sees: start as many processes as devices (torchrun "
+                "--nproc_per_node, srun --ntasks-per-node), or ask for more (srun "
+                "--gpus-per-task 1)"
+            )
+    index = int(device.removeprefix("cuda:")) if device != "cuda" else _local_index() % visible
+    if index >= visible:
+        raise UsageError(f"--device {device}: there are {visible} CUDA devices")
+    chosen = torch.device("cuda", index)
+    torch.cuda.set_device(chosen)
+    return chosen
 
 
 def _leave_tf32_out() -> None:
@@ -113,13 +137,21 @@ def loading_processes(wanted: int | None, device: str) -> int:
         return wanted
     if not is_cuda(device):
         return 0
-    here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    return max(1, min(MOST_LOADING, len(os.sched_getaffinity(0)) // here))
+    return max(1, min(MOST_LOADING, len(os.sched_getaffinity(0)) // _local_count()))
 
 
 def _local_index() -> int:
     """Number of this process among those of its machine, as torchrun or srun says; else 0."""
     return int(os.environ.get("LOCAL_RANK", os.environ.get("SLURM_LOCALID", "0")))
+
+
+def _local_count() -> int:
+    """Number of processes on this machine, as torchrun or srun says; else 1.
+
+    srun's SLURM_STEP_TASKS_PER_NODE lists machines, such as `4(x2),3`. They are taken to be equal.
+    """
+    said = os.environ.get("LOCAL_WORLD_SIZE", os.environ.get("SLURM_STEP_TASKS_PER_NODE", "1"))
+    return int(re.split(r"\D", said)[0] or 1)
 
 
 def _cpu_compute(precision: str) -> Compute:

@@ -10,6 +10,14 @@ from src import compute
 from src.compute import choose_compute, spare_hub_retries
 from src.errors import UsageError
 
+LAUNCHERS = (
+    "CUDA_VISIBLE_DEVICES",
+    "LOCAL_RANK",
+    "LOCAL_WORLD_SIZE",
+    "SLURM_LOCALID",
+    "SLURM_STEP_TASKS_PER_NODE",
+)
+
 no_cuda = pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
 
 
@@ -60,18 +68,82 @@ def test_without_cuda_auto_is_the_cpu_and_cuda_is_refused():
         choose_compute("cuda", "auto")
 
 
+def gpus(monkeypatch, count: int) -> list[torch.device]:
+    """Pretend that there are some; returns a list of those that become the current one."""
+    current: list[torch.device] = []
+    for name, value in (
+        ("is_available", True),
+        ("device_count", count),
+        ("get_device_name", "a GPU"),
+        ("get_device_capability", (9, 0)),
+    ):
+        monkeypatch.setattr(torch.cuda, name, lambda *_, value=value: value)
+    monkeypatch.setattr(torch.cuda, "set_device", current.append)
+    for name in LAUNCHERS:
+        monkeypatch.delenv(name, raising=False)
+    return current
+
+
+@pytest.mark.parametrize(
+    ("launch", "device", "visible", "index"),
+    [
+        ({}, "auto", 2, 0),
+        ({}, "cuda:1", 2, 1),
+        ({"LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2"}, "cuda", 2, 1),
+        ({"SLURM_LOCALID": "3", "SLURM_STEP_TASKS_PER_NODE": "4(x2),3"}, "auto", 4, 3),
+        # srun --gpus-per-task 1
+        (
+            {"SLURM_LOCALID": "3", "SLURM_STEP_TASKS_PER_NODE": "4", "CUDA_VISIBLE_DEVICES": "0"},
+            "cuda:0",
+            1,
+            0,
+        ),
+    ],
+)
+def test_each_process_of_a_machine_takes_its_gpu_and_makes_it_the_current_one(
+    monkeypatch, launch: dict[str, str], device: str, visible: int, index: int
+):
+    current = gpus(monkeypatch, visible)
+    for name, value in launch.items():
+        monkeypatch.setenv(name, value)
+    assert choose_compute(device).device == torch.device("cuda", index)
+    assert current == [torch.device("cuda", index)]
+
+
+@pytest.mark.parametrize(
+    ("launch", "device", "visible", "words"),
+    [
+        ({"LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "2"}, "cuda", 1, "2 processes on this machine"),
+        (
+            {"SLURM_LOCALID": "0", "SLURM_STEP_TASKS_PER_NODE": "4(x2),3"},
+            "auto",
+            3,
+            "4 processes on this machine, and 3 CUDA devices",
+        ),
+        (
+            {"LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2"},
+            "cuda:0",
+            2,
+            "would share it; give",
+        ),
+    ],
+)
+def test_processes_that_would_share_a_gpu_are_refused(
+    monkeypatch, launch: dict[str, str], device: str, visible: int, words: str
+):
+    gpus(monkeypatch, visible)
+    for name, value in launch.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(UsageError, match=words):
+        choose_compute(device)
+
+
 @pytest.mark.parametrize(
     ("precision", "said"),
     [("fp32", "fp32: as asked, no TF32"), ("auto", "bf16: it has bf16 units"), ("fp16", "fp16: ")],
 )
 def test_float32_on_cuda_is_never_tf32_and_the_reason_says_so(monkeypatch, precision, said):
-    for name, value in (
-        ("is_available", True),
-        ("device_count", 1),
-        ("get_device_name", "a GPU"),
-        ("get_device_capability", (9, 0)),
-    ):
-        monkeypatch.setattr(torch.cuda, name, lambda *_, value=value: value)
+    gpus(monkeypatch, 1)
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
     chosen = choose_compute("cuda", precision)
     assert said in chosen.reason and ("TF32" in chosen.reason) == (precision == "fp32")
