@@ -8,15 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from src.artifacts import ALL_FOLDS
 from src.errors import EXIT_DONE
 from src.evaluation.folds_page import write_folds_report
 from src.evaluation.out_of_fold import summarise_folds
-from src.options.evaluation import EvaluationOptions
 from src.sampling.folds import load_split
 from src.task import RSNA_2025
 from tests.evaluation.browser import COMMANDS, find_browser, is_local, look
-from tests.evaluation.test_points_of_all_folds import write_fold
+from tests.evaluation.test_points_of_all_folds import all_folds, write_fold
 from tests.tiny_data import SECRET_ID, SECRETS, uid_of
 from tests.tiny_runs import ROOT, Place, run_process
 
@@ -75,13 +73,7 @@ def write_all_folds(place: Place) -> Path:
     split = load_split(place.data, None)
     for fold in range(split.folds):
         write_fold(place, split, fold)
-    options = EvaluationOptions(
-        data_dir=place.data.root,
-        model_dir=place.model_dir,
-        run="tiny",
-        fold=ALL_FOLDS,
-        resamples=200,
-    )
+    options = all_folds(place)
     pooled = summarise_folds(options, split, "end_to_end", RSNA_2025)
     return write_folds_report(options, pooled, RSNA_2025)
 

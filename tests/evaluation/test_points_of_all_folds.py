@@ -23,6 +23,17 @@ OFF_MM = 3.0
 """Every made-up point lies this far from its aneurysm."""
 
 
+def all_folds(place: Place) -> EvaluationOptions:
+    """Options to score all folds of the tiny run with few resamples."""
+    return EvaluationOptions(
+        data_dir=place.data.root,
+        model_dir=place.model_dir,
+        run="tiny",
+        fold=ALL_FOLDS,
+        resamples=200,
+    )
+
+
 def write_fold(place: Place, split, fold: int) -> None:
     """Predictions that tell positives from negatives, and points beside the aneurysms."""
     paths = place.fold(fold)
@@ -71,14 +82,7 @@ def test_the_table_over_all_folds_judges_the_points_of_each(tiny_copy: Place):
     for fold in range(split.folds):
         write_fold(tiny_copy, split, fold)
     labels = leave_one_out(tiny_copy.fold(1).metrics("end_to_end"))
-    options = EvaluationOptions(
-        data_dir=tiny_copy.data.root,
-        model_dir=tiny_copy.model_dir,
-        run="tiny",
-        fold=ALL_FOLDS,
-        resamples=200,
-    )
-    summarise_folds(options, split, "end_to_end", RSNA_2025)
+    summarise_folds(all_folds(tiny_copy), split, "end_to_end", RSNA_2025)
     table = read(tiny_copy.fold(ALL_FOLDS).metrics("end_to_end"))
     assert table["labels_of_every_fold"] == labels
     # the metrics of the other folds are copies of fold 0's
