@@ -5,11 +5,14 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from src.artifacts import FoldPaths
 from src.evaluation.end_to_end import Results, Scored, arrays
-from src.evaluation.projections import array_directions, project
+from src.evaluation.projections import array_directions, place_in_words, project
 from src.evaluation.report import Case, ReportData, ShownSlice, select_cases, write_report
 from src.evaluation.tables import THIS_FOLD
+from src.imaging.geometry import cache_to_patient
 from src.imaging.prepare import Rejected, prepare_series
 from src.inference.detector import Detector
 from src.inference.points import Point
@@ -53,11 +56,12 @@ def write_end_to_end_report(
         title="Intracranial aneurysm detection",
         run=paths.run,
         fold=fold,
+        other_series=not fold.isdigit(),
         task=task,
         targets=targets,
         probabilities=probabilities,
         modalities=[found.modality for found in results.scored],
-        summary=summary_of(metrics, f"fold {fold}" if fold.isdigit() else fold),
+        summary=summary_of(metrics, f"fold {fold}" if fold.isdigit() else f"the folder {fold}"),
         warnings=warnings_of(metrics, [stage1["partial"]] if stage1.get("partial") else []),
         metrics=metrics if metrics["per_label"] else None,
         subgroups=metrics.get("subgroups", {}),
@@ -98,6 +102,12 @@ def _case(found: Scored, why: str, detector: Detector, task: Task) -> Case | Non
     geometry, volume = series.geometry, series.volume
     directions = array_directions(geometry)
     row_mm, column_mm = pixel_mm(geometry, found.size)[::-1]
+
+    def mm_of(index: int) -> np.ndarray:
+        """The middle of a slice in the patient."""
+        middle = np.array([[(found.size - 1) / 2, (found.size - 1) / 2, index]])
+        return cache_to_patient(geometry, middle, series.positions, found.size)[0]
+
     return Case(
         uid=found.uid,
         why=why,
@@ -114,6 +124,7 @@ def _case(found: Scored, why: str, detector: Detector, task: Task) -> Case | Non
                 volume[index].astype("float32"),
                 at,
                 detector.encoder.heat_map(volume, index, task.overall_index),
+                "" if directions is None else place_in_words(mm_of(index), directions[:, 2]),
             )
             for index, at in slices_to_show(found, point)
         ),
@@ -127,6 +138,7 @@ def _case(found: Scored, why: str, detector: Detector, task: Task) -> Case | Non
             (geometry.spacing[0], row_mm, column_mm),
             (*point.cache_xy, float(point.index)),
             [(spot.x, spot.y, float(spot.index)) for spot in found.job.spots],
+            None if point.mm is None else np.array(point.mm),
         ),
     )
 

@@ -34,12 +34,14 @@ class ShownSlice:
         image: float32 (H, W), as cached, values 0..5.
         point: (x, y) of the predicted point on the slice in cache pixels, or None.
         heat: float (h, w), probability over the whole image at any resolution, or None.
+        place: of the slice, see `src.evaluation.projections.place_in_words`; '' where not known.
     """
 
     index: int
     image: np.ndarray
     point: tuple[float, float] | None = None
     heat: np.ndarray | None = None
+    place: str = ""
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,7 +16,12 @@ from scipy.sparse.csgraph import connected_components
 from src.errors import InputError
 from src.evaluation.bootstrap import MIN_GROUPS, Resamples, draw_resamples, interval, p_value
 from src.evaluation.delong import difference_p_value
-from src.evaluation.intervals import Settings, auc_table, means_of_labels
+from src.evaluation.intervals import (
+    Settings,
+    auc_table,
+    means_have_intervals,
+    means_of_labels,
+)
 from src.evaluation.ranking import weighted_figures
 from src.evaluation.sample import Sample
 from src.metrics import cell, figure
@@ -260,7 +265,7 @@ def _means(
         key: _paired(*(table[key]["value"] for table in tables))
         for key in ("locations_mean", "weighted_auc")
     }
-    if drawn.has_enough():
+    if means_have_intervals(task, tables[0], drawn):
         for key, resampled in means_of_labels(task, differences).items():
             _fill_in(found[key], resampled)
     return found

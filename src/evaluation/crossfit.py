@@ -3,7 +3,8 @@
 Never on the rows that it is applied to, nor on other rows of their patients:
 
 - over folds, each fold's rows take what was fitted on the held-out predictions of the others;
-- within one fold, patients are divided into parts, and each takes what was fitted on the others;
+- within one fold or folder, patients are divided into parts, and each takes what was fitted on the
+  others;
 - a folder of other series takes what was fitted on the run's held-out predictions.
 """
 
@@ -55,7 +56,7 @@ def over_patients(sample: Sample, with_finding: np.ndarray, seed: int) -> Crossf
     """Parts of whole patients, as many with an aneurysm in each as can be.
 
     Args:
-        sample: the held-out predictions of one fold.
+        sample: the held-out predictions of one fold, or those of a folder.
         with_finding: (N,) of 0 and 1.
         seed: keys the division; the order of the rows does not matter.
     """
@@ -72,7 +73,7 @@ def over_patients(sample: Sample, with_finding: np.ndarray, seed: int) -> Crossf
         part_of[rng.permutation(members)] = np.arange(len(members)) % count
     chosen = part_of[group_of]
     parts = tuple(Part(np.flatnonzero(chosen == k), sample.rows(chosen != k)) for k in range(count))
-    return Crossfit(f"other patients of the same fold, in {count} parts", parts)
+    return Crossfit(f"other patients among those scored, in {count} parts", parts)
 
 
 def from_reference(

@@ -21,7 +21,7 @@ from src.evaluation.data_figures import (
     histograms,
     places_figure,
 )
-from src.evaluation.projections import array_directions
+from src.evaluation.projections import array_directions, place_in_words
 from src.evaluation.report import data_uri, page_environment, photo_uri
 from src.imaging.geometry import THICKNESS_COLUMN, Geometry, stored_to_canonical
 from src.imaging.outcome import CODES, base_code
@@ -235,12 +235,17 @@ def _contacts(data: DataPaths, meta: pd.DataFrame) -> list[dict[str, str]]:
             volume = load_array(data.sequence(uid), MADE_BY["preprocess"])
             middle = len(volume) // 2
             x_mm, y_mm = pixel_mm(geometry, volume.shape[-1])
+            directions, place = array_directions(geometry), ""
+            if directions is not None:
+                rows, columns = geometry.canonical_shape
+                centre = np.array([(columns - 1) / 2, (rows - 1) / 2, middle, 1])
+                place = ", " + place_in_words(geometry.affine[:3] @ centre, directions[:, 2])
             pictures.append(
                 ContactPicture(
-                    title=f"…{uid[-10:]}, {middle} of {len(volume)}",
+                    title=f"…{uid[-6:]}, {middle} of {len(volume)}{place}",
                     image=np.asarray(volume[middle], dtype=np.float32),
                     pixel_mm=(y_mm, x_mm),
-                    directions=array_directions(geometry),
+                    directions=directions,
                 )
             )
         sheets.append({"name": str(name), "image": photo_uri(contact_sheet(pictures))})

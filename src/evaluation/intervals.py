@@ -44,7 +44,8 @@ def auc_table(
     `delong` ({"low", "high"} or None; only where every patient has one row). The table also has
     `groups`, the number of patients, and `rare`: labels that are in the mean of the locations but
     have no interval of their own, because too few patients have them. How they would score on
-    other patients no resample can show, so the intervals of the means are too narrow by that.
+    other patients no resample can show, so the intervals of the means are too narrow by that; where
+    all locations are such, the means have none.
 
     Args:
         task: the labels.
@@ -87,9 +88,16 @@ def auc_table(
         for name in task.labels
         if name not in table["left_out"] and table["per_label"][name]["groups_with"] < MIN_GROUPS
     ]
-    if drawn is not None and drawn.has_enough():
-        _intervals_of_means(task, table, values)
+    if drawn is not None and means_have_intervals(task, table, drawn):
+        for name, resampled in means_of_labels(task, values).items():
+            table[name] = cell(table[name]["value"], interval(resampled))
     return table, drawn
+
+
+def means_have_intervals(task: Task, table: Mapping[str, Any], drawn: Resamples) -> bool:
+    """Whether `MIN_GROUPS` patients have an aneurysm, none, and any one of the scored locations."""
+    scored = [name for name in task.locations if name not in table["left_out"]]
+    return drawn.has_enough() and bool(set(scored) - set(table["rare"]))
 
 
 def _fill_in(
@@ -120,12 +128,6 @@ def _fill_in(
     if enough and score["low"] is None:
         score["no_interval"] = ALL_EQUAL
     return resampled["auc"]
-
-
-def _intervals_of_means(task: Task, table: dict[str, Any], values: dict[str, np.ndarray]) -> None:
-    """Fill in the intervals of the mean of the locations and of the weighted AUC."""
-    for name, resampled in means_of_labels(task, values).items():
-        table[name] = cell(table[name]["value"], interval(resampled))
 
 
 def means_of_labels(task: Task, values: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -94,7 +94,8 @@ def slice_panels(case: Case, shown: ShownSlice) -> Figure:
             _heat(axes, shown.heat, shown.image.shape)
             axes.set_title(f"heat map, maximum {np.nanmax(shown.heat):.2f}", fontsize=10, pad=4)
         else:
-            axes.set_title(f"slice {shown.index}", fontsize=10, pad=4)
+            place = f", {shown.place}" if shown.place else ""
+            axes.set_title(f"slice {shown.index}{place}", fontsize=10, pad=4)
             _points(axes, case, shown, WHOLE_SCALE)
             _scale_bar(axes, case.pixel_spacing)
             if square is not None:
@@ -117,7 +118,8 @@ def projection_panels(case: Case) -> Figure:
         show_slice(axes, picture.image, picture.pixel_mm)
         mark_sides(axes, picture.marks)
         depth = f", {picture.slab_mm:.0f} mm" if picture.slab_mm else ""
-        axes.set_title(f"MIP, {picture.name}{depth}", fontsize=10, pad=4)
+        place = f" at {picture.place}" if picture.place else ""
+        axes.set_title(f"MIP, {picture.name}{depth}{place}", fontsize=10, pad=4)
         row_mm, column_mm = picture.pixel_mm
         radius = RING_MM if case.pixel_spacing else RING_SHARE * max(map(max, extents))
         width, height = (2 * WHOLE_SCALE * radius / mm for mm in (column_mm, row_mm))

@@ -12,6 +12,7 @@ from src.artifacts import FoldPaths
 from src.errors import InputError, MissingArtifact
 from src.evaluation.sample import Sample
 from src.provenance import MADE_BY, read_manifest
+from src.runlog import log
 from src.task import SERIES_COLUMN, Task
 
 GROUP_COLUMN = "group"
@@ -114,7 +115,14 @@ def reference_predictions(
             continue
         kind = f"{stage}_metrics"
         manifest = read_manifest(metrics, kind)
+        if manifest["inputs"].get("stage2") != stage2["identity"]:
+            continue
         alike = all(manifest["config"].get(k, []) == list(chosen) for k, chosen in how.items())
-        if alike and manifest["inputs"].get("stage2") == stage2["identity"]:
+        if alike:
             return predictions, read_predictions(predictions, task, MADE_BY[kind])
+        log.warning(
+            "%s was made with other --views or --steps: calibration and thresholds are not fitted "
+            "on it; score the fold in the same way first",
+            predictions,
+        )
     return None

@@ -45,6 +45,7 @@ class Projection:
         spots: x, y of labelled centres.
         slab_mm: thickness of the slab, less than `SLAB_MM` where the series ends; None for the
             whole series.
+        place: of the slab's middle, see `place_in_words`; '' for the whole series.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Projection:
     point: tuple[float, float] | None
     spots: tuple[tuple[float, float], ...]
     slab_mm: float | None
+    place: str = ""
 
 
 def array_directions(geometry: Geometry) -> np.ndarray | None:
@@ -85,6 +87,21 @@ def edge_letters(across: np.ndarray, down: np.ndarray) -> tuple[str, str, str, s
     return _letters(-across), _letters(across), _letters(-down), _letters(down)
 
 
+def place_in_words(mm: np.ndarray, through: np.ndarray) -> str:
+    """Where a picture lies along the direction of view, such as "L 17 mm", as viewers say it.
+
+    So a sagittal picture has a side too, whose edges have none. It is the coordinate of the patient
+    (PS3.3 C.7.6.2.1.1) nearest to the direction of view; the origin is the scanner's, not the
+    middle of the head.
+
+    Args:
+        mm: (3,) LPS, a point of the picture.
+        through: (3,) unit LPS vector, the direction of view.
+    """
+    axis = int(np.abs(through).argmax())
+    return f"{END_LETTERS[axis][int(mm[axis] > 0)]} {abs(mm[axis]):.0f} mm"
+
+
 def slice_letters(directions: np.ndarray | None) -> tuple[str, str, str, str] | None:
     """`edge_letters` of a slice as cached; None where its directions are not known."""
     return None if directions is None else edge_letters(directions[:, 0], directions[:, 1])
@@ -106,6 +123,7 @@ def project(
     spacing: tuple[float, float, float],
     point: tuple[float, float, float] | None,
     spots: Sequence[tuple[float, float, float]] = (),
+    point_mm: np.ndarray | None = None,
 ) -> tuple[Projection, ...]:
     """Projections of one series along its array axes, nearest to axial, coronal and sagittal.
 
@@ -116,6 +134,7 @@ def project(
         spacing: mm between slices, rows and columns of the volume, nominal where not known.
         point: x, y in cache pixels and slice index; the middle of the slab.
         spots: labelled centres, likewise.
+        point_mm: (3,) LPS, the point in the patient; None where it is not known.
     """
     laid = np.eye(3) if directions is None else directions
     nearest = _nearest_axes(laid)
@@ -154,6 +173,11 @@ def project(
                 point=_place(point, *lies) if point is not None else None,
                 spots=tuple(_place(spot, *lies) for spot in spots),
                 slab_mm=slab_mm,
+                place=(
+                    place_in_words(point_mm, laid[:, through])
+                    if slab_mm is not None and point_mm is not None
+                    else ""
+                ),
             )
         )
     return tuple(pictures)

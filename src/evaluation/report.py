@@ -60,7 +60,8 @@ class ReportData:
     Attributes:
         title: the page's heading.
         run: name of the run.
-        fold: "0", "all", "final", or the folder that was scored.
+        fold: "0", "all", or the folder that was scored.
+        other_series: whether a folder of other series was scored, not the held-out ones.
         task: labels, their order and the metric's weight.
         summary: sentences under the heading.
         warnings: sentences in a box, such as "selected on this fold".
@@ -92,6 +93,7 @@ class ReportData:
     modalities: Sequence[str]
     summary: Sequence[str] = ()
     warnings: Sequence[str] = ()
+    other_series: bool = False
     metrics: Mapping[str, Any] | None = None
     subgroups: Mapping[str, Mapping[str, Mapping[str, Any]]] = field(default_factory=dict)
     stage1_held_out: Mapping[str, Any] | None = None
@@ -207,10 +209,12 @@ def _stages(data: ReportData) -> list[dict[str, Any]]:
     `scores` holds training, held-out and gap cells (None where there is none) of the weighted AUC
     and of the overall label's.
     """
+    whose = "other" if data.other_series else "held-out"
     rows = (
         (
             "Stage 1",
             "one stack of three slices",
+            "held-out",
             "spots",
             data.stage1_training,
             data.stage1_held_out,
@@ -218,6 +222,7 @@ def _stages(data: ReportData) -> list[dict[str, Any]]:
         (
             "Stage 2",
             "stored features of a series",
+            "held-out",
             "series",
             data.stage2_training,
             data.stage2_held_out,
@@ -225,22 +230,24 @@ def _stages(data: ReportData) -> list[dict[str, Any]]:
         (
             "Stage 1, maximum",
             "DICOM folder of a series, its highest slice",
+            whose,
             "series",
             None,
             (data.metrics or {}).get("stage1_maximum"),
         ),
-        ("End to end", "DICOM folder of a series", "series", None, data.metrics),
+        ("End to end", "DICOM folder of a series", whose, "series", None, data.metrics),
     )
     return [
         {
             "name": name,
             "input": seen,
+            "whose": one,
             "unit": unit,
             "training": training,
             "held_out": held_out,
             "scores": _stage_scores(data.task, training, held_out),
         }
-        for name, seen, unit, training, held_out in rows
+        for name, seen, one, unit, training, held_out in rows
         if training or held_out
     ]
 
@@ -328,6 +335,8 @@ def case_view(case: Case) -> dict[str, Any]:
         f"grey scale of slice {case.slices[0].index}: cached values {low:.1f} to {high:.1f}, "
         "of 0 to 5"
     )
+    if case.slices[0].place:
+        legend.append("L or R, P or A, S or I and mm: the patient's coordinate, the scanner's zero")
     if not case.geometry_known:
         legend.append("geometry not known: left and right may be exchanged, so no side is marked")
     return {

@@ -2,9 +2,11 @@
 
 from pathlib import Path
 
+import numpy as np
+
 from src.artifacts import atomic_open
 from src.evaluation.cases import Case, ShownSlice
-from src.evaluation.projections import array_directions, project
+from src.evaluation.projections import array_directions, place_in_words, project
 from src.evaluation.report import case_view, page_environment
 from src.inference.detector import AneurysmDetector, Detection
 from src.inference.points import APART_MM, Point
@@ -65,7 +67,11 @@ def _case(found: Detection, point: Point, task: Task) -> Case:
     top = locations[found.probabilities[locations].argmax()]
     directions = array_directions(geometry)
     image = series.volume[point.index].astype("float32")
-    shown = ShownSlice(point.index, image, point.cache_xy)
+    mm = None if point.mm is None else np.array(point.mm)
+    place = ""
+    if directions is not None and mm is not None:
+        place = place_in_words(mm, directions[:, 2])
+    shown = ShownSlice(point.index, image, point.cache_xy, place=place)
     return Case(
         uid=series.uid,
         why=f"point {point.rank}, {point.label}: {point.score:.3f} at slice {point.index}",
@@ -85,5 +91,6 @@ def _case(found: Detection, point: Point, task: Task) -> Case:
             directions,
             (geometry.spacing[0], y_mm, x_mm),
             (*point.cache_xy, float(point.index)),
+            point_mm=mm,
         ),
     )

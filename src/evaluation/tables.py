@@ -95,7 +95,10 @@ def log_tables(task: Task, name: str, table: Mapping[str, Any], unit: str = "ser
     if made["resamples"]:
         log.info("intervals: %d resamples of %d patients", made["resamples"], table["groups"])
     if table["rare"]:
-        log.info("fewer than %d patients: %s", MIN_GROUPS, ", ".join(table["rare"]))
+        log.info(
+            "fewer than %d patients: %s; the intervals of the means are too narrow by that",
+            *(MIN_GROUPS, ", ".join(table["rare"])),
+        )
     if made["optimistic"]:
         log.warning(
             "the figures are not independent and their intervals are optimistic: %s",

@@ -2,6 +2,7 @@
 
 import json
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -175,3 +176,17 @@ def test_2000_resamples_of_500_series_take_less_than_a_second():
     found = resampled_aucs(RSNA_2025, sample, table, drawn)
     assert time.process_time() - start < 1
     assert len(found) == 14 and all(len(values) == 2000 for values in found.values())
+
+
+def test_means_of_rare_locations_alone_have_no_interval():
+    sample = a_sample(rare=4)
+    targets = sample.targets.copy()
+    for column in (0, 1):
+        targets[np.flatnonzero(targets[:, column])[4:], column] = 0
+    table, _ = auc_table(TASK, replace(sample, targets=targets), Settings(200))
+    assert set(table["rare"]) == set(TASK.locations)
+    for name in ("weighted_auc", "locations_mean"):
+        assert table[name]["value"] is not None and table[name]["low"] is None
+    targets[:, 0] = sample.targets[:, 0]
+    table, _ = auc_table(TASK, replace(sample, targets=targets), Settings(200))
+    assert table["weighted_auc"]["low"] is not None

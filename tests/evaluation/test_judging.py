@@ -101,5 +101,5 @@ def test_thresholds_for_a_folder_are_not_fitted_on_the_same_pixels_under_other_n
         said = place.call("eval_end_to_end", *flags, str(out.root))
         assert said.code == 0, said.text
         found.append(read(out.metrics)["calibration"]["fitted_on"])
-    assert found[0].startswith("other patients of the same fold")
+    assert found[0].startswith("other patients among those scored")
     assert found[1] == "held-out predictions of fold-0"

@@ -5,7 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from src.evaluation.projections import SLAB_MM, array_directions, edge_letters, project
+from src.evaluation.projections import (
+    SLAB_MM,
+    array_directions,
+    edge_letters,
+    place_in_words,
+    project,
+)
 from src.imaging.geometry import MAX_PLANE_ANGLE, Geometry, reorientation
 from tests.evaluation.samples import canonical_directions
 
@@ -192,3 +198,28 @@ def test_without_known_spacing_the_whole_series_is_projected_and_no_side_named()
     assert [picture.name for picture in found] == ["along slices", "along rows", "along columns"]
     assert all(picture.image.max() == 5.0 for picture in found)
     assert {(picture.marks, picture.slab_mm) for picture in found} == {(None, None)}
+
+
+@pytest.mark.parametrize(
+    ("mm", "through", "words"),
+    [
+        ((16.7, 4.6, -2.6), (1, 0, 0), "L 17 mm"),
+        ((-16.7, 4.6, -2.6), (-1, 0, 0), "R 17 mm"),  # the direction's sign plays no part
+        ((16.7, 4.6, -2.6), (0, 0, 1), "I 3 mm"),
+        ((16.7, 4.6, -2.6), (0.3, 0.8, 0.5), "P 5 mm"),
+    ],
+)
+def test_a_picture_says_where_it_lies_along_the_direction_of_view(mm, through, words):
+    assert place_in_words(np.array(mm), np.array(through, dtype=float)) == words
+
+
+def test_slabs_say_where_they_lie_and_whole_series_do_not():
+    volume, spacing = np.zeros((8, 6, 6), dtype=np.float32), (2.0, 1.0, 1.0)
+    at, mm = (2.0, 3.0, 4.0), np.array([10.0, -20.0, 30.0])
+    found = project(volume, np.eye(3), spacing, at, point_mm=mm)
+    assert {one.name: one.place for one in found} == {
+        "axial": "S 30 mm",
+        "coronal": "A 20 mm",
+        "sagittal": "L 10 mm",
+    }
+    assert {one.place for one in project(volume, None, spacing, at, point_mm=mm)} == {""}

@@ -266,7 +266,7 @@ def test_calibration_is_shown_with_what_it_was_fitted_on_and_what_is_uncalibrate
         targets=targets, probabilities=probabilities, modalities=modalities, metrics=metrics
     )
     assert 'alt="Observed share against predicted probability"' in text
-    assert "fitted on other patients of the same fold, in 5 parts" in text
+    assert "fitted on other patients among those scored, in 5 parts" in text
     assert "too few patients have them to fit on: Basilar Tip." in text
     after = metrics["calibration"]["per_label"]["Aneurysm Present"]["after"]
     for figure in (after["brier"], after["error"]):
@@ -297,3 +297,29 @@ def test_a_page_with_every_case_stays_below_ten_megabytes(drawn_page):
     )
     without, one = len(drawn_page()), len(drawn_page(cases=[case]))
     assert without + MAX_CASES * (one - without) < 10e6
+
+
+def test_figures_of_other_series_are_not_called_held_out(page):
+    table = a_report().metrics
+    text = page(fold="incoming", other_series=True, stage2_held_out=table)
+    assert "DICOM folder of a series; 40 other series" in text
+    assert "stored features of a series; 40 held-out series" in text
+    assert "<th>held-out or other</th>" in text
+    assert "other series" not in page()
+
+
+def test_a_page_without_training_figures_has_no_columns_for_them(page):
+    text = page(stage1_training=None, fold_pages={"0": "../fold-0/report.html"})
+    assert "<th>training</th>" not in text and "<th>gap</th>" not in text
+    assert "Training figures and gaps are on the pages of the folds." in text
+    assert "<th>training</th>" in page()
+
+
+def test_the_tiles_say_when_rare_locations_make_an_interval_too_narrow(page):
+    targets, probabilities, modalities = results()
+    targets[:, 0] = 0
+    targets[:3, 0] = 1
+    metrics = metrics_of(targets, probabilities, modalities)
+    rare = len([name for name in metrics["rare"] if name in RSNA_2025.locations])
+    text = page(targets=targets, metrics=metrics)
+    assert text.count(f", too narrow: {rare} of 13 locations are rare</span>") == 2
