@@ -16,18 +16,13 @@ from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from src.compute import choose_compute
-from src.errors import PipelineError, Preempted, UsageError
+from src.errors import InputError, PipelineError, Preempted, UsageError
 from src.ranks import Rank, find_rank
 from src.runlog import log
+from src.training.last_words import LastWords
 
 PATIENCE = timedelta(hours=6)
 """How long processes wait for each other: while the first one scores an epoch, the others wait."""
-
-LAST_WORDS = timedelta(seconds=5)
-"""How long a process that has lost another one waits for the reason."""
-
-STOPPED = "stopped"
-"""Key of the common store under which the first process that stops says why."""
 
 ResultT = TypeVar("ResultT")
 
@@ -59,7 +54,9 @@ def processes(device: str) -> Iterator[None]:
         device: the option; CUDA devices speak through NCCL, CPUs through gloo.
 
     Raises:
-        UsageError: there are several processes, and nothing says how they reach each other.
+        UsageError: there are several processes, and nothing says how they reach each other, or
+            they would share a GPU.
+        InputError: they do not reach each other.
         OtherStopped: another process has stopped, with its exit code and reason.
         Preempted: another process was lost without a word.
     """
@@ -72,25 +69,55 @@ def processes(device: str) -> Iterator[None]:
             f"{rank.count} processes were started without MASTER_ADDR and MASTER_PORT: start the "
             "training with torchrun, or one process with python"
         )
-    store, _, _ = next(distributed.rendezvous("env://", rank.index, rank.count))
     place = choose_compute(device).device
-    if place.type == "cuda":
-        torch.cuda.set_device(place)
+    with _meeting(rank):
+        store, _, _ = next(distributed.rendezvous("env://", rank.index, rank.count))
+    with LastWords(store, rank) as last_words:
+        try:
+            with _meeting(rank):
+                _join(rank, store, place)
+            if rank.index:
+                _speak_of_problems_only()
+            yield
+            distributed.barrier()
+        except Exception as error:
+            raise _explained(error, rank, last_words) from error
+        distributed.destroy_process_group()
+
+
+def _join(rank: Rank, store: distributed.Store, place: torch.device) -> None:
+    on_cuda = place.type == "cuda"
     distributed.init_process_group(
-        "nccl" if place.type == "cuda" else "gloo",
+        "nccl" if on_cuda else "gloo",
         store=store,
         rank=rank.index,
         world_size=rank.count,
         timeout=PATIENCE,
+        device_id=place if on_cuda else None,
     )
-    if rank.index:
-        _speak_of_problems_only()
+    # what is set up wrongly shows here, before an error means that a process was lost
+    distributed.all_reduce(met := torch.ones(1, device=place))
+    met.item()  # NCCL tells of its errors when its work is waited for
+
+
+@contextmanager
+def _meeting(rank: Rank) -> Iterator[None]:
     try:
         yield
-        distributed.barrier()
-    except Exception as error:
-        raise _explained(error, rank, store) from error
-    distributed.destroy_process_group()
+    except RuntimeError as error:
+        raise InputError(
+            f"process {rank.index} of {rank.count} cannot work together with the others: "
+            f"{_gist(error)}. Can all machines reach MASTER_ADDR, has each process a GPU of its "
+            "own, and is there room in /dev/shm? NCCL_DEBUG=INFO in the environment says more"
+        ) from error
+
+
+def _gist(error: Exception) -> str:
+    """An error's first line, and the last error of NCCL where it is quoted behind it."""
+    text = str(error).strip()
+    _, quoted, last = text.partition("Last error:")
+    lines = [text.partition("\n")[0], *([last.strip().partition("\n")[0]] if quoted else [])]
+    return "; ".join(line.rstrip(". ") for line in lines if line)
 
 
 def _speak_of_problems_only() -> None:
@@ -99,25 +126,21 @@ def _speak_of_problems_only() -> None:
             handler.setLevel(logging.WARNING)
 
 
-def _explained(error: Exception, rank: Rank, store: distributed.Store) -> Exception:
+def _explained(error: Exception, rank: Rank, last_words: LastWords) -> Exception:
     """The error itself if it began here, else what the process said in which it began."""
     if isinstance(error, OtherStopped):
         return error
     if not _is_lost_contact(error):
-        code = error.exit_code if isinstance(error, PipelineError) else 1
-        words = f"{type(error).__name__}: {error}"
-        store.compare_set(STOPPED, "", f"{code} process {rank.index} of {rank.count}: {words}")
+        last_words.say(error)
         return error
-    try:
-        store.wait([STOPPED], LAST_WORDS)
-    except RuntimeError:  # nothing was said, or the store has gone with its process
-        return Preempted(
-            f"process {rank.index} of {rank.count} has lost another one, which left no message "
-            "(killed, or out of memory?); the same command, without --overwrite, goes on from the "
-            "last checkpoint"
-        )
-    said, words = store.get(STOPPED).decode().split(" ", 1)
-    return _other_stopped(int(said), words)
+    said = last_words.wait()
+    if said is not None:
+        return _other_stopped(*said)
+    return Preempted(
+        f"process {rank.index} of {rank.count} has lost another one, which left no message "
+        "(killed, or out of memory?); the same command, without --overwrite, goes on from the "
+        f"last checkpoint ({_gist(error)})"
+    )
 
 
 def _is_lost_contact(error: Exception) -> bool:

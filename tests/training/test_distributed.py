@@ -26,6 +26,7 @@ from src.training.distributed import (
     process_count,
     process_index,
     processes,
+    wait_for_all,
 )
 from src.training.loop import Fit
 from src.training.step_report import STEPS_AHEAD
@@ -169,6 +170,7 @@ def stop_the_second(folder: Path) -> None:
         fit(folder / "run", ahead=STEPS_AHEAD).run(TrainingData(my_part, BATCHES), None)
         whole = fit(folder / "whole")
         whole.run(TrainingData(my_part, BATCHES), None)
+        wait_for_all()  # the first process writes the logs
         logs = [FoldPaths(folder / name, "run", 0).log_csv("stage1") for name in ("run", "whole")]
         assert logs[0].read_bytes() == logs[1].read_bytes()
 
