@@ -360,7 +360,7 @@ def _write_tables(paths: PredictPaths, names: Sequence[str], task: Task) -> dict
             counts[content["status"]] += 1
             yield {
                 **{column: content.get(column) for column in columns},
-                "notes": " ".join(content.get("notes", ())),
+                "notes": ";".join(content.get("notes", ())),  # as in train_meta.csv
                 **content.get("probabilities", {}),
             }
 
