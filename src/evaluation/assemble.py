@@ -103,10 +103,11 @@ def _case(found: Scored, why: str, detector: Detector, task: Task) -> Case | Non
     directions = array_directions(geometry)
     row_mm, column_mm = pixel_mm(geometry, found.size)[::-1]
 
-    def mm_of(index: int) -> np.ndarray:
-        """The middle of a slice in the patient."""
-        middle = np.array([[(found.size - 1) / 2, (found.size - 1) / 2, index]])
-        return cache_to_patient(geometry, middle, series.positions, found.size)[0]
+    def mm_of(index: int, at: tuple[float, float] | None) -> np.ndarray:
+        """The point on a slice, or the slice's middle, in the patient."""
+        middle = (found.size - 1) / 2
+        place = np.array([[*(at or (middle, middle)), index]])
+        return cache_to_patient(geometry, place, series.positions, found.size)[0]
 
     return Case(
         uid=found.uid,
@@ -124,7 +125,7 @@ def _case(found: Scored, why: str, detector: Detector, task: Task) -> Case | Non
                 volume[index].astype("float32"),
                 at,
                 detector.encoder.heat_map(volume, index, task.overall_index),
-                "" if directions is None else place_in_words(mm_of(index), directions[:, 2]),
+                "" if directions is None else place_in_words(mm_of(index, at), directions[:, 2]),
             )
             for index, at in slices_to_show(found, point)
         ),
