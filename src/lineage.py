@@ -9,19 +9,33 @@ from src.artifacts import DataPaths, FoldPaths
 from src.errors import InputError
 from src.provenance import MADE_BY, read_manifest, require_made_from
 from src.runlog import log
+from src.sidecar import damaged, part
 from src.task import RSNA_2025, Task
 
-NEEDED = {
-    "stage1": ("task", "preprocessing", "model", "input", "steps"),
-    "stage2": ("task", "model", "sequence", "precision"),
+OF_EVERY_STAGE: dict[str, Any] = {"identity": str, "inputs": dict, "partial": str | None}
+
+NEEDED: dict[str, dict[str, Any]] = {
+    "stage1": {
+        **OF_EVERY_STAGE,
+        "task": dict,
+        "preprocessing": dict,
+        "model": dict,
+        "input": dict,
+        "steps": tuple[int, ...],
+        "weights_licence": str,
+    },
+    "features": {**OF_EVERY_STAGE, "series": tuple[str, ...]},
+    "stage2": {**OF_EVERY_STAGE, "task": dict, "model": dict, "sequence": dict, "precision": str},
 }
-"""What a sidecar of weights must tell those who load them."""
+"""What an artifact's manifest must tell its readers, as `sidecar.part` takes it. What is in a part
+is checked where something is made from it."""
 
 
 def data_identities(data: DataPaths, split_identity: str) -> dict[str, str]:
     """Identities of the caches and the split, as they are on disk now."""
-    preprocess = read_manifest(data.preprocess_manifest, "preprocess")
-    return {"preprocess": preprocess["identity"], "folds": split_identity}
+    path = data.preprocess_manifest
+    preprocess = read_manifest(path, "preprocess")
+    return {"preprocess": part(path, preprocess, "identity", str), "folds": split_identity}
 
 
 def open_stage(
@@ -38,20 +52,17 @@ def open_stage(
     Raises:
         MissingArtifact: the stage was not run.
         StaleArtifact: an input has been rebuilt since.
-        InputError: it is not finished, lacks what its readers need, or was made for another task.
+        InputError: it is not finished, lacks what its readers need, is damaged, or was made for
+            another task.
     """
     path = paths.features_manifest if kind == "features" else paths.manifest(kind)
     manifest = read_manifest(path, kind)
+    for key, type_of_part in NEEDED[kind].items():
+        part(path, manifest, key, type_of_part)
     require_made_from(path, manifest, current)
-    for key in NEEDED.get(kind, ()):
-        if key not in manifest:
-            raise InputError(
-                f"{path} lacks {key!r}, without which the weights cannot be used: copy the file "
-                f"again, or run {MADE_BY[kind]} --overwrite"
-            )
     recorded = manifest.get("task")
     labels = recorded.get("labels") if isinstance(recorded, dict) else None
-    if task is not None and labels is not None and list(labels) != list(task.labels):
+    if task is not None and isinstance(labels, list) and labels != list(task.labels):
         raise InputError(
             f"{path} predicts other labels ({len(labels)}, first {labels[:1]}) than this task "
             f"({len(task.labels)}, first {task.labels[0]!r}); train it with {MADE_BY[kind]}"
@@ -96,7 +107,11 @@ def task_of(path: Path, manifest: Mapping[str, Any]) -> Task:
     Raises:
         InputError: the sidecar lacks a part of the task, or the parts do not fit each other.
     """
-    recorded = manifest["task"] if isinstance(manifest["task"], dict) else {}
+    recorded = part(path, manifest, "task", dict)
+    model = part(path, manifest, "model", dict)
+    if "labels" not in model:
+        raise damaged(path, "`model` lacks 'labels'")
+    outputs = model["labels"]
     known = asdict(RSNA_2025) if recorded.get("name") == RSNA_2025.name else {}
     parts = {**known, **recorded}
     missing = [field.name for field in fields(Task) if field.name not in parts]
@@ -104,24 +119,24 @@ def task_of(path: Path, manifest: Mapping[str, Any]) -> Task:
         raise InputError(
             f"{path}: its task lacks {', '.join(map(repr, missing))}, without which the weights "
             f"cannot be used: copy the file again, add what is missing to `task`, or run "
-            f"{MADE_BY[manifest['kind']]} --overwrite"
+            f"{MADE_BY[path.stem]} --overwrite"
         )
     labels, locations = (
         tuple(map(str, parts[name])) if isinstance(parts[name], list | tuple) else ()
         for name in ("labels", "locations")
     )
     fits = (
-        len(set(labels)) == len(labels) == manifest["model"]["labels"]
+        len(set(labels)) == len(labels) == outputs
         and parts["overall"] in labels
         and bool(locations)
         and {*locations} <= {*labels}
         and isinstance(parts["overall_weight"], int | float)
     )
     if not fits:
-        raise InputError(
-            f"{path}: its task is damaged: {manifest['model']['labels']} labels, the overall one "
-            f"and the locations among them, and a weight are expected, not {recorded}. Copy the "
-            "file again"
+        raise damaged(
+            path,
+            f"its task is damaged: {outputs} labels, the overall one and the locations among them, "
+            f"and a weight are expected, not {recorded}",
         )
     weight = float(parts["overall_weight"])
     return Task(str(parts["name"]), locations, str(parts["overall"]), labels, weight)

@@ -5,7 +5,7 @@ What steers is DICOM Modality (CT or MR) and nothing that is absent at inference
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import cv2
 import numpy as np
@@ -76,8 +76,10 @@ def find_window(images: Sequence[Image], modality: str, mr_window: MrWindow = "r
         mr_window: "robust" over the foreground, or "fixed" as the original solution.
 
     Raises:
-        ValueError: another modality.
+        ValueError: another modality or window.
     """
+    if mr_window not in get_args(MrWindow):
+        raise ValueError(f"mr_window {mr_window!r} is none of {', '.join(get_args(MrWindow))}")
     if modality == "CT":
         return Window(*CT_WINDOW_HU)
     if modality != "MR":

@@ -32,11 +32,14 @@ NOMINAL_FIELD_MM = 220.0
 """Assumed field of view where PixelSpacing is missing: a head and a little air."""
 
 
+Orient = Literal["canonical", "stored"]
+
+
 @dataclass(frozen=True)
 class ReadOptions:
     """How a series folder is read."""
 
-    orient: Literal["canonical", "stored"] = "canonical"
+    orient: Orient = "canonical"
     """canonical: one orientation per plane by transposes and flips; stored: as the files have it,
     with slices along the stored normal."""
 

@@ -18,14 +18,13 @@ import numpy as np
 from src.artifacts import FINAL_FOLD, FoldPaths, read_json
 from src.compute import choose_compute
 from src.errors import InputError, MissingArtifact, UsageError
-from src.imaging.cache import CacheOptions
 from src.imaging.geometry import Geometry
 from src.imaging.outcome import Status
 from src.imaging.prepare import PreparedSeries, Rejected, read_ahead
 from src.imaging.selection import SeriesError
-from src.imaging.series import ReadOptions
 from src.inference.encoder import Encoder, SeriesFeatures
 from src.inference.points import Point, find_points
+from src.inference.preprocessing import Preprocessing
 from src.inference.sequence_detector import SequenceDetector
 from src.inference.views import PLAIN, VIEWS, check_views, views_of
 from src.lineage import open_weights, task_of
@@ -33,6 +32,7 @@ from src.provenance import MADE_BY, digest
 from src.runlog import log
 from src.sampling.features import FeatureSet
 from src.sampling.series_info import flip_axis, slice_mm
+from src.sidecar import part
 from src.task import Task
 from src.training.sequence_scores import SeriesPrediction
 
@@ -95,21 +95,17 @@ class Detector:
 
         Raises:
             UsageError: there is no such view, step or device.
-            InputError: the manifest does not tell the task, or labels lack the partner that a
-                flip exchanges them with.
+            InputError: a manifest does not tell the task or is damaged, or labels lack the partner
+                that a flip exchanges them with.
         """
-        preprocessing = stage1["preprocessing"]
         check_views(views)
-        self.task = task_of(paths.manifest("stage1"), stage1)
+        sidecar = paths.manifest("stage1")
+        self.task = task_of(sidecar, stage1)
         self.views = tuple(name for name in VIEWS if name in views)
         if "flip" in views:
             self.task.mirrored()  # can it?
-        self.read = ReadOptions(
-            orient=preprocessing["orient"],
-            max_gib=max_gib,
-            rescale=preprocessing.get("rescale", "auto"),  # models of before have none
-        )
-        self.cache = CacheOptions(size=preprocessing["size"], mr_window=preprocessing["mr_window"])
+        preprocessing = part(sidecar, stage1, "preprocessing", Preprocessing)
+        self.read, self.cache = preprocessing.reading(max_gib), preprocessing.caching()
         self.compute = choose_compute(device, precision)
         self.encoder = Encoder(paths, stage1, self.compute, compiled)
         if steps:

@@ -4,8 +4,9 @@ Batches are formed within one series and depend on its length alone, so that the
 the same numbers whether it is read from the caches or from DICOM, alone or among others.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -23,6 +24,7 @@ from src.sampling.stacks import (
     prepare_slices,
     resample_slices,
 )
+from src.sidecar import build, damaged, part
 from src.training.checkpoint import load_weights
 
 ENCODE_BATCH = 16
@@ -74,13 +76,18 @@ class Encoder:
 
         Raises:
             MissingArtifact: the weights are gone.
-            InputError: they do not fit the manifest.
+            InputError: they do not fit the manifest, or its parts are damaged.
         """
-        config = SliceClassifierConfig(**manifest["model"])
-        self.inputs = InputSpec(**manifest["input"])
-        self.steps = tuple(int(step) for step in manifest["steps"])
+        sidecar = paths.manifest("stage1")
+        self.inputs = part(sidecar, manifest, "input", InputSpec)
+        self.steps = trained_steps(sidecar, manifest)
         self.compute = compute
-        model = SliceClassifier(config)
+        model = build(sidecar, manifest, "model", SliceClassifierConfig, SliceClassifier)
+        if (size := manifest["model"]["input_size"]) != self.inputs.input_size:
+            raise damaged(
+                sidecar,
+                f"`input.input_size` is {self.inputs.input_size} and `model.input_size` {size}",
+            )
         load_weights(paths.weights("stage1"), model, MADE_BY["stage1"])
         model = model.to(memory_format=torch.channels_last)
         self.model = model.to(compute.device).eval()
@@ -187,6 +194,22 @@ class Encoder:
         pixels = (cells + 0.5) * HEATMAP_STRIDE - 0.5
         peak[..., :2] = input_to_cache(pixels, size, self.inputs)
         return SeriesFeatures(features.cpu().numpy(), logits.cpu().numpy(), peak)
+
+
+def trained_steps(path: Path, manifest: Mapping[str, Any]) -> tuple[int, ...]:
+    """Distances in slices that stage 1 was trained with.
+
+    Args:
+        path: of its sidecar.
+        manifest: the sidecar's content.
+
+    Raises:
+        InputError: the sidecar tells none, or one below 1.
+    """
+    steps = part(path, manifest, "steps", tuple[int, ...])
+    if not steps or min(steps) < 1:
+        raise damaged(path, f"`steps` is {list(steps)}, not distances of 1 slice or more")
+    return steps
 
 
 def heatmap_peaks(logits: torch.Tensor) -> torch.Tensor:

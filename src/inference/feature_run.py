@@ -6,14 +6,15 @@ machines share the series of all folds; rank 0 writes the manifests.
 
 import shutil
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 from src.artifacts import FINAL_FOLD, FoldPaths, free_gib, remove_temporaries
 from src.compute import choose_compute, make_deterministic
-from src.inference.encoder import Encoder
+from src.inference.encoder import Encoder, trained_steps
 from src.inference.extraction import encode_sets, prepare_views
 from src.lineage import data_identities, open_stage
 from src.models.slice_classifier import SliceClassifier, SliceClassifierConfig
@@ -25,6 +26,7 @@ from src.sampling.augment import AugmentSpec
 from src.sampling.features import features_identity, save_features
 from src.sampling.folds import Split
 from src.sampling.series_info import SeriesInfo, series_infos
+from src.sidecar import build, damaged, part
 from src.task import Task
 
 ItemT = TypeVar("ItemT")
@@ -182,8 +184,7 @@ def extract_fold(
     options: ExtractFeaturesOptions,
 ) -> None:
     """Encode series of one fold and write their files; views are made of those not held out."""
-    names = AugmentSpec.__dataclass_fields__
-    augmentation = AugmentSpec(**{name: work.stage1["config"][name] for name in names})
+    augmentation = augmentation_of(work.paths.manifest("stage1"), work.stage1)
 
     def prepare(info: SeriesInfo) -> Any:  # noqa: ANN401
         views = 0 if info.uid in held_out else options.views
@@ -200,6 +201,21 @@ def extract_fold(
             writing = writer.submit(save_features, path, sets, work.request.identity)
         if writing is not None:
             writing.result()
+
+
+def augmentation_of(path: Path, stage1: Mapping[str, Any]) -> AugmentSpec:
+    """The augmentation of a stage-1 training, among its options in the sidecar.
+
+    Raises:
+        InputError: they lack a part of it, or it is damaged.
+    """
+    names = AugmentSpec.__dataclass_fields__
+    options = part(path, stage1, "config", dict)
+    missing = [name for name in names if name not in options]
+    if missing:
+        raise damaged(path, f"`config` lacks {', '.join(map(repr, missing))}")
+    augmentation = {name: options[name] for name in names}
+    return part(path, {"config": augmentation}, "config", AugmentSpec)
 
 
 def ahead(
@@ -248,10 +264,13 @@ def preview(work: FoldWork, todo: Plan, options: ExtractFeaturesOptions, split: 
         log.info("%s: %d feature files would be deleted", root, old)
     missing = work.uids if todo is Plan.FRESH else work.missing()
     slices = split.series.loc[missing, "n"]
-    config = SliceClassifierConfig(**work.stage1["model"])
+    sidecar = work.paths.manifest("stage1")
+    config = part(sidecar, work.stage1, "model", SliceClassifierConfig)
+    network = build(sidecar, work.stage1, "model", SliceClassifierConfig, SliceClassifier)
+    steps = trained_steps(sidecar, work.stage1)
     # float16 features; float32 logits, and x, y and probability of the peak
-    row = 2 * SliceClassifier(config).width + 4 * config.labels * (1 + 3)
-    sets = len(work.stage1["steps"]) * (1 + options.views)
+    row = 2 * network.width + 4 * config.labels * (1 + 3)
+    sets = len(steps) * (1 + options.views)
     log.info(
         "%s: %d of %d series would be encoded: %d slices at steps %s, each with up to %d augmented "
         "views; %d forward passes, features of up to %.2f GiB; %.1f GiB are free",
@@ -259,7 +278,7 @@ def preview(work: FoldWork, todo: Plan, options: ExtractFeaturesOptions, split: 
         len(missing),
         len(work.uids),
         slices.sum(),
-        work.stage1["steps"],
+        list(steps),
         options.views,
         slices.sum() * sets,
         slices.sum() * sets * row / 2**30,

@@ -1,14 +1,17 @@
 """Stage 2 with its weights, applied to the stage-1 output of single series."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from src.artifacts import FoldPaths
-from src.compute import Compute, choose_compute
+from src.compute import PRECISIONS, Compute, choose_compute
+from src.errors import UsageError
 from src.models.sequence_classifier import SequenceClassifier, SequenceClassifierConfig
 from src.provenance import MADE_BY
 from src.sampling.features import FeatureSet
 from src.sampling.sequences import SequenceSpec
+from src.sidecar import build, damaged, part
 from src.training.checkpoint import load_weights
 from src.training.sequence_scores import SeriesPrediction, predict_series
 
@@ -21,12 +24,15 @@ class SequenceDetector:
 
         Raises:
             MissingArtifact: the weights are gone.
-            InputError: they do not fit the manifest.
+            InputError: they do not fit the manifest, its parts are damaged, or the device cannot
+                compute at that precision.
+            UsageError: there is no such device.
         """
-        self.compute: Compute = choose_compute(device, manifest["precision"])
-        sequence = manifest["sequence"]
-        self.spec = SequenceSpec(tuple(sequence["parts"]), sequence["limit"], sequence["sigma_mm"])
-        model = SequenceClassifier(SequenceClassifierConfig(**manifest["model"]))
+        sidecar = paths.manifest("stage2")
+        self.compute: Compute = _compute(sidecar, manifest, device)
+        self.spec = part(sidecar, manifest, "sequence", SequenceSpec)
+        model = build(sidecar, manifest, "model", SequenceClassifierConfig, SequenceClassifier)
+        _check_inputs(sidecar, self.spec, model.config)
         load_weights(paths.weights("stage2"), model, MADE_BY["stage2"])
         self.model = model.to(self.compute.device).eval()
 
@@ -38,3 +44,38 @@ class SequenceDetector:
     ) -> SeriesPrediction:
         """Probabilities of one series, see `predict_series`."""
         return predict_series(self.model, sets, slice_mm, spacing_known, self.spec, self.compute)
+
+
+def _compute(path: Path, manifest: Mapping[str, Any], device: str) -> Compute:
+    """At the precision of the sidecar; errors as `SequenceDetector`."""
+    precision = part(path, manifest, "precision", str)
+    if precision not in PRECISIONS:
+        raise damaged(path, f"`precision` is {precision!r}, not one of {', '.join(PRECISIONS)}")
+    available = choose_compute(device)
+    try:
+        return choose_compute(device, precision)
+    except UsageError:  # no flag was given
+        raise damaged(
+            path,
+            f"`precision` is {precision!r}, at which {available.device} cannot compute: use a GPU",
+        ) from None
+
+
+def _check_inputs(path: Path, spec: SequenceSpec, config: SequenceClassifierConfig) -> None:
+    """Check that the network takes what `spec` gives it; the width of features may be any.
+
+    Raises:
+        InputError: it does not.
+    """
+    of_features = spec.parts.count("features")
+    left = config.inputs - config.labels * (len(spec.parts) - of_features)
+    width = left // of_features if of_features else 0
+    widths = [width if name == "features" else config.labels for name in spec.parts]
+    starts = [sum(widths[:i]) for i, name in enumerate(spec.parts) if name != "features"]
+    empty = of_features and width < 1
+    if sum(widths) != config.inputs or empty or config.skip not in (-1, *starts):
+        raise damaged(
+            path,
+            f"`sequence.parts` {list(spec.parts)} do not fit `model.inputs` {config.inputs}, "
+            f"`model.labels` {config.labels} and `model.skip` {config.skip}",
+        )

@@ -16,16 +16,19 @@ WEIGHTS_NONE = "none"
 
 
 def check_backbone(name: str) -> None:
-    """Check a model name without building it.
+    """Check the value of --model without building it.
 
     Raises:
         UsageError: timm has no such model; the message holds the nearest names.
     """
+    _require_known(f"--model {name}", name)
+
+
+def _require_known(named: str, name: str) -> None:
     import timm
 
-    architecture = name.split(".")[0]
-    if not timm.is_model(architecture):
-        raise UsageError(f"--model {name}: timm has no such model{nearest(name, _known_models())}")
+    if not timm.is_model(name.split(".")[0]):
+        raise UsageError(f"{named}: timm has no such model{nearest(name, _known_models())}")
 
 
 @functools.cache
@@ -45,14 +48,15 @@ def create_backbone(name: str, weights: str, input_size: int, pool: str | None) 
         pool: timm `global_pool` name, or None for the model's own.
 
     Raises:
-        UsageError: unknown model, or one that cannot give intermediate features.
+        UsageError: unknown model, or one that cannot give intermediate features; the message names
+            no flag, since the name may come from a file.
         InputError: the pretrained weights cannot be had.
     """
     if weights == WEIGHTS_AUTO:
         spare_hub_retries()
     import timm
 
-    check_backbone(name)
+    _require_known(f"backbone {name}", name)
     if weights == WEIGHTS_AUTO and not timm.is_model_pretrained(name):
         raise InputError(
             f"timm has no pretrained weights for {name}: give --weights FILE, or --weights none "
@@ -70,7 +74,7 @@ def create_backbone(name: str, weights: str, input_size: int, pool: str | None) 
             "with --weights FILE, or --weights none to train from scratch"
         ) from None
     if not hasattr(backbone, "forward_intermediates"):
-        raise UsageError(f"--model {name}: timm gives no intermediate features for it")
+        raise UsageError(f"backbone {name}: timm gives no intermediate features for it")
     return backbone
 
 

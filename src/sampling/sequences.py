@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from src.options.stage2 import PARTS
 from src.sampling.blame import blame
 from src.sampling.features import FeatureSet, load_features
 from src.sampling.series_info import SeriesInfo
@@ -30,6 +31,17 @@ class SequenceSpec:
     parts: tuple[str, ...]
     limit: int
     sigma_mm: float
+
+    def __post_init__(self) -> None:
+        """Check that stage 2 sees something.
+
+        Raises:
+            ValueError: an unknown part or none, or no slice.
+        """
+        if not self.parts or not set(self.parts) <= set(PARTS):
+            raise ValueError(f"parts {self.parts}: some of {', '.join(PARTS)} are expected")
+        if self.limit < 1:
+            raise ValueError(f"limit {self.limit} is below 1")
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,17 @@ class InputSpec:
     input_size: int
     mean: float
 
+    def __post_init__(self) -> None:
+        """Check that there is something to see.
+
+        Raises:
+            ValueError: the crop or the input has no pixel, or the crop is larger than the field.
+        """
+        if not 0 < self.crop <= 1:
+            raise ValueError(f"crop {self.crop} is not above 0 and at most 1")
+        if self.input_size < 1:
+            raise ValueError(f"input_size {self.input_size} is below 1")
+
     def crop_edge(self, size: int) -> int:
         """Edge of the crop in pixels of a cache with `size` pixels per edge."""
         return max(1, min(size, round(size * self.crop)))

@@ -91,6 +91,12 @@ def test_another_modality_has_no_window():
         find_window(np.zeros((1, 2, 2), np.float32), "PT")
 
 
+def test_a_window_that_does_not_exist_is_refused():
+    for modality in ("CT", "MR"):
+        with pytest.raises(ValueError, match="nonsense.*robust, fixed"):
+            find_window([], modality, "nonsense")
+
+
 @pytest.mark.parametrize(("rows", "cols"), [(64, 64), (32, 100), (100, 32), (128, 96), (20, 30)])
 def test_resizing_moves_no_structure(rows, cols):
     """A linear ramp over pixel centres stays the same ramp away from the borders."""
