@@ -96,8 +96,9 @@ def _join(rank: Rank, store: distributed.Store, place: torch.device) -> None:
         device_id=place if on_cuda else None,
     )
     # what is set up wrongly shows here, before an error means that a process was lost
-    distributed.all_reduce(met := torch.ones(1, device=place))
-    met.item()  # NCCL tells of its errors when its work is waited for
+    present = torch.ones(1, device=place)
+    distributed.all_reduce(present)
+    present.item()  # NCCL tells of its errors when its work is waited for
 
 
 @contextmanager

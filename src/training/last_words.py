@@ -45,7 +45,7 @@ class LastWords:
         """
         self._rank = rank
         self._store = store
-        # a store waits for one call after another; torch before 2.8 has no second client
+        # one client answers one call after another; older versions of torch make no second one
         self._heard_from = store.clone() if hasattr(store, "clone") else store
         self._lock = threading.Lock()
         self._counted = False

@@ -114,6 +114,7 @@ def test_an_own_error_survives_the_loss_of_the_store(tmp_path: Path):
 
 
 def second_dies_first_waits(folder: Path) -> None:
+    last_words.PATIENCE_SECONDS = 1.0
     run(folder, work_of(wait_for_all, die))
 
 
