@@ -35,10 +35,11 @@ def score_folder(options: EvalEndToEndOptions, record: Record) -> int:
     """Score the folders in --series_dir; the run's folder alone is enough."""
     from src.evaluation.end_to_end import folder_jobs
     from src.evaluation.scoring import Trained, score_jobs
-    from src.lineage import open_stage
+    from src.lineage import open_stage, require_fold
 
     assert options.series_dir is not None and options.out_dir is not None
     paths = options.fold_paths(options.fold)
+    require_fold(paths)
     stage1 = open_stage(paths, "stage1", {}, RSNA_2025)
     stage2 = open_stage(paths, "stage2", {"stage1": stage1["identity"]}, RSNA_2025)
     jobs = folder_jobs(options.series_dir, options.labels, RSNA_2025)
@@ -51,11 +52,12 @@ def score_held_out(options: EvalEndToEndOptions, record: Record) -> int:
     """Score the held-out series of one fold, or of each."""
     from src.evaluation.end_to_end import held_out_jobs
     from src.evaluation.folds_page import write_folds_report
-    from src.evaluation.out_of_fold import summarise_folds
+    from src.evaluation.out_of_fold import check_seed_runs, summarise_folds
     from src.evaluation.scoring import Trained, score_jobs
     from src.lineage import data_identities, open_stage
     from src.sampling.folds import chosen_folds, load_split
 
+    check_seed_runs(options, "end_to_end", RSNA_2025)
     split = load_split(options.data, options.folds)
     code = EXIT_DONE
     for fold in chosen_folds(split, options.fold):

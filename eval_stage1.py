@@ -22,7 +22,7 @@ def main(options: EvalStage1Options, record: Record) -> int:
     """Score every requested fold."""
     from src.compute import choose_compute, loading_processes
     from src.evaluation.intervals import Settings
-    from src.evaluation.out_of_fold import summarise_folds
+    from src.evaluation.out_of_fold import check_seed_runs, summarise_folds
     from src.evaluation.predictions import GROUP_COLUMN
     from src.evaluation.stages import stage_metrics
     from src.evaluation.subgroups import sample_of_split
@@ -36,6 +36,7 @@ def main(options: EvalStage1Options, record: Record) -> int:
 
     if options.fold == FINAL_FOLD:
         raise UsageError("--fold final: the final model has no held-out fold to score")
+    check_seed_runs(options, "stage1", RSNA_2025)
     split = load_split(options.data, options.folds)
     for fold in chosen_folds(split, options.fold):
         paths = options.fold_paths(fold)

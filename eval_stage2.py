@@ -23,7 +23,7 @@ def main(options: EvalStage2Options, record: Record) -> int:
     import numpy as np
 
     from src.evaluation.intervals import Settings
-    from src.evaluation.out_of_fold import summarise_folds
+    from src.evaluation.out_of_fold import check_seed_runs, summarise_folds
     from src.evaluation.predictions import GROUP_COLUMN
     from src.evaluation.stages import stage_metrics
     from src.evaluation.subgroups import sample_of_split
@@ -37,6 +37,7 @@ def main(options: EvalStage2Options, record: Record) -> int:
 
     if options.fold == FINAL_FOLD:
         raise UsageError("--fold final: the final model has no held-out fold to score")
+    check_seed_runs(options, "stage2", RSNA_2025)
     split = load_split(options.data, options.folds)
     for fold in chosen_folds(split, options.fold):
         paths = options.fold_paths(fold)

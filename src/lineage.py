@@ -5,8 +5,8 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from src.artifacts import DataPaths, FoldPaths
-from src.errors import InputError
+from src.artifacts import FINAL_FOLD, DataPaths, FoldPaths
+from src.errors import InputError, MissingArtifact, UsageError
 from src.provenance import MADE_BY, read_manifest, require_made_from
 from src.runlog import log
 from src.sidecar import damaged, part
@@ -72,13 +72,31 @@ def open_stage(
     return manifest
 
 
+def require_fold(paths: FoldPaths) -> None:
+    """Refuse a fold that the run does not have; for runs whose split is not at hand.
+
+    Raises:
+        MissingArtifact: there is no such run.
+        UsageError: the run has no such fold.
+    """
+    run = paths.root.parent
+    if not run.is_dir():
+        raise MissingArtifact(f"{run} is not a folder: give the folder of a run, model/<run>")
+    if not paths.root.is_dir():
+        folders = (*run.glob("fold-*"), *run.glob(FINAL_FOLD))
+        there = sorted(path.name.removeprefix("fold-") for path in folders)
+        raise UsageError(f"fold {paths.fold}: {run} has only {', '.join(there) or 'other folders'}")
+
+
 def open_weights(paths: FoldPaths) -> tuple[dict[str, Any], dict[str, Any], Task]:
     """Manifests of both stages of one fold, and their task, from the run's folder alone.
 
     Raises:
+        MissingArtifact, UsageError: as `require_fold`.
         MissingArtifact, StaleArtifact, InputError: as `open_stage` and `task_of`; or the stages are
             of different tasks.
     """
+    require_fold(paths)
     stage1 = open_stage(paths, "stage1", {})
     stage2 = open_stage(paths, "stage2", {"stage1": stage1["identity"]})
     task, other = (

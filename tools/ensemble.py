@@ -70,12 +70,14 @@ def main(options: Options) -> int:
     import numpy as np
 
     from src.evaluation.crossfit import over_folds, over_patients
-    from src.evaluation.ensemble import align, combine, format_ensemble
+    from src.evaluation.ensemble import align, check_runs, combine, format_ensemble
     from src.evaluation.intervals import Settings
     from src.evaluation.predictions import GROUP_COLUMN
     from src.evaluation.scored_runs import load_run
     from src.inference.scores import prediction_rows
 
+    weights = options.weights or None
+    check_runs(options.runs, weights)
     where = (options.model_dir, options.stage)
     runs = align([load_run(run, *where, options.fold, TASK)[0] for run in options.runs])
     sample = runs[0].sample
@@ -90,7 +92,7 @@ def main(options: Options) -> int:
     else:
         crossfit = over_patients(sample, sample.targets[:, TASK.overall_index], options.seed)
     settings = Settings(options.resamples, options.seed)
-    found = combine(TASK, runs, options.weights or None, crossfit, settings)
+    found = combine(TASK, runs, weights, crossfit, settings)
     print(format_ensemble(found.table))
     keys = [
         {SERIES_COLUMN: str(uid), GROUP_COLUMN: str(group)}

@@ -39,12 +39,12 @@ class Options:
 def main(options: Options) -> int:
     """Export every fold."""
     require_packages("the export", *PACKAGES)
-    from src.inference.detector import trained_folds
+    from src.inference.detector import chosen_folds
     from src.inference.onnx_export import export_fold
     from src.lineage import open_weights
 
     run = options.model.absolute()
-    for fold in options.folds or trained_folds(run):
+    for fold in chosen_folds(run, options.folds or None):
         paths = FoldPaths(run.parent, run.name, fold)
         stage1, stage2, _ = open_weights(paths)
         out_dir = options.out_dir / paths.root.name

@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import rankdata
 
-from src.errors import InputError
+from src.errors import InputError, UsageError
 from src.evaluation.bootstrap import MIN_GROUPS
 from src.evaluation.comparison import Predictions, compare, joined_groups, not_independent
 from src.evaluation.crossfit import Crossfit
@@ -53,19 +53,36 @@ class Ensemble:
     table: dict[str, Any]
 
 
+def check_runs(names: Sequence[str], weights: Sequence[float] | None = None) -> None:
+    """Refuse what cannot be combined, whatever the runs' files hold.
+
+    Args:
+        names: of the runs.
+        weights: see `combine`.
+
+    Raises:
+        UsageError: fewer than two runs, equal names, or weights that do not fit the runs.
+    """
+    if len(names) < 2:
+        raise UsageError("give two runs or more: there is nothing to combine")
+    if len({*names, *METHODS}) < len(names) + len(METHODS):
+        raise UsageError(f"{', '.join(names)}: runs need names of their own, none of {METHODS}")
+    if weights is not None and (len(weights) != len(names) or min(weights) < 0 or not sum(weights)):
+        raise UsageError(
+            f"{len(names)} runs need as many weights, none below 0 and not all 0, not {weights}"
+        )
+
+
 def align(runs: Sequence[Predictions]) -> list[Predictions]:
     """The runs with their rows in the order of the first, and rows joined to patients.
 
     Rows that any run takes for one patient's are one patient's.
 
     Raises:
-        InputError: fewer than two runs, equal names, or other splits, rows, labels or truth.
+        UsageError: as `check_runs`.
+        InputError: other splits, rows, labels or truth.
     """
-    if len(runs) < 2:
-        raise InputError("give two runs or more: there is nothing to combine")
-    names = [run.name for run in runs]
-    if len({*names, *METHODS}) < len(names) + len(METHODS):
-        raise InputError(f"{', '.join(names)}: runs need names of their own, none of {METHODS}")
+    check_runs([run.name for run in runs])
     first, *others = runs
     order = np.argsort(first.keys, kind="stable")
     aligned = [first]
@@ -118,14 +135,12 @@ def combine(
         settings: of the intervals; 1 resample or more.
 
     Raises:
-        InputError: the weights do not fit the runs, or a run lacks labels of the task.
+        UsageError: as `check_runs`.
+        InputError: a run lacks labels of the task.
     """
+    check_runs([run.name for run in runs], weights)
     if runs[0].labels != task.labels:
         raise InputError(f"{runs[0].name} does not predict all {len(task.labels)} labels")
-    if weights is not None and (len(weights) != len(runs) or min(weights) < 0 or not sum(weights)):
-        raise InputError(
-            f"{len(runs)} runs need as many weights, none below 0 and not all 0, not {weights}"
-        )
     stacked = np.stack([run.sample.probabilities for run in runs])  # (R, N, L)
     targets = runs[0].sample.targets
     share = np.array(weights if weights is not None else np.ones(len(runs)), dtype=np.float64)

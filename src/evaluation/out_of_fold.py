@@ -35,6 +35,16 @@ class Pooled:
     table: dict[str, Any]
 
 
+def check_seed_runs(options: EvaluationOptions, stage: str, task: Task) -> None:
+    """Open what --seed_runs names, before hours go into scoring this run.
+
+    Raises:
+        MissingArtifact, InputError: a run is not there, was not scored, or its files do not fit.
+    """
+    for run in options.seed_runs:
+        load_run(run, options.model_dir, stage, ALL_FOLDS, task)
+
+
 def summarise_folds(options: EvaluationOptions, split: Split, stage: str, task: Task) -> Pooled:
     """Print and write `model/<run>/all/<stage>_metrics.json`.
 

@@ -11,6 +11,7 @@ from src.errors import InputError, MissingArtifact, UsageError
 from src.evaluation.comparison import Predictions
 from src.evaluation.predictions import GROUP_COLUMN, TRUE, numbers, read_rows
 from src.evaluation.sample import Sample
+from src.lineage import require_fold
 from src.provenance import MADE_BY, read_manifest
 from src.task import SERIES_COLUMN, Task
 
@@ -31,7 +32,7 @@ def load_run(
         task: the labels that are looked for.
 
     Raises:
-        UsageError: the fold is neither.
+        UsageError: the fold is neither, or the run has no such fold.
         MissingArtifact: the run, or its predictions, are not there.
         InputError: its files do not fit.
     """
@@ -49,6 +50,7 @@ def load_run(
         )
     paths = FoldPaths(model_dir, run, fold)
     if fold != ALL_FOLDS:
+        require_fold(paths)
         metrics = read_manifest(paths.metrics(stage), f"{stage}_metrics")
         return predictions_of(run, [paths.predictions(stage)], metrics, task, script), paths.root
     metrics = read_json(paths.metrics(stage), f"{script} --fold {ALL_FOLDS}")

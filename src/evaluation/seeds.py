@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from src.errors import InputError
+from src.errors import InputError, UsageError
 from src.evaluation.comparison import Predictions
 from src.evaluation.intervals import Settings, auc_table
 from src.evaluation.spread import spread
@@ -24,11 +24,12 @@ def seed_table(task: Task, runs: Sequence[Predictions]) -> dict[str, Any]:
         `src.evaluation.spread`}.
 
     Raises:
-        InputError: fewer than two runs, equal names, other rows or another split, or a run lacks
-            labels: they would differ for other reasons than their seed.
+        UsageError: fewer than two runs, or equal names.
+        InputError: other rows or another split, or a run lacks labels: they would differ for other
+            reasons than their seed.
     """
     if len({run.name for run in runs}) < max(len(runs), 2):
-        raise InputError("give two different runs or more: there is no spread of one")
+        raise UsageError("give two different runs or more: there is no spread of one")
     first = runs[0]
     scores: dict[str, list[float | None]] = {"weighted AUC": [], "mean of locations": []}
     scores |= {label: [] for label in task.labels}

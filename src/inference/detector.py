@@ -10,6 +10,8 @@
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from numbers import Integral
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,7 @@ from src.inference.preprocessing import Preprocessing
 from src.inference.sequence_detector import SequenceDetector
 from src.inference.views import PLAIN, VIEWS, check_views, views_of
 from src.lineage import open_weights, task_of
+from src.options.common import check_above_zero
 from src.provenance import MADE_BY, digest
 from src.runlog import log
 from src.sampling.features import FeatureSet
@@ -276,7 +279,7 @@ class AneurysmDetector:
     def __init__(
         self,
         run: str | Path,
-        folds: Sequence[int | str] | None = None,
+        folds: int | str | Iterable[int | str] | None = None,
         *,
         device: str = "auto",
         precision: str = "auto",
@@ -290,8 +293,8 @@ class AneurysmDetector:
 
         Args:
             run: its folder, `model/<run>`.
-            folds: which folds, numbers or "final"; by default all numbered folds that are
-                trained, or "final" where there are none.
+            folds: which folds, one or several, numbers or "final"; by default all numbered folds
+                that are trained, or "final" where there are none.
             device: "auto", "cpu", "cuda" or "cuda:INDEX".
             precision: of stage 1: "auto", "bf16", "fp16" or "fp32".
             num_workers: processes that read series ahead. With 0 this process reads series
@@ -304,18 +307,21 @@ class AneurysmDetector:
             steps: of stage 1 to use, of those it was trained with; all of them when empty.
 
         Raises:
-            MissingArtifact: no such run or fold, or its weights are gone.
+            MissingArtifact: no such run, or a fold's weights are gone.
             StaleArtifact: stage 2 was trained on another stage 1.
             InputError: a file is damaged or does not tell the task, or the folds are of different
                 tasks or were trained on differently prepared series.
-            UsageError: no such device, precision, view or step.
+            UsageError: no such fold, device, precision, view or step, or a limit that nothing
+                keeps.
         """
         check_views(views)
+        if not isinstance(num_workers, int) or num_workers < 0:
+            raise UsageError(f"num_workers {num_workers!r}: give 0 or more")
+        check_above_zero("max_series_gib", max_series_gib)
+        check_above_zero("max_series_seconds", max_series_seconds)
         self.num_workers, self.max_series_seconds = num_workers, max_series_seconds
         root = Path(run).absolute()
-        chosen = trained_folds(root) if folds is None else tuple(str(fold) for fold in folds)
-        if not chosen:
-            raise InputError("folds is empty: name at least one, or leave it out for all")
+        chosen = chosen_folds(root, folds)
         manifests: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {}
         tasks: dict[str, Task] = {}
         for fold in chosen:
@@ -360,18 +366,29 @@ class AneurysmDetector:
         A folder without a usable series gives a `Rejected` with code and words, and the others go
         on. Only a few series are in memory at a time, however many there are; with `num_workers`
         the next ones are read while the networks run.
+
+        Raises:
+            UsageError: it is one folder rather than several.
         """
-        for outcome in self.detect_many(folders):
-            yield outcome if isinstance(outcome, Rejected) else self.summary(outcome)
+        return (
+            outcome if isinstance(outcome, Rejected) else self.summary(outcome)
+            for outcome in self.detect_many(folders)
+        )
 
     def detect_many(self, folders: Iterable[str | Path]) -> Iterator[Detection | Rejected]:
         """As `predict_many`, with the prepared pixels: for those who draw them."""
+        if isinstance(folders, str | PathLike):
+            raise UsageError(
+                f"{folders} is one folder, not several: give a list, or use predict for one series"
+            )
         first = self.detectors[0]
         prepared = read_ahead(
             map(Path, folders), first.read, first.cache, self.num_workers, self.max_series_seconds
         )
-        for item in prepared:
-            yield item if isinstance(item, Rejected) else _or_rejected(self._detect, item)
+        return (
+            item if isinstance(item, Rejected) else _or_rejected(self._detect, item)
+            for item in prepared
+        )
 
     def _detect(self, series: PreparedSeries) -> Detection:
         return average(self.task, [one.detect(series) for one in self.detectors])
@@ -393,6 +410,37 @@ class AneurysmDetector:
             points=found.points,
             seconds=found.seconds,
         )
+
+
+def chosen_folds(run: Path, folds: int | str | Iterable[int | str] | None) -> tuple[str, ...]:
+    """The folds to use, as text: those that were named, or else the trained ones.
+
+    Args:
+        run: the run's folder.
+        folds: one or several, numbers or "final"; None for `trained_folds`.
+
+    Raises:
+        UsageError: none are named, or something that is no fold; whether a run has the fold is
+            seen where it is opened.
+        MissingArtifact: as `trained_folds`.
+    """
+    if folds is None:
+        return trained_folds(run)
+    given: tuple[int | str, ...]
+    if isinstance(folds, str) or not isinstance(folds, Iterable):
+        given = (folds,)
+    else:
+        given = tuple(folds)
+    chosen = tuple(str(fold) for fold in given)
+    for fold, text in zip(given, chosen, strict=True):
+        number = isinstance(fold, str | Integral) and text.isdecimal()
+        if not (number or fold == FINAL_FOLD):
+            raise UsageError(
+                f"folds {folds!r}: give numbers or {FINAL_FOLD!r}, one of them or a list"
+            )
+    if not chosen:
+        raise UsageError("folds is empty: name at least one, or leave it out for all")
+    return chosen
 
 
 def trained_folds(run: Path) -> tuple[str, ...]:

@@ -1,5 +1,6 @@
 """Options that several stages share."""
 
+import math
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,16 @@ NOT_IDENTITY = frozenset(
 )
 """Options that change where or how fast a stage runs, never what it makes. The split and the fold
 are part of an artifact's identity through its inputs and `fold_identity`."""
+
+
+def check_above_zero(name: str, value: float) -> None:
+    """Refuse a limit that nothing keeps; `name` is that of the flag or argument.
+
+    Raises:
+        UsageError: it is not finite, or 0 or less.
+    """
+    if not (math.isfinite(value) and value > 0):
+        raise UsageError(f"{name} {value}: give more than 0")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,11 +1,11 @@
 """Options of eval_end_to_end.py."""
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from src.errors import UsageError
+from src.options.common import check_above_zero
 from src.options.evaluation import EvaluationOptions
 
 
@@ -75,5 +75,5 @@ class EvalEndToEndOptions(EvaluationOptions):
             raise UsageError("--localizers needs --labels")
         if self.series_dir is not None and self.fold == "all":
             raise UsageError("--series_dir needs one --fold (or --fold final)")
-        if not (math.isfinite(self.max_series_seconds) and self.max_series_seconds > 0):
-            raise UsageError(f"--max_series_seconds {self.max_series_seconds}: give more than 0")
+        check_above_zero("--max_series_gib", self.max_series_gib)
+        check_above_zero("--max_series_seconds", self.max_series_seconds)

@@ -31,6 +31,11 @@ class EvaluationOptions(ModelOptions):
             raise UsageError(
                 f"--seed_runs goes with --fold {ALL_FOLDS}; for one fold: tools/seeds.py"
             )
+        if len({self.run_name, *self.seed_runs}) < 1 + len(self.seed_runs):
+            raise UsageError(
+                f"--seed_runs {' '.join(self.seed_runs)}: give other runs than {self.run_name}, "
+                "each once"
+            )
         if self.resamples and self.resamples < FEWEST_RESAMPLES:
             raise UsageError(
                 f"--resamples {self.resamples}: give {FEWEST_RESAMPLES} or more, or 0 for none"

@@ -1,11 +1,11 @@
 """Options of tools/predict.py."""
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 
 from src.artifacts import FINAL_FOLD
 from src.errors import UsageError
+from src.options.common import check_above_zero
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,8 +72,8 @@ class PredictOptions:
             raise UsageError("give either --series FOLDER ... or --series_dir FOLDER")
         if self.num_workers < 0:
             raise UsageError(f"--num_workers {self.num_workers}: give 0 or more")
-        if not (math.isfinite(self.max_series_seconds) and self.max_series_seconds > 0):
-            raise UsageError(f"--max_series_seconds {self.max_series_seconds}: give more than 0")
+        check_above_zero("--max_series_gib", self.max_series_gib)
+        check_above_zero("--max_series_seconds", self.max_series_seconds)
         wrong = [fold for fold in self.folds if not (fold.isdigit() or fold == FINAL_FOLD)]
         if wrong:
             raise UsageError(f"--folds {wrong[0]}: give numbers or `final`")

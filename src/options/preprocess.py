@@ -1,12 +1,11 @@
 """Options of preprocess_data.py."""
 
-import math
 import os
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from src.errors import UsageError
-from src.options.common import DataOptions
+from src.options.common import DataOptions, check_above_zero
 
 SMALLEST_SIZE = 16
 LARGEST_SIZE = 4096
@@ -80,9 +79,7 @@ class PreprocessOptions(DataOptions):
         if self.limit is not None and self.limit < 1:
             raise UsageError(f"--limit {self.limit}: give 1 or more")
         for name in ("max_series_gib", "max_series_seconds", "rank_patience"):
-            value = getattr(self, name)
-            if not (math.isfinite(value) and value > 0):
-                raise UsageError(f"--{name} {value}: give more than 0")
+            check_above_zero(f"--{name}", getattr(self, name))
 
     def identity(self) -> dict[str, Any]:
         """What decides the bytes of a cached series; slice copies and limits do not."""

@@ -11,7 +11,7 @@ import pytest
 from scipy.optimize import minimize
 
 from src.artifacts import ScoredFolderPaths
-from src.errors import InputError
+from src.errors import InputError, UsageError
 from src.evaluation.comparison import Predictions, compare
 from src.evaluation.crossfit import Crossfit, over_folds, over_patients
 from src.evaluation.ensemble import align, combine, fit_weights, format_ensemble
@@ -201,8 +201,6 @@ def test_held_out_rows_of_two_splits_are_not_combined():
             {"keys": np.array([f"9.{row}" for row in range(200)])},
             "different rows: 400 .*one folder",
         ),
-        ({"name": "a"}, "names of their own"),
-        ({"name": "rank"}, "names of their own"),
     ],
 )
 def test_runs_that_do_not_fit_are_refused(change, words: str):
@@ -214,11 +212,17 @@ def test_another_truth_and_wrong_weights_are_refused():
     first = a_run("a", 1)
     with pytest.raises(InputError, match="disagree about the labels"):
         align([first, a_run("b", 1, a_truth(seed=5))])
-    with pytest.raises(InputError, match="two runs or more"):
-        align([first])
     for weights in ([1], [1, -1], [0, 0]):
-        with pytest.raises(InputError, match="as many weights"):
-            combine(TASK, [first, first], weights, patients(first), FEW)
+        with pytest.raises(UsageError, match="as many weights"):
+            combine(TASK, [first, a_run("b", 1)], weights, patients(first), FEW)
+
+
+def test_too_few_runs_and_names_that_mean_two_things_are_usage_errors():
+    with pytest.raises(UsageError, match="two runs or more"):
+        align([a_run("a", 1)])
+    for name in ("a", "rank"):
+        with pytest.raises(UsageError, match="names of their own"):
+            align([a_run("a", 1), a_run(name, 1)])
 
 
 @pytest.mark.parametrize(
@@ -247,7 +251,9 @@ def test_the_tool_combines_two_runs(tiny_copy: Place, tmp_path):
     one = pd.read_csv(tiny_copy.fold(run="one").predictions("end_to_end"), index_col=0)
     assert np.allclose(mean.loc[one.index, list(LABELS)], one[list(LABELS)])
     done = subprocess.run([*command[:3], *flags], capture_output=True, text=True, timeout=120)
-    assert done.returncode == 3 and "two runs or more" in done.stderr
+    assert done.returncode == 2 and "two runs or more" in done.stderr
+    done = subprocess.run([*command, "--weights", "1"], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 2 and "2 runs need as many weights" in done.stderr
 
 
 def test_a_folder_scored_by_runs_of_two_splits_is_combined_and_what_was_seen_is_said(tmp_path):

@@ -73,7 +73,7 @@ def test_folders_that_were_scored_are_compared_by_their_series(tmp_path):
     [
         (("a", "nothing"), 3, "neither a run"),
         (("a", "other"), 3, "not scored on the same series"),
-        (("a", "a", "--fold", "7"), 3, "fold-7"),
+        (("a", "a", "--fold", "7"), 2, "fold 7: "),
         (("a", "a", "--fold", "final"), 2, "--fold final"),
         (("a", "a", "--fold", "all"), 3, "eval_end_to_end.py --fold all"),
         (("a", "a", "--stage", "stage1"), 3, "eval_stage1.py"),

@@ -11,7 +11,7 @@ from src.artifacts import FoldPaths
 from src.evaluation.spread import spread
 from tests.evaluation.test_scored_runs import write_run
 from tests.schema import assert_documented
-from tests.tiny_runs import ROOT
+from tests.tiny_runs import ROOT, call_stage
 
 
 def test_values_that_do_not_exist_are_left_out():
@@ -61,3 +61,24 @@ def test_runs_on_other_series_or_splits_are_refused(tmp_path):
     assert len(done.stderr.splitlines()) == 1
     done = tool("a", "a", "--model_dir", tmp_path)
     assert done.returncode == 2 and "two different runs" in done.stderr
+
+
+@pytest.mark.parametrize("stage", ["eval_stage1", "eval_stage2", "eval_end_to_end"])
+def test_runs_with_other_seeds_are_looked_for_before_anything_is_scored(tmp_path, stage):
+    places = ["--data_dir", str(tmp_path / "no_data"), "--model_dir", str(tmp_path)]
+    said = call_stage(stage, *places, "--run", "a", "--fold", "all", "--seed_runs", "nosuch")
+    assert said.code == 3 and "nosuch: there is neither a run" in said.text
+    assert "no_data" not in said.text
+
+
+def test_a_fold_that_a_run_does_not_have_is_a_usage_error(tmp_path):
+    for name in ("a", "b"):
+        write_run(FoldPaths(tmp_path, name, 0))
+    done = tool("a", "b", "--fold", "9", "--model_dir", tmp_path)
+    assert done.returncode == 2 and "fold 9: " in done.stderr
+    (tmp_path / "series").mkdir()
+    places = ["--model_dir", tmp_path, "--series_dir", tmp_path / "series", "--out_dir", tmp_path]
+    said = call_stage("eval_end_to_end", "--run", "a", "--fold", "9", *map(str, places))
+    assert said.code == 2 and "fold 9: " in said.text
+    said = call_stage("eval_end_to_end", "--run", "nosuch", "--fold", "9", *map(str, places))
+    assert said.code == 3 and "nosuch is not a folder" in said.text

@@ -93,7 +93,7 @@ def test_another_modality_has_no_window():
 
 def test_a_window_that_does_not_exist_is_refused():
     for modality in ("CT", "MR"):
-        with pytest.raises(ValueError, match="nonsense.*robust, fixed"):
+        with pytest.raises(ValueError, match=r"nonsense.*robust, fixed"):
             find_window([], modality, "nonsense")
 
 

@@ -138,10 +138,11 @@ def test_missing_runs_folds_and_weights_are_named(run: Path, tmp_path):
         AneurysmDetector(tmp_path / "nothing")
     with pytest.raises(MissingArtifact, match="no trained fold"):
         AneurysmDetector(tmp_path)
+    with pytest.raises(UsageError, match=r"fold 3: .* has only 0$"):
+        AneurysmDetector(run, [3])
+    (run / "fold-3").mkdir()
     with pytest.raises(MissingArtifact, match=r"fold-3.*train_stage1\.py"):
         AneurysmDetector(run, [3])
-    with pytest.raises(InputError, match="folds is empty"):
-        AneurysmDetector(run, [])
     (run / "fold-0" / "stage1.safetensors").unlink()
     with pytest.raises(MissingArtifact, match=r"stage1\.safetensors"):
         AneurysmDetector(run, device="cpu")
@@ -199,6 +200,41 @@ def test_folds_of_differently_prepared_series_are_refused(tiny: Place, tmp_path)
 def test_an_unknown_device_is_named(run: Path):
     with pytest.raises(UsageError, match="abacus"):
         AneurysmDetector(run, device="abacus")
+
+
+@pytest.mark.parametrize("fold", [0, "0", np.int64(0), "final"])
+def test_one_fold_needs_no_list(run: Path, fold: int | str):
+    (run / "fold-0").rename(run / ("final" if fold == "final" else "fold-0"))
+    found = AneurysmDetector(run, fold, device="cpu")
+    assert found.folds == (str(fold),)
+
+
+@pytest.mark.parametrize("folds", [[], 1.5, True, -1, "last", "0,1", ["0", None], {}, [0.0]])
+def test_what_is_no_fold_is_refused_with_what_to_give(run: Path, folds: object):
+    with pytest.raises(UsageError, match=r"folds .*(give numbers or 'final'|name at least one)"):
+        AneurysmDetector(run, folds, device="cpu")
+
+
+@pytest.mark.parametrize(
+    "limit",
+    [
+        {"num_workers": -1},
+        {"num_workers": None},
+        {"max_series_gib": -1},
+        {"max_series_gib": float("inf")},
+        {"max_series_seconds": 0},
+    ],
+)
+def test_a_limit_that_nothing_keeps_is_named(run: Path, limit: dict[str, object]):
+    (name,) = limit
+    with pytest.raises(UsageError, match=f"{name} .*: give"):
+        AneurysmDetector(run, device="cpu", **limit)
+
+
+@pytest.mark.parametrize("kind", [str, Path])
+def test_one_folder_is_not_taken_for_many(detector, others: Path, kind: type):
+    with pytest.raises(UsageError, match="one folder, not several: give a list"):
+        detector.predict_many(kind(others / "series"))
 
 
 def test_the_evaluation_writes_the_points_of_every_series(tiny: Place):
