@@ -45,7 +45,7 @@ def part(path: Path, manifest: Mapping[str, Any], key: str, kind: type[PartT]) -
         key: of the part.
         kind: what the part must be: a dataclass, whose fields without a default must be there and
             which must know every key; `int`, `float`, `str`, `bool` or `dict`; or `Literal`, a
-            tuple of any number of one kind, or a union of these.
+            tuple or dict of any number of one kind, or a union of these.
 
     Raises:
         InputError: it is not there or not of this kind, or the dataclass refuses its values with a
@@ -114,6 +114,9 @@ def _read(key: str, value: Any, kind: Any) -> Any:  # noqa: ANN401
         if not isinstance(value, list | tuple):
             raise _unfit(key, value, "a list")
         return tuple(_read(f"{key}[{i}]", one, arguments[0]) for i, one in enumerate(value))
+    if origin is dict:
+        whole: dict[str, Any] = _read(key, value, dict)
+        return {name: _read(f"{key}.{name}", one, arguments[1]) for name, one in whole.items()}
     allowed = (int, float) if kind is float else kind
     fits = isinstance(value, allowed) and (kind is bool or not isinstance(value, bool))
     if not fits or (kind is float and not math.isfinite(value)):

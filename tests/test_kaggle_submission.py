@@ -15,7 +15,7 @@ from src.inference.detector import AneurysmDetector
 from src.task import LABELS
 from tests.tiny_data import uid_of
 from tests.tiny_runs import ONE_THREAD, ROOT, Place, edit, read, run_process
-from tools.kaggle_submission import prior_of_file, written_whole
+from tools.kaggle_submission import frequencies, prior_of_file, written_whole
 
 GATEWAY = """
 import json, shutil, sys
@@ -31,7 +31,7 @@ for series in map(Path, sys.argv[3:]):
         shutil.copytree(series, given)
     row = predict(str(given))
     print(json.dumps({"columns": list(row.columns), "rows": row.to_numpy().tolist(),
-                      "left": shared.exists()}))
+                      "left": any(shared.iterdir())}))
 assert "torch" not in sys.modules and "src" not in sys.modules
 """
 """Calls predict on folders, as the gateway does, and writes what it got."""
@@ -173,6 +173,10 @@ def test_what_cannot_be_packed_is_refused(tiny: Place, tmp_path: Path):
     said = pack(tiny, tmp_path / "full")
     assert said.code == EXIT_INPUT and "is not empty" in said.text
     assert pack(tiny, tmp_path / "new", "--seconds", "0").code == EXIT_USAGE
+    said = pack(tiny, tmp_path / "new", "--shared_dir", "/")
+    assert said.code == EXIT_USAGE and "--shared_dir: / is or holds the root" in said.text
+    said = pack(tiny, tmp_path / "new", "--folds", "9")
+    assert said.code == EXIT_USAGE and "fold 9: " in said.text
     said = pack(tiny, tmp_path / "full" / "note.txt")
     assert said.code == EXIT_INPUT and "note.txt" in said.text and "Traceback" not in said.text
 
@@ -276,3 +280,15 @@ def test_a_prior_that_is_none_is_refused(tmp_path: Path, text: str):
         prior_of_file(path, labels)
     path.write_text('{"A": 0, "B": 1}')
     assert prior_of_file(path, labels) == {"A": 0.0, "B": 1.0}
+
+
+@pytest.mark.parametrize("counts", [{}, {"series": 0, "positives": {}}, {"series": 3}, 5])
+def test_damaged_counts_of_labels_are_named(counts: object):
+    path = Path("fold-0/stage2.json")
+    with pytest.raises(InputError, match=r"stage2\.json: `training_labels`.*train_stage2\.py"):
+        frequencies(path, {"training_labels": counts}, ("A",))
+    for positives in ({}, {"A": 4}):
+        with pytest.raises(InputError, match="are no counts of the labels"):
+            frequencies(path, {"training_labels": {"series": 3, "positives": positives}}, ("A",))
+    sound = {"series": 4, "positives": {"A": 1}}
+    assert frequencies(path, {"training_labels": sound}, ("A",))[0] == {"A": 0.25}

@@ -26,8 +26,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from src.artifacts import FINAL_FOLD, FoldPaths
 from src.errors import InputError, UsageError
-from src.inference.submission import SubmissionConfig
+from src.inference.submission import SubmissionConfig, not_to_be_emptied
 from src.runlog import run_tool
+from src.sidecar import damaged, part
 
 if TYPE_CHECKING:
     from src.task import Task
@@ -62,12 +63,15 @@ class Options:
     prior is the answer."""
 
     shared_dir: str = SHARED
-    """Folder that is deleted after each answer, where the gateway puts series."""
+    """Folder where the gateway puts series; it is emptied after the answer to one in it."""
 
     def __post_init__(self) -> None:
         """Check what can be checked without the files."""
         if not (math.isfinite(self.seconds) and self.seconds > 0):
             raise UsageError(f"--seconds {self.seconds}: give more than 0")
+        reason = not_to_be_emptied(self.shared_dir, self.out_dir, self.model)
+        if reason is not None:
+            raise UsageError(f"--shared_dir: {reason}")
 
 
 def main(options: Options) -> int:
@@ -157,7 +161,7 @@ def prior_of_run(run: Path, folds: tuple[str, ...], task: "Task") -> tuple[dict[
         paths = FoldPaths(run.parent, run.name, fold)
         stage2 = open_stage(paths, "stage2", {}, task)
         if fold == FINAL_FOLD:
-            return frequencies(paths.manifest("stage2"), stage2)
+            return frequencies(paths.manifest("stage2"), stage2, task.labels)
         reference = reference_predictions(paths, stage2, task)
         if reference is not None:
             found.append(reference[1].probabilities)
@@ -171,26 +175,47 @@ def prior_of_run(run: Path, folds: tuple[str, ...], task: "Task") -> tuple[dict[
     return prior, f"mean of the held-out predictions of {len(every)} series"
 
 
-def frequencies(path: Path, stage2: Mapping[str, Any]) -> tuple[dict[str, float], str]:
+@dataclass(frozen=True)
+class LabelCounts:
+    """`training_labels` of stage 2: how many series, and how many of them have each label."""
+
+    series: int
+    positives: dict[str, int]
+
+    def __post_init__(self) -> None:
+        """Check that a share can be made.
+
+        Raises:
+            ValueError: there are no series.
+        """
+        if self.series < 1:
+            raise ValueError("counts of one series or more are expected")
+
+
+def frequencies(
+    path: Path, stage2: Mapping[str, Any], labels: Sequence[str]
+) -> tuple[dict[str, float], str]:
     """Share of the training series that have each label, and what that is in words.
 
     Args:
         path: of the manifest, for the message.
         stage2: the manifest.
+        labels: that the run predicts.
 
     Raises:
-        InputError: it was written before manifests counted labels.
+        InputError: it was written before manifests counted labels, or the counts are damaged.
     """
-    counted = stage2.get("training_labels")
-    if counted is None:
+    if "training_labels" not in stage2:
         raise InputError(
             f"{path} does not tell how frequent each label was in training, and the final model "
             "has no held-out predictions: give --prior FILE, a JSON file with a probability for "
             "each label, or train stage 2 again with train_stage2.py --fold final --overwrite"
         )
-    series = counted["series"]
-    prior = {label: count / series for label, count in counted["positives"].items()}
-    return prior, f"label frequencies of the {series} training series"
+    counted = part(path, stage2, "training_labels", LabelCounts)
+    prior = {label: counted.positives.get(label, -1) / counted.series for label in labels}
+    if not all(0 <= share <= 1 for share in prior.values()):
+        raise damaged(path, f"`training_labels` {counted.positives} are no counts of the labels")
+    return prior, f"label frequencies of the {counted.series} training series"
 
 
 def prior_of_file(path: Path, labels: Sequence[str]) -> dict[str, float]:

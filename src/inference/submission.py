@@ -5,6 +5,7 @@ than the budget costs that process, which is started anew, and is answered with 
 that the networks take to load is no part of the budget; `START_SECONDS` bounds it.
 """
 
+import contextlib
 import json
 import math
 import os
@@ -47,7 +48,7 @@ class SubmissionConfig:
         folds: folds that are averaged.
         views: test-time augmentation, see `src.inference.views`.
         seconds: budget of one series, reading and networks together.
-        shared: folder to be emptied after each answer, where the gateway puts series.
+        shared: folder where the gateway puts series; it is emptied after the answer to one in it.
         labels: columns of the answer, in order.
         prior: the answer for a series that cannot be read, by label.
         prior_from: what the prior is, in words.
@@ -71,12 +72,14 @@ class SubmissionConfig:
         """Read it from the submission's folder.
 
         Raises:
-            InputError: it is missing or damaged, or the prior is not one of its labels.
+            InputError: it is missing or damaged, the prior is not one of its labels, or emptying
+                the shared folder would delete something else.
         """
         content = read_json(folder / SUBMISSION_FILE, PACKED_BY)
         try:
             content |= {name: tuple(content[name]) for name in ("folds", "views", "labels")}
             found = cls(**content)
+            reason = not_to_be_emptied(found.shared, folder, folder / found.run)
         except (KeyError, TypeError) as error:
             raise InputError(
                 f"{folder / SUBMISSION_FILE} is not of this version ({error}): run {PACKED_BY}"
@@ -86,7 +89,37 @@ class SubmissionConfig:
                 f"{folder / SUBMISSION_FILE}: the prior has other labels than the answer; run "
                 f"{PACKED_BY} again"
             )
+        if reason is not None:
+            raise InputError(
+                f"{folder / SUBMISSION_FILE}: `shared`: {reason}; run {PACKED_BY} again"
+            )
         return found
+
+
+def not_to_be_emptied(shared: str, packed: Path, run: Path) -> str | None:
+    """Why a folder cannot be the one that is emptied after each answer; None if it can.
+
+    Args:
+        shared: the folder.
+        packed: of the submission.
+        run: of the model.
+    """
+    if not Path(shared).is_absolute():
+        return f"{shared!r} is not an absolute path"
+    folder = Path(shared).resolve()
+    kept = {
+        "the root": Path("/"),
+        "the home folder": Path(os.path.expanduser("~")),  # Path.home() fails where there is none
+        "the current folder": Path.cwd(),
+        "the packed folder": packed,
+        "the model": run,
+    }
+    for name, path in kept.items():
+        if path.resolve().is_relative_to(folder):
+            return f"{shared} is or holds {name}, {path}, and would be emptied after each answer"
+    if folder.is_relative_to(packed.resolve()):
+        return f"{shared} lies in the packed folder, {packed}, and would be emptied"
+    return None
 
 
 class Submission:
@@ -116,9 +149,24 @@ class Submission:
             found = self._ask(str(series_path))
         except Exception as error:  # whatever happens, the gateway must get its row
             log.warning("%s: answered with the prior (%s)", series_path, error)
-        shutil.rmtree(self.config.shared, ignore_errors=True)
+        self._delete_shared(series_path)
         labels = list(self.config.labels)
         return pd.DataFrame([[found[label] for label in labels]], columns=labels)
+
+    def _delete_shared(self, series_path: str | Path) -> None:
+        """Empty the shared folder if the series was in it; what cannot be deleted stays."""
+        shared, series = Path(self.config.shared), Path(str(series_path))
+        given = os.path.abspath(series), os.path.abspath(shared)  # a series may be a link out of it
+        # whatever the path is, the gateway must get its row
+        with contextlib.suppress(OSError, ValueError, RuntimeError):
+            places = (tuple(map(Path, given)), (series.resolve(), shared.resolve()))
+            if not any(folder in place.parents for place, folder in places):
+                return
+            for path in shared.iterdir():
+                if path.is_dir() and not path.is_symlink():
+                    shutil.rmtree(path, ignore_errors=True)
+                else:
+                    path.unlink()
 
     def close(self) -> None:
         """End the process with the networks."""
@@ -127,6 +175,8 @@ class Submission:
             self._networks = None
 
     def _ask(self, series_path: str) -> Mapping[str, float]:
+        if not Path(series_path).parts:
+            raise InputError(f"{series_path!r} names no folder of a series")
         networks = self._started()
         try:
             answer = networks.ask({"series": series_path}, self.config.seconds)
