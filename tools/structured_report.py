@@ -50,7 +50,14 @@ def main(options: Options) -> int:
     names = [path.stem for path in sorted(paths.series.glob("*.json"))]
     if not names:
         raise MissingArtifact(f"{paths.series} holds no results: run {ME} first")
+    if not options.series_dir.is_dir():
+        raise MissingArtifact(f"--series_dir {options.series_dir} is not a folder")
     folders = {name: options.series_dir / name for name in names}
+    if not any(folder.is_dir() for folder in folders.values()):
+        raise MissingArtifact(
+            f"--series_dir {options.series_dir} holds none of the {len(names)} series of "
+            f"{paths.series}, such as {names[0]}: give the folder that was predicted"
+        )
     counts = write_structured_reports(paths, folders, options.mark_above, options.overwrite)
     print(f"{counts}: {paths.root}")
     return EXIT_REJECTED if counts.failed else EXIT_DONE

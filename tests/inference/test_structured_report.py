@@ -388,6 +388,19 @@ def test_a_prediction_of_the_command_becomes_a_report(tiny: Place, others: Path,
         assert str(report.PatientName) == SECRETS["PatientName"]
 
 
+def test_the_folder_of_the_series_is_looked_for_even_if_all_reports_are_there(series, tmp_path):
+    results = tmp_path / "out" / "series"
+    results.mkdir(parents=True)
+    (results / "one.json").write_text(json.dumps(result_of(write_series(series))))
+    assert run_tool(tmp_path).returncode == EXIT_DONE
+    series.rename(tmp_path / "incoming" / "other")
+    said = run_tool(tmp_path)
+    assert said.returncode == EXIT_INPUT and "holds none of the 1 series" in said.stderr
+    (tmp_path / "incoming").rename(tmp_path / "elsewhere")
+    said = run_tool(tmp_path)
+    assert said.returncode == EXIT_INPUT and "incoming is not a folder" in said.stderr
+
+
 def test_without_results_the_tool_says_what_to_run(tmp_path: Path):
     said = run_tool(tmp_path)
     assert said.returncode == EXIT_INPUT and "tools/predict.py" in said.stderr
