@@ -65,6 +65,12 @@ def test_help_ends_with_code_0_without_torch_and_explains_every_option(stage: st
         assert " ".join(explained[field.name].split()[:3]) in text, field.name
 
 
+@pytest.mark.parametrize("tool", sorted(path.stem for path in (ROOT / "tools").glob("*.py")))
+def test_every_file_among_the_tools_is_a_command_with_help(tool: str):
+    done = helped(f"tools/{tool}")
+    assert done.returncode == 0 and "usage: " in done.stdout, done.stderr
+
+
 @pytest.mark.parametrize("stage", STAGES)
 def test_the_docstring_says_what_a_script_reads_writes_and_skips(stage: str):
     source = (ROOT / f"{stage}.py").read_text(encoding="utf-8")

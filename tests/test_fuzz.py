@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from src.imaging.series import SeriesError
+from tests.imaging.fuzz_mutations import MUTATIONS, make_corpus, mutate
 from tools import fuzz_dicom
 from tools.fuzz_dicom import FAILURES, Options, Worker, fuzz, main, read_damaged, tally
-from tools.fuzz_mutations import MUTATIONS, make_corpus, mutate
 
 SECONDS = 20.0
 """Time limit of one file here: generous, because test machines are shared."""

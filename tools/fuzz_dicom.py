@@ -1,8 +1,8 @@
 """Read thousands of damaged DICOM series and show that none of them breaks the reader.
 
-Each series is one damaged file (see tools/fuzz_mutations.py), read by `read_series` in a worker
-process under a limit of time and memory, with both readers. A series may be read or rejected with a
-`SeriesError`; everything else is a failure:
+Each series is one damaged file (see tests/imaging/fuzz_mutations.py), read by `read_series` in a
+worker process under a limit of time and memory, with both readers. A series may be read or rejected
+with a `SeriesError`; everything else is a failure:
 
     internal   another exception than SeriesError
     invalid    pixels that are not finite float32, or not as many as slices
@@ -42,7 +42,7 @@ import tyro
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from src.imaging.series import ReadOptions, Series, SeriesError, read_series
-from tools.fuzz_mutations import MUTATIONS, Sample, make_corpus, mutate
+from tests.imaging.fuzz_mutations import MUTATIONS, Sample, make_corpus, mutate
 
 READERS: tuple[Literal["scan", "pydicom"], ...] = ("scan", "pydicom")
 FAILURES = ("internal", "invalid", "differ", "timeout", "died", "memory")

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from src.task import Task
 
 ROOT = Path(__file__).resolve().parent.parent
-ENTRY = Path(__file__).with_name("kaggle_predict.py")
+ENTRY = Path(__file__).parent / "templates" / "kaggle_submission.py"
 SHARED = "/kaggle/shared"
 """Where the challenge's gateway puts the files of a series; it asks that they be deleted."""
 
@@ -252,7 +252,7 @@ def copy_code(out_dir: Path) -> None:
         copy.parent.mkdir(parents=True, exist_ok=True)
         text = path.read_text(encoding="utf-8")
         copy.write_text(renamed(text) if path.suffix == ".py" else text, encoding="utf-8")
-    shutil.copyfile(ENTRY, out_dir / "kaggle_submission.py")
+    shutil.copyfile(ENTRY, out_dir / ENTRY.name)
     shutil.copyfile(ROOT / "LICENSE", out_dir / "LICENSE")
 
 

@@ -1,6 +1,6 @@
 """Answers the challenge's gateway from the folder in which this file lies.
 
-tools/kaggle_submission.py copies it there as kaggle_submission.py. In a notebook:
+tools/kaggle_submission.py copies it there. In a notebook:
 
     sys.path.insert(0, "/kaggle/input/<the uploaded folder>")
     from kaggle_submission import predict, serve
