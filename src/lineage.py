@@ -23,9 +23,17 @@ NEEDED: dict[str, dict[str, Any]] = {
         "input": dict,
         "steps": tuple[int, ...],
         "weights_licence": str,
+        "select": str,
     },
     "features": {**OF_EVERY_STAGE, "series": tuple[str, ...]},
-    "stage2": {**OF_EVERY_STAGE, "task": dict, "model": dict, "sequence": dict, "precision": str},
+    "stage2": {
+        **OF_EVERY_STAGE,
+        "task": dict,
+        "model": dict,
+        "sequence": dict,
+        "precision": str,
+        "select": str,
+    },
 }
 """What an artifact's manifest must tell its readers, as `sidecar.part` takes it. What is in a part
 is checked where something is made from it."""

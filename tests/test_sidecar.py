@@ -106,6 +106,7 @@ DAMAGES: list[tuple[str, str, Any, str]] = [
     ("stage1", "model.input_size", -1, "no network can be built from `model`"),
     ("stage1", "task", [], r"`task` is \[\], not an object"),
     ("stage1", "identity", None, "`identity` is None, not a text"),
+    ("stage1", "select", None, "`select` is None, not a text"),
     ("stage1", "preprocessing", {}, "`preprocessing` lacks 'size'"),
     ("stage1", "preprocessing.orient", "nonsense", r"`preprocessing\.orient` is 'nonsense', not"),
     ("stage1", "preprocessing.orient", [], r"`preprocessing\.orient` is \[\], not one of"),

@@ -44,6 +44,7 @@ def write_untrained_run(run: Path, task: Task, fold: int | str = 0) -> FoldPaths
         "steps": [1],
         "preprocessing": PreprocessOptions(size=64).identity(),
         "weights_licence": "random initial weights",
+        "select": "last",
     }
     write_manifest(paths.manifest("stage1"), made, complete=True, content=content)
     content = {
@@ -51,6 +52,7 @@ def write_untrained_run(run: Path, task: Task, fold: int | str = 0) -> FoldPaths
         "model": asdict(second),
         "sequence": asdict(SequenceSpec(("logits", "peaks"), 512, 4.0)),
         "precision": "fp32",
+        "select": "last",
     }
     request = Request("stage2", {}, {"stage1": made.identity})
     write_manifest(paths.manifest("stage2"), request, complete=True, content=content)

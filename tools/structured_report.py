@@ -18,7 +18,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from src.errors import EXIT_DONE, EXIT_REJECTED, MissingArtifact, UsageError
-from src.predict import ME, PredictPaths, write_structured_reports
+from src.predict import ME, PredictPaths, report_module, write_structured_reports
 from src.runlog import run_tool
 
 
@@ -46,6 +46,7 @@ class Options:
 
 def main(options: Options) -> int:
     """Report what was predicted."""
+    report_module()  # is it there?
     paths = PredictPaths(options.results)
     names = [path.stem for path in sorted(paths.series.glob("*.json"))]
     if not names:

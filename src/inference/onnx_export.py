@@ -19,8 +19,10 @@ from src.artifacts import FoldPaths, atomic_path, write_json
 from src.compute import choose_compute
 from src.errors import NumericalError
 from src.inference.encoder import Encoder
+from src.inference.preprocessing import Preprocessing
 from src.inference.sequence_detector import SequenceDetector
 from src.runlog import log
+from src.sidecar import part
 
 TOLERANCE = 1e-3
 """Largest difference of any output between torch and onnxruntime."""
@@ -82,9 +84,10 @@ def export_fold(
 
     Raises:
         MissingArtifact: weights are gone.
-        InputError: they do not fit the manifest.
+        InputError: they do not fit the manifest, or it is damaged.
         NumericalError: onnxruntime differs by more than `TOLERANCE`, or gives NaN.
     """
+    part(paths.manifest("stage1"), stage1, "preprocessing", Preprocessing)  # it is written down
     encoder = Encoder(paths, stage1, choose_compute("cpu", "fp32"))
     first = encoder.model.to(memory_format=torch.contiguous_format)
     second = SequenceDetector(paths, stage2, "cpu").model

@@ -9,13 +9,14 @@ import pytest
 import torch
 from torch import nn
 
-from src.errors import EXIT_INPUT, NumericalError
+from src.errors import EXIT_INPUT, InputError, NumericalError
 from src.inference.detector import AneurysmDetector
 from src.models.sequence_classifier import SequenceOutput
 from src.models.slice_classifier import SliceOutput
-from src.task import LABELS
+from src.task import LABELS, RSNA_2025
 from tests.tiny_data import uid_of
 from tests.tiny_runs import ROOT, Place, read, run_process
+from tests.untrained_runs import write_untrained_run
 
 for package in ("onnx", "onnxscript", "onnxruntime"):
     pytest.importorskip(package, reason=f"{package} is an extra")
@@ -128,3 +129,12 @@ def test_a_run_that_is_not_there_is_said(tmp_path: Path):
     tool = [sys.executable, str(ROOT / "tools/export_onnx.py")]
     said = run_process([*tool, "--model", str(tmp_path / "none"), "--out_dir", str(tmp_path)])
     assert said.code == EXIT_INPUT and "is not a folder" in said.text
+
+
+def test_what_would_be_written_down_is_checked(tmp_path: Path):
+    paths = write_untrained_run(tmp_path / "model" / "run", RSNA_2025)
+    stage1, stage2 = read(paths.manifest("stage1")), read(paths.manifest("stage2"))
+    stage1["preprocessing"]["orient"] = "nonsense"
+    with pytest.raises(InputError, match=r"stage1\.json: `preprocessing\.orient` is 'nonsense'"):
+        onnx_export.export_fold(paths, stage1, stage2, tmp_path / "onnx")
+    assert not (tmp_path / "onnx").exists()
