@@ -18,6 +18,7 @@ from src.predict import PredictPaths, main
 from src.provenance import VERSION
 from src.runlog import Record, log, run_stage
 from src.task import LABELS
+from tests.schema import assert_documented
 from tests.tiny_data import SECRET_ID, SECRETS, uid_of
 from tests.tiny_runs import ROOT, Place, edit, run_process
 
@@ -66,6 +67,7 @@ def test_every_series_has_a_row_and_a_bad_one_its_reason(predict, paths, incomin
     assert len(table) == 5
     bad = table.pop("broken")
     assert (bad["status"], bad["reason"], bad["Basilar Tip"]) == ("rejected", "not_dicom", "")
+    assert_documented(json.loads(paths.result(bad["folder"]).read_text()), "rejected_prediction")
     assert "broken" in bad["words"]
     for name, row in table.items():
         assert row["status"] == "read" and row["SeriesInstanceUID"] == name
@@ -77,6 +79,7 @@ def test_points_and_curves_are_of_the_series_slices(predict, paths, others):
     uid = uid_of(100)
     assert predict("--series", others / "series" / uid) == EXIT_DONE
     result = json.loads(paths.result(uid).read_text())
+    assert_documented(result, "prediction")
     slices = result["slices"]
     files = len(list((others / "series" / uid).iterdir()))
     assert len(slices["SOPInstanceUID"]) == len(slices["probabilities"]["Basilar Tip"]) == files
