@@ -242,7 +242,7 @@ def _contacts(data: DataPaths, meta: pd.DataFrame) -> list[dict[str, str]]:
                 place = ", " + place_in_words(geometry.affine[:3] @ centre, directions[:, 2])
             pictures.append(
                 ContactPicture(
-                    title=f"…{uid[-6:]}, {middle} of {len(volume)}{place}",
+                    title=f"…{uid[-6:]} {middle}/{len(volume)}{place}",
                     image=np.asarray(volume[middle], dtype=np.float32),
                     pixel_mm=(y_mm, x_mm),
                     directions=directions,
