@@ -354,17 +354,6 @@ def load_array(path: Path, made_by: str, mmap: bool = True) -> np.ndarray:
         ) from None
 
 
-def require_file(path: Path, made_by: str) -> Path:
-    """The path itself, if it is a file.
-
-    Raises:
-        MissingArtifact: it is not; the message says what provides it.
-    """
-    if not path.is_file():
-        raise MissingArtifact(f"{path} is missing: {made_by}")
-    return path
-
-
 def free_gib(path: Path) -> float:
     """Free space in GiB where `path` lies or will lie."""
     while not path.exists():

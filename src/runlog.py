@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import tyro
 from tqdm import tqdm
@@ -25,15 +25,6 @@ LINE_SECONDS = 15.0
 log = logging.getLogger("aneurysm")
 
 ItemT = TypeVar("ItemT")
-
-
-class StageOptions(Protocol):
-    """What `run_stage` needs from a stage's options."""
-
-    @property
-    def record_dir(self) -> Path:
-        """Folder for the run record and the log file."""
-        ...
 
 
 class Record:

@@ -1,5 +1,6 @@
 """In an epoch no step waits for the device: the host reads a report only when it has arrived."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,25 +16,21 @@ from src.models.sequence_classifier import SequenceClassifier, SequenceClassifie
 from src.models.slice_classifier import SliceClassifier, SliceClassifierConfig
 from src.training.batches import Batch, TrainingData
 from src.training.loop import Fit, Loss
-from src.training.optimization import FitSpec, GradientClipper
+from src.training.optimization import GradientClipper
 from src.training.stage1 import Stage1Loss
 from src.training.stage2 import Stage2Loss
 from src.training.step_report import STEPS_AHEAD, StepReport
+from tests.training.test_loop import SPEC as EPOCHS
 
 LABELS = 3
 PIECES = 2
 BATCHES = 7
-SPEC = FitSpec(
+SPEC = replace(
+    EPOCHS,
     epochs=1,
     optimizer="sgd",  # AdamW counts steps on the host on a CPU, on CUDA in its fused kernel
     lr=1e-3,
     weight_decay=0.01,
-    schedule="cosine",
-    warmup_epochs=0.5,
-    ema_decay=0.9,
-    ema_every=1,
-    select="last",
-    seed=1,
     checkpoint_minutes=10,
 )
 
