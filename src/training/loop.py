@@ -21,6 +21,7 @@ from torch import nn
 from src.artifacts import FoldPaths, write_json
 from src.compute import Compute, determinism_explained
 from src.errors import NumericalError, Preempted, UsageError
+from src.models.depthwise import speed_up_depthwise
 from src.runlog import log, progress
 from src.training import memory
 from src.training.batches import Batch, TrainingData, deaths_explained, key, placed
@@ -109,6 +110,8 @@ class Fit:
         self.model = model.to(compute.device)
         if any(p.ndim == 4 for p in model.parameters()):
             self.model = self.model.to(memory_format=torch.channels_last)
+        if compute.device.type == "cpu":
+            speed_up_depthwise(self.model)
         self.parameters = [p for p in model.parameters() if p.requires_grad]
         self.optimizer = make_optimizer(self.model, spec)
         self.ema = ModelEmaV3(self.model, decay=spec.ema_decay, use_warmup=True)
