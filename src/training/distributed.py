@@ -6,7 +6,7 @@ the first, and sums over processes are the values themselves. Only the first pro
 
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -22,8 +22,9 @@ from src.runlog import log
 from src.training.last_words import LastWords
 
 PATIENCE = timedelta(hours=6)
-"""How long processes wait for each other: while the first one scores an epoch, the others wait."""
+"""How long processes wait for each other, as others do while one reads from a slow disk."""
 
+ItemT = TypeVar("ItemT")
 ResultT = TypeVar("ResultT")
 
 
@@ -187,6 +188,38 @@ def sum_over_processes(tensor: torch.Tensor) -> torch.Tensor:
     if process_count() > 1:
         distributed.all_reduce(tensor)
     return tensor
+
+
+def spread(
+    items: Sequence[ItemT], work: Callable[[Sequence[ItemT]], Sequence[ResultT]]
+) -> list[ResultT]:
+    """Let every process work on its share of the items, and give all of them all results.
+
+    Args:
+        items: the same in every process.
+        work: makes one result of each item of a share, which may be empty.
+
+    Returns:
+        The results in the items' order.
+    """
+    count = process_count()
+    own = list(work(items[process_index() :: count]))
+    if count == 1:
+        return own
+    shares: list[Any] = [None] * count
+    distributed.all_gather_object(shares, own)
+    return [shares[number % count][number // count] for number in range(len(items))]
+
+
+def take_buffers_of_first(model: nn.Module) -> None:
+    """Give a network the buffers that it has in the first process.
+
+    Statistics of a batch normalisation are of the pieces that a process has seen; weights are the
+    same everywhere.
+    """
+    if process_count() > 1:
+        for buffer in model.buffers():
+            distributed.broadcast(buffer, src=0)
 
 
 def wait_for_all() -> None:

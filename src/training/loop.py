@@ -33,6 +33,7 @@ from src.training.distributed import (
     process_index,
     shared,
     sum_over_processes,
+    take_buffers_of_first,
     wait_for_all,
     without_sync,
 )
@@ -138,11 +139,11 @@ class Fit:
 
         Args:
             data: the epochs' batches.
-            evaluate: scores the EMA after each epoch, and every `evaluate_every` steps within it;
-                `score` steers `inner` and `heldout`.
+            evaluate: scores the EMA after each epoch, and every `evaluate_every` steps within it,
+                in all processes; `score` steers `inner` and `heldout`.
 
         Returns:
-            The EMA; in the first process alone, which scores and saves, as it was selected.
+            The EMA; in the first process alone, which saves, as it was selected.
 
         Raises:
             NumericalError: the loss or the gradient is no longer finite.
@@ -356,7 +357,7 @@ class Fit:
 
         Args:
             data: the batches.
-            evaluate: the scores; only the first process takes them.
+            evaluate: the scores; all processes take part.
             last: no row will follow.
         """
         whole = self.batch == self._batches_left(data)
@@ -366,10 +367,12 @@ class Fit:
         row.update({name: total / max(1, self.batch) for name, total in self.sums.items()})
         row["lr"] = self.optimizer.param_groups[0]["lr"]
         row["clip"] = float(self.clipper.threshold)
-        if evaluate is not None and is_first():
+        if evaluate is not None:
+            take_buffers_of_first(self.ema.module)
             scores = evaluate(self.ema.module)
             row.update(scores)
-            self._remember_best(scores.get("score"), epoch)
+            if is_first():
+                self._remember_best(scores.get("score"), epoch)
         self.rows.append(row)
         if self.log is not None:
             self.log.write(self.rows, last)

@@ -1,5 +1,7 @@
 """Stage 1 scored at spots."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import nn
@@ -10,6 +12,7 @@ from src.sampling.folds import Split
 from src.sampling.slice_samples import StackDataset, StackRequest
 from src.task import SERIES_COLUMN, Task
 from src.training.batches import deaths_explained, load
+from src.training.distributed import spread
 
 
 def spot_requests(split: Split, uids: list[str], steps: tuple[int, ...]) -> list[StackRequest]:
@@ -37,6 +40,8 @@ def predict_stacks(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Probabilities at spots, averaged over the steps of each spot.
 
+    Processes that train together share the batches; all of them get all results.
+
     Returns:
         targets float64 (N, L) and probabilities float64 (N, L), one row per spot in the order of
         the requests. A spot's targets are those of its widest step.
@@ -44,24 +49,27 @@ def predict_stacks(
     Raises:
         InputError: a process that loads data has died.
     """
-    batches = [requests[i : i + batch_size] for i in range(0, len(requests), batch_size)]
     model.eval()
-    logits, targets = [], []
-    pin_memory = compute.device.type == "cuda"
-    with torch.inference_mode(), deaths_explained():
-        for batch in load(dataset, batches, num_workers, pin_memory):
-            with compute.autocast():
-                output = model(compute.place(batch["stack"]))
-            logits.append(output.logits.float().cpu())
-            targets.append(batch["targets"])
+
+    def predict(batches: Sequence[list[StackRequest]]) -> list[tuple[np.ndarray, np.ndarray]]:
+        found = []
+        with torch.inference_mode(), deaths_explained():
+            for batch in load(dataset, batches, num_workers, compute.device.type == "cuda"):
+                with compute.autocast():
+                    output = model(compute.place(batch["stack"]))
+                found.append((output.logits.float().cpu().numpy(), batch["targets"].numpy()))
+        return found
+
+    batches = [requests[i : i + batch_size] for i in range(0, len(requests), batch_size)]
+    logits, targets = zip(*spread(batches, predict), strict=True)
     positions = np.array([request.position for request in requests])
     _, spot = np.unique(positions, return_inverse=True)
-    probability = torch.cat(logits).double().sigmoid().numpy()
+    probability = torch.from_numpy(np.concatenate(logits)).double().sigmoid().numpy()
     mean = np.zeros((spot.max() + 1, probability.shape[1]))
     np.add.at(mean, spot, probability)
     mean /= np.bincount(spot)[:, None]
     target = np.zeros_like(mean)
-    np.maximum.at(target, spot, torch.cat(targets).numpy())
+    np.maximum.at(target, spot, np.concatenate(targets))
     return target, mean
 
 

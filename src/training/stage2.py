@@ -1,6 +1,6 @@
 """Assembles stage-2 training from the split, the features and the network."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -29,7 +29,7 @@ from src.sampling.series_info import SeriesInfo, series_infos
 from src.task import Task
 from src.training.batches import Batch, TrainingData, key, load_pieces
 from src.training.checkpoint import save_weights
-from src.training.distributed import is_first
+from src.training.distributed import is_first, spread
 from src.training.loop import Fit, LossParts
 from src.training.losses import focal_loss, known_labels
 from src.training.preview import preview
@@ -221,17 +221,21 @@ def fit_stage2(
 
     def evaluate(ema: nn.Module) -> dict[str, float | None]:
         ema.eval()
-        found = [
-            predict_series(
-                ema,
-                load_features(paths.feature(uid), plain_views),
-                info.slice_mm,
-                info.spacing_known,
-                spec,
-                compute,
-            ).probabilities
-            for uid, info in infos.items()
-        ]
+
+        def predict(uids: Sequence[str]) -> list[np.ndarray]:
+            return [
+                predict_series(
+                    ema,
+                    load_features(paths.feature(uid), plain_views),
+                    infos[uid].slice_mm,
+                    infos[uid].spacing_known,
+                    spec,
+                    compute,
+                ).probabilities
+                for uid in uids
+            ]
+
+        found = spread(list(infos), predict)
         labels = np.stack([info.labels for info in infos.values()])
         table = score_table(task, labels, np.stack(found))
         return {

@@ -26,6 +26,7 @@ from src.training.distributed import (
     process_count,
     process_index,
     processes,
+    spread,
     wait_for_all,
 )
 from src.training.loop import Fit
@@ -153,6 +154,40 @@ def test_the_search_for_idle_parameters_changes_no_buffer_and_no_gradient():
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
     assert all(p.grad is None for p in model.parameters())
     assert all(module.training for module in model.modules())
+
+
+def work_on_five(folder: Path) -> None:
+    with processes("cpu"):
+        shares = []
+
+        def work(share):
+            shares.append(list(share))
+            return [item**2 for item in share]
+
+        assert spread([1, 2, 3, 4, 5], work) == [1, 4, 9, 16, 25]
+        assert spread([1], work) == [1]
+        assert shares == ([[1, 3, 5], [1]] if is_first() else [[2, 4], []])
+
+
+def test_work_is_shared_and_its_results_are_known_to_all(tmp_path):
+    assert in_processes(work_on_five, tmp_path) == [0, 0]
+    assert spread([1, 2, 3], lambda share: [-item for item in share]) == [-1, -2, -3]
+
+
+def score_a_running_mean(folder: Path) -> None:
+    def mean(ema: nn.Module) -> dict[str, float]:
+        return {"score": float(ema[0].running_mean.sum())}
+
+    with processes("cpu"):
+        model = nn.Sequential(nn.BatchNorm1d(5), nn.Linear(5, 1))
+        run = fit(folder / "run", spec=STEPS, model=model)
+        run.run(TrainingData(my_part, BATCHES), mean)
+        scores = [row["score"] for row in run.rows]
+        assert scores[-1] == on_first(lambda: scores)[-1] != 0
+
+
+def test_processes_score_with_the_statistics_of_the_first(tmp_path):
+    assert in_processes(score_a_running_mean, tmp_path) == [0, 0]
 
 
 def stop_the_second(folder: Path) -> None:
