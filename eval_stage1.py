@@ -28,7 +28,7 @@ def main(options: EvalStage1Options, record: Record) -> int:
     from src.evaluation.subgroups import sample_of_split
     from src.inference.encoder import Encoder
     from src.inference.scores import prediction_rows
-    from src.lineage import data_identities, open_stage
+    from src.lineage import data_identities, open_stage, require_record
     from src.sampling.folds import chosen_folds, load_split
     from src.sampling.series_info import series_infos
     from src.training.spot_scores import predict_stacks, spot_requests
@@ -42,6 +42,7 @@ def main(options: EvalStage1Options, record: Record) -> int:
         paths = options.fold_paths(fold)
         current = data_identities(options.data, split.identity)
         stage1 = open_stage(paths, "stage1", current, RSNA_2025)
+        require_record(paths, "stage1", stage1)
         inputs = {**current, "stage1": stage1["identity"]}
         request = Request("stage1_metrics", options.fold_identity(fold), inputs, stage1["partial"])
         outputs = [paths.predictions("stage1")]

@@ -29,7 +29,7 @@ def main(options: EvalStage2Options, record: Record) -> int:
     from src.evaluation.subgroups import sample_of_split
     from src.inference.scores import prediction_rows
     from src.inference.sequence_detector import SequenceDetector
-    from src.lineage import data_identities, open_stage
+    from src.lineage import data_identities, open_stage, require_record
     from src.sampling.features import load_features
     from src.sampling.folds import chosen_folds, load_split
     from src.sampling.series_info import series_infos
@@ -47,6 +47,7 @@ def main(options: EvalStage2Options, record: Record) -> int:
         features = open_stage(paths, "features", current, RSNA_2025)
         current["features"] = features["identity"]
         stage2 = open_stage(paths, "stage2", current, RSNA_2025)
+        require_record(paths, "stage2", stage2)
         inputs = {**current, "stage2": stage2["identity"]}
         request = Request("stage2_metrics", options.fold_identity(fold), inputs, stage2["partial"])
         outputs = [paths.predictions("stage2")]

@@ -1,7 +1,7 @@
 """Open the artifacts of earlier stages, checking that each still belongs to its inputs."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,23 @@ from src.provenance import MADE_BY, read_manifest, require_made_from
 from src.runlog import log
 from src.sidecar import damaged, part
 from src.task import RSNA_2025, Task
+
+
+@dataclass(frozen=True)
+class SplitName:
+    """Which division into how many folds weights were trained in."""
+
+    folds: int
+    hash: str
+
+
+@dataclass(frozen=True)
+class Selecting:
+    """Series whose scores chose weights, and digests of what else they are recognised by."""
+
+    series: tuple[str, ...]
+    keys: tuple[str, ...]
+
 
 OF_EVERY_STAGE: dict[str, Any] = {"identity": str, "inputs": dict, "partial": str | None}
 
@@ -37,6 +54,17 @@ NEEDED: dict[str, dict[str, Any]] = {
 }
 """What an artifact's manifest must tell its readers, as `sidecar.part` takes it. What is in a part
 is checked where something is made from it."""
+
+RECORDS: dict[str, dict[str, Any]] = {
+    "stage1": {
+        "split": SplitName,
+        "training_series": tuple[str, ...],
+        "training_keys": tuple[str, ...],
+        "selecting": Selecting,
+    },
+    "stage2": {"training_series": tuple[str, ...], "selecting": Selecting},
+}
+"""What weights must tell of their training to be scored; predictions do without."""
 
 
 def data_identities(data: DataPaths, split_identity: str) -> dict[str, str]:
@@ -78,6 +106,21 @@ def open_stage(
     if manifest.get("partial"):
         log.warning("%s is partial (%s): figures from it are a trial", path, manifest["partial"])
     return manifest
+
+
+def require_record(paths: FoldPaths, kind: str, manifest: Mapping[str, Any]) -> None:
+    """Check that weights tell which series they were trained on, before they are scored.
+
+    Args:
+        paths: the fold's paths.
+        kind: `stage1` or `stage2`.
+        manifest: its content.
+
+    Raises:
+        InputError: the manifest does not tell, or is damaged.
+    """
+    for key, type_of_part in RECORDS[kind].items():
+        part(paths.manifest(kind), manifest, key, type_of_part)
 
 
 def require_fold(paths: FoldPaths) -> None:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from safetensors.numpy import load_file, save_file
@@ -148,6 +149,26 @@ def test_a_model_of_another_task_is_refused(tiny_copy: Place):
         ended(tiny_copy.call(f"eval_{stage}", "--overwrite"), 3, str(path), *words)
         ended(tiny_copy.call("eval_end_to_end", "--overwrite"), 3, str(path), *words)
         edit(path, task=own)
+
+
+UNTOLD = [
+    ("stage1", "split", {"folds": 3}, "`split` lacks 'hash'"),
+    ("stage1", "training_series", "1.2.3", "`training_series` is '1.2.3', not a list"),
+    ("stage1", "training_keys", [1], "`training_keys[0]` is 1, not a text"),
+    ("stage2", "selecting", {}, "`selecting` lacks 'series'"),
+]
+
+
+@pytest.mark.parametrize(("stage", "key", "value", "words"), UNTOLD)
+def test_weights_that_do_not_tell_of_their_training_are_not_scored(
+    tiny_copy: Place, stage: str, key: str, value: Any, words: str
+):
+    path = tiny_copy.fold().manifest(stage)
+    edit(path, **{key: value})
+    for script in (f"eval_{stage}", "eval_end_to_end"):
+        said = tiny_copy.call(script, "--overwrite")
+        ended(said, 3, str(path), words)
+        assert "CPU with" not in said.text  # before anything was computed
 
 
 def test_weights_of_another_shape_are_refused_with_the_tensor(tiny_copy: Place):

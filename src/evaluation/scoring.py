@@ -22,6 +22,7 @@ from src.inference.detector import Detector
 from src.inference.points import POINT_COLUMNS, point_row
 from src.inference.scores import prediction_rows
 from src.inference.views import check_views
+from src.lineage import require_record
 from src.options.end_to_end import EvalEndToEndOptions
 from src.provenance import MADE_BY, Plan, Request, digest, file_digest, plan, write_manifest
 from src.runlog import Record, log
@@ -61,10 +62,12 @@ def score_jobs(
         Exit code 0, or 4 when series were rejected.
 
     Raises:
-        InputError: no series could be read.
+        InputError: no series could be read, or the weights do not tell what they were trained on.
         UsageError: there is no such view or step.
     """
     check_views(options.views)
+    require_record(trained.paths, "stage1", trained.stage1)
+    require_record(trained.paths, "stage2", trained.stage2)
     jobs = jobs[: options.limit]
     fingerprints = Fingerprints(out.fingerprints)
     reference = _reference(options, trained, task)
