@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from src.artifacts import FINAL_FOLD, FoldPaths, free_gib, remove_temporaries
-from src.compute import choose_compute, make_deterministic
+from src.compute import choose_compute, determinism_explained, make_deterministic
 from src.inference.encoder import Encoder, trained_steps
 from src.inference.extraction import encode_sets, prepare_views
 from src.lineage import data_identities, open_stage
@@ -173,7 +173,8 @@ def _extract(
         if uids:
             infos = series_infos(split, uids, task)
             held_out = set() if work.fold == FINAL_FOLD else set(split.held_out(int(work.fold)))
-            extract_fold(work, _encoder(work, options), infos, held_out, options)
+            with determinism_explained():
+                extract_fold(work, _encoder(work, options), infos, held_out, options)
 
 
 def extract_fold(
