@@ -19,6 +19,9 @@ PRODUCT_EDGE = {"cuda": 8192, "cpu": 2048}
 
 PRODUCTS = 5
 
+LIMIT = "times as fast at the whole rate"
+"""How much faster a way would be if the device did nothing but its products, at the full rate."""
+
 TRAINING_PASSES = 3
 """A step costs three forward passes: the gradients of inputs and of weights cost one each. They are
 not counted, as torch's counter takes those of a grouped convolution for those of a dense one."""
@@ -93,8 +96,10 @@ def print_utilisation(
             name,
             f"{flops / taken / 1e12:.3f}",
             f"{100 * flops / taken / rate:.1f} %",
+            f"{rate * taken / flops:.1f}",
             f"{peaks[name]:.1f}" if name in peaks else f"not run: {NO_CUDA}",
         ]
         for name, taken in seconds.items()
     ]
-    print_table(title, ["way", "Tflop/s", "share of the rate", "device memory, GiB"], rows)
+    head = ["way", "Tflop/s", "share of the rate", LIMIT, "device memory, GiB"]
+    print_table(title, head, rows)

@@ -147,7 +147,8 @@ class Bench:
         n = self.options.slices
         filled = -(-n // self.encoder.multiple) * self.encoder.multiple
         stacks = [neighbours(min(i, n - 1), step, n) for i in range(filled)]
-        return [stacks[i : i + ENCODE_BATCH] for i in range(0, filled, ENCODE_BATCH)]
+        size = self.encoder.batch
+        return [stacks[i : i + size] for i in range(0, filled, size)]
 
     def volume(self) -> np.ndarray:
         """The cache, memory-mapped."""
@@ -254,7 +255,7 @@ def main(options: Options) -> None:
     seconds_300 = 300 * len(STEPS) * middle(found[WHOLE]).wall
     print(f"\n300 slices, from the time of a stack: {seconds_300:.1f} s")
     flops = operations(bench.bare) // sum(len(batch) for batch in bench.batches)
-    seconds = {name: middle(found[name]).wall for name in found if name != PLAIN}
+    seconds = {name: middle(found[name]).wall for name in found}
     print_utilisation(bench.compute, flops, seconds, "stack", peaks)
     if GRAPHS not in found:
         print(f"\n{GRAPHS}: not run: {NO_CUDA}, or without --compile")

@@ -264,7 +264,7 @@ def main(options: Options) -> None:
     rows = [[name, f"{100 * wait:.1f} %"] for name, wait in waits.items()]
     print_table("Waiting for batches, share of the wall time", ["way", "wait"], rows)
     flops = TRAINING_PASSES * operations(bench.forward) // options.batch_size
-    seconds = {name: middle(found[name]).wall for name in (*ours, LIMIT)}
+    seconds = {name: middle(found[name]).wall for name in (*ours, LIMIT, plain[0])}
     print_utilisation(bench.compute, flops, seconds, "stack", peaks)
     limits = {name: ratio(found, name, LIMIT) for name in ours}
     faster = {name: ratio(found, plain[0], name).wall for name in ours}

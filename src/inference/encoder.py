@@ -28,7 +28,11 @@ from src.sidecar import build, damaged, part
 from src.training.checkpoint import load_weights
 
 ENCODE_BATCH = 16
-"""Stacks per forward pass; fixed, because the batch size can change the last bits of results."""
+"""Stacks per forward pass at most; fixed, because the batch size can change the last bits."""
+
+CPU_PIXELS = 2**19
+"""Pixels of a stack's plane, times stacks, per forward pass on a CPU: what a layer hands to the
+next one then stays in the cache. Larger batches are up to a quarter slower there (LOG.md)."""
 
 TAIL_MULTIPLE = 4
 """The last batch of a series is filled up to a multiple of this: matrix products of one or two rows
@@ -92,10 +96,11 @@ class Encoder:
         model = model.to(memory_format=torch.channels_last)
         self.model = model.to(compute.device).eval()
         self.width = model.width
+        self.batch = batch_size(compute.device, size)
         self.multiple = TAIL_MULTIPLE
         if compiled:
             compile_network(self.model)
-            self.multiple = ENCODE_BATCH  # another shape would be compiled again
+            self.multiple = self.batch  # another shape would be compiled again
 
     def prepare(
         self,
@@ -175,9 +180,9 @@ class Encoder:
         table = table.to(values.device, non_blocking=True)
         features, logits, peaks = [], [], []
         with torch.inference_mode():
-            for start in range(0, n, ENCODE_BATCH):
-                kept = min(ENCODE_BATCH, n - start)
-                stacks = values[table[start : start + ENCODE_BATCH]].float() - mean
+            for start in range(0, n, self.batch):
+                kept = min(self.batch, n - start)
+                stacks = values[table[start : start + self.batch]].float() - mean
                 stacks = self.compute.place(stacks)  # (B, 3, S, S)
                 with self.compute.autocast():
                     output = self.model(stacks)
@@ -194,6 +199,19 @@ class Encoder:
         pixels = (cells + 0.5) * HEATMAP_STRIDE - 0.5
         peak[..., :2] = input_to_cache(pixels, size, self.inputs)
         return SeriesFeatures(features.cpu().numpy(), logits.cpu().numpy(), peak)
+
+
+def batch_size(device: torch.device, input_size: int) -> int:
+    """Stacks per forward pass: a power of two, so that a filled tail has 4 of them or a full batch.
+
+    Args:
+        device: that computes.
+        input_size: edge of the network's input in pixels.
+    """
+    if device.type != "cpu":
+        return ENCODE_BATCH
+    fitting = max(1, CPU_PIXELS // input_size**2)
+    return min(ENCODE_BATCH, 1 << (fitting.bit_length() - 1))
 
 
 def trained_steps(path: Path, manifest: Mapping[str, Any]) -> tuple[int, ...]:

@@ -10,7 +10,7 @@ import torch
 from src.artifacts import FoldPaths
 from src.compute import choose_compute
 from src.errors import InputError, MissingArtifact
-from src.inference.encoder import ENCODE_BATCH, Encoder, heatmap_peaks
+from src.inference.encoder import ENCODE_BATCH, Encoder, batch_size, heatmap_peaks
 from src.models.slice_classifier import HEATMAP_STRIDE
 from src.sampling.stacks import InputSpec, input_to_cache, neighbours, prepare_slices
 from src.training.checkpoint import save_weights
@@ -46,6 +46,26 @@ def test_every_slice_has_features_logits_and_peaks_at_every_step(encoder: Encode
 @pytest.mark.parametrize("n", [1, 2, ENCODE_BATCH, ENCODE_BATCH + 1, 2 * ENCODE_BATCH - 1])
 def test_series_of_any_length_have_a_row_per_slice(encoder: Encoder, n: int):
     assert all(len(result.features) == n for result in encoder.encode(volume(n)).values())
+
+
+@pytest.mark.parametrize(
+    ("device", "input_size", "batch"),
+    [("cpu", 48, 16), ("cpu", 224, 8), ("cpu", 448, 2), ("cpu", 2048, 1), ("cuda", 448, 16)],
+)
+def test_large_stacks_go_in_small_batches_on_a_cpu(device: str, input_size: int, batch: int):
+    assert batch_size(torch.device(device), input_size) == batch
+
+
+@pytest.mark.parametrize("batch", [1, 2, 8])
+def test_in_batches_of_any_size_what_follows_changes_no_slice_before_it(
+    encoder: Encoder, monkeypatch: pytest.MonkeyPatch, batch: int
+):
+    monkeypatch.setattr(encoder, "batch", batch)
+    long = encoder.encode(volume(21))[1]
+    for n in (1, 2, 3, 6, 13):
+        short = encoder.encode(volume(21)[:n])[1]
+        assert len(short.features) == n
+        assert np.array_equal(short.logits[: n - 1], long.logits[: n - 1])
 
 
 def test_a_series_gives_the_same_numbers_alone_and_after_others(encoder: Encoder):
