@@ -21,8 +21,9 @@ from src.ranks import Rank, find_rank
 from src.runlog import log
 from src.training.last_words import LastWords
 
-PATIENCE = timedelta(hours=6)
-"""How long processes wait for each other, as others do while one reads from a slow disk."""
+PATIENCE = timedelta(hours=1)
+"""How long processes wait for each other: for the slowest one to read, to compile, or to save. A
+process that is lost without a word costs no more where no launcher ends the others."""
 
 ItemT = TypeVar("ItemT")
 ResultT = TypeVar("ResultT")
