@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+import torch
 
 cv2.setNumThreads(1)  # processes, not threads, share the cores
 
@@ -67,7 +68,7 @@ def prepare_slices(
         float32 (k, input_size, input_size), values minus the mean.
     """
     slices = resample_slices(volume, spec, chosen)
-    return slices.astype(np.float32, copy=False) - np.float32(spec.mean)
+    return _float32(slices) - np.float32(spec.mean)
 
 
 def resample_slices(
@@ -88,8 +89,15 @@ def resample_slices(
         return np.array(window)
     target = (spec.input_size, spec.input_size)
     method = cv2.INTER_AREA if spec.input_size < edge else cv2.INTER_LINEAR
-    images = (image.astype(np.float32) for image in window)
-    return np.stack([cv2.resize(image, target, interpolation=method) for image in images])
+    return np.stack(
+        [cv2.resize(_float32(np.array(image)), target, interpolation=method) for image in window]
+    )
+
+
+def _float32(values: np.ndarray) -> np.ndarray:
+    """The same numbers as float32; numpy takes ten times as long over float16 as torch."""
+    converted: np.ndarray = torch.from_numpy(values).float().numpy()
+    return converted
 
 
 def cache_to_input(points: np.ndarray, size: int, spec: InputSpec) -> np.ndarray:
