@@ -78,6 +78,9 @@ def print_utilisation(
 ) -> None:
     """Print which share of the device's matrix rate each way uses, and its memory.
 
+    The rate is of `compute`'s precision for all ways, also for one in float32: it says how far the
+    device is from what it could do.
+
     Args:
         compute: device and precision.
         flops: operations per unit of work.

@@ -3,7 +3,8 @@
 In alternating rounds of one run, on generated caches: the program's encoder; the loop of
 extract_features.py, which reads and writes beside it; the forward pass alone on ready batches,
 which is the limit; and the plain way, two float32 passes with channels first over rolled copies of
-the whole volume. A stack is one slice at one step. --compile compiles all but the plain way.
+the whole volume, in batches of 16. A stack is one slice at one step. --compile compiles all but the
+plain way.
 
     python benchmarks/extraction.py --out_dir /tmp/benchmark
     python benchmarks/extraction.py --out_dir /tmp/benchmark --series 4 --slices 320 \

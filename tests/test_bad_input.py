@@ -166,7 +166,7 @@ def test_weights_that_do_not_tell_of_their_training_are_not_scored(
     path = tiny_copy.fold().manifest(stage)
     edit(path, **{key: value})
     for script in (f"eval_{stage}", "eval_end_to_end"):
-        said = tiny_copy.call(script, "--overwrite")
+        said = tiny_copy.call(script, "--overwrite", "--device", "cpu")
         ended(said, 3, str(path), words)
         assert "CPU with" not in said.text  # before anything was computed
 

@@ -1,7 +1,8 @@
 """Stage 1 applied to whole series: features, logits and heat-map peaks of every slice.
 
-Batches are formed within one series and depend on its length alone, so that the same series gives
-the same numbers whether it is read from the caches or from DICOM, alone or among others.
+Batches are formed within one series and depend, on one device, on its length alone, so that the
+same series gives the same numbers whether it is read from the caches or from DICOM, alone or among
+others.
 """
 
 from collections.abc import Callable, Mapping
@@ -28,11 +29,12 @@ from src.sidecar import build, damaged, part
 from src.training.checkpoint import load_weights
 
 ENCODE_BATCH = 16
-"""Stacks per forward pass at most; fixed, because the batch size can change the last bits."""
+"""Stacks per forward pass at most. It depends on device and input size alone, because the batch
+size can change the last bits."""
 
 CPU_PIXELS = 2**19
 """Pixels of a stack's plane, times stacks, per forward pass on a CPU: what a layer hands to the
-next one then stays in the cache. Larger batches are up to a quarter slower there (LOG.md)."""
+next one then stays in the cache. In bf16 larger batches are up to a quarter slower (LOG.md)."""
 
 TAIL_MULTIPLE = 4
 """The last batch of a series is filled up to a multiple of this: matrix products of one or two rows
@@ -97,7 +99,7 @@ class Encoder:
         self.model = model.to(compute.device).eval()
         self.width = model.width
         self.batch = batch_size(compute.device, size)
-        self.multiple = TAIL_MULTIPLE
+        self.multiple = min(TAIL_MULTIPLE, self.batch)
         if compiled:
             compile_network(self.model)
             self.multiple = self.batch  # another shape would be compiled again
@@ -202,7 +204,7 @@ class Encoder:
 
 
 def batch_size(device: torch.device, input_size: int) -> int:
-    """Stacks per forward pass: a power of two, so that a filled tail has 4 of them or a full batch.
+    """Stacks per forward pass: a power of two, so that batches and `TAIL_MULTIPLE` go together.
 
     Args:
         device: that computes.

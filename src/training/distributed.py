@@ -191,14 +191,16 @@ def sum_over_processes(tensor: torch.Tensor) -> torch.Tensor:
     return tensor
 
 
-def spread(
+def share_work(
     items: Sequence[ItemT], work: Callable[[Sequence[ItemT]], Sequence[ResultT]]
 ) -> list[ResultT]:
     """Let every process work on its share of the items, and give all of them all results.
 
+    An error in one process ends the others through `LastWords`, as at any other place.
+
     Args:
         items: the same in every process.
-        work: makes one result of each item of a share, which may be empty.
+        work: makes as many results as its share has items, which may be none.
 
     Returns:
         The results in the items' order.

@@ -1,7 +1,7 @@
 """Processes that train together tell each other why one of them stops.
 
 The first one that stops leaves its reason in the common store. The others look for it all the time:
-one that is scoring, or waits in NCCL for the one that has gone, would not notice for hours.
+one that is scoring, or waits in NCCL for the one that has gone, would not notice for an hour.
 """
 
 import contextlib

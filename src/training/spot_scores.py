@@ -12,7 +12,7 @@ from src.sampling.folds import Split
 from src.sampling.slice_samples import StackDataset, StackRequest
 from src.task import SERIES_COLUMN, Task
 from src.training.batches import deaths_explained, load
-from src.training.distributed import spread
+from src.training.distributed import share_work
 
 
 def spot_requests(split: Split, uids: list[str], steps: tuple[int, ...]) -> list[StackRequest]:
@@ -61,7 +61,7 @@ def predict_stacks(
         return found
 
     batches = [requests[i : i + batch_size] for i in range(0, len(requests), batch_size)]
-    logits, targets = zip(*spread(batches, predict), strict=True)
+    logits, targets = zip(*share_work(batches, predict), strict=True)
     positions = np.array([request.position for request in requests])
     _, spot = np.unique(positions, return_inverse=True)
     probability = torch.from_numpy(np.concatenate(logits)).double().sigmoid().numpy()

@@ -39,7 +39,7 @@ from src.task import Task
 from src.training.batches import Batch, TrainingData, key, load_pieces
 from src.training.checkpoint import save_weights
 from src.training.contact_sheet import draw_batches
-from src.training.distributed import is_first
+from src.training.distributed import is_first, process_count
 from src.training.loop import Fit, LossParts
 from src.training.losses import focal_loss, heatmap_loss, known_labels, known_peaks
 from src.training.optimization import FitSpec
@@ -317,9 +317,11 @@ def fit_stage1(
     )
 
     workers = loading_processes(options.num_workers, options.device)
+    # what a process trains with at once fits into its memory; a whole batch may not
+    piece = -(-options.batch_size // (options.accumulate * process_count()))
 
     def evaluate(ema: nn.Module) -> dict[str, float | None]:
-        return spot_scores(ema, dataset, requests, options.batch_size, workers, compute, task)
+        return spot_scores(ema, dataset, requests, piece, workers, compute, task)
 
     loss = Stage1Loss(options.focal_gamma, options.heatmap_weight, options.label_smoothing)
     fit = Fit(model, loss, fit_spec(options), compute, paths, "stage1", request.identity)

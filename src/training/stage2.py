@@ -29,7 +29,7 @@ from src.sampling.series_info import SeriesInfo, series_infos
 from src.task import Task
 from src.training.batches import Batch, TrainingData, key, load_pieces
 from src.training.checkpoint import save_weights
-from src.training.distributed import is_first, spread
+from src.training.distributed import is_first, share_work
 from src.training.loop import Fit, LossParts
 from src.training.losses import focal_loss, known_labels
 from src.training.preview import preview
@@ -235,7 +235,7 @@ def fit_stage2(
                 for uid in uids
             ]
 
-        found = spread(list(infos), predict)
+        found = share_work(list(infos), predict)
         labels = np.stack([info.labels for info in infos.values()])
         table = score_table(task, labels, np.stack(found))
         return {

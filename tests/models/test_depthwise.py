@@ -1,14 +1,19 @@
 """Depthwise convolutions that train fast on a CPU give torch's results."""
 
 import copy
+from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
+from src.artifacts import FoldPaths
+from src.compute import choose_compute
 from src.models import depthwise
 from src.models.depthwise import DepthwiseConv2d, depthwise_weight_gradient, speed_up_depthwise
 from src.models.slice_classifier import SliceClassifier, SliceClassifierConfig
+from src.training.loop import Fit
+from tests.training.test_loop import SPEC, SquaredError
 
 CHANNELS = 6
 
@@ -41,7 +46,7 @@ def passes(
     return output, list(torch.autograd.grad(output, [given, *convolution.parameters()], gradient))
 
 
-@pytest.mark.parametrize("size", [(4, 9), (28, 28), (30, 61), (1, 1)])
+@pytest.mark.parametrize("size", [(4, 9), (28, 28), (29, 61), (1, 1)])
 @pytest.mark.parametrize("edge", [5, 7])
 @pytest.mark.parametrize(("dtype", "most"), [(torch.float32, 1e-5), (torch.bfloat16, 1e-2)])
 def test_gradients_are_those_of_torch(
@@ -87,6 +92,21 @@ def test_frozen_weights_get_no_gradient() -> None:
 def test_the_operation_is_fit_for_torch_compile() -> None:
     maps = torch.randn(2, CHANNELS, 9, 9), torch.randn(2, CHANNELS, 9, 9)
     torch.library.opcheck(depthwise_weight_gradient, (*maps, 5))
+
+
+def test_the_module_is_compiled_as_one_graph() -> None:
+    _, fast = pair(5)
+    inputs = torch.randn(2, CHANNELS, 12, 12)
+    wanted = passes(fast, inputs, torch.bfloat16)[1]
+    compiled = torch.compile(fast, backend="aot_eager", fullgraph=True)
+    for one, other in zip(passes(compiled, inputs, torch.bfloat16)[1], wanted, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-2, atol=1e-2)
+
+
+def test_the_training_loop_speeds_up_its_network_on_a_cpu(tmp_path: Path) -> None:
+    model = nn.Sequential(nn.Conv2d(6, 6, 5, padding=2, groups=6))
+    Fit(model, SquaredError(), SPEC, choose_compute("cpu"), FoldPaths(tmp_path, "r", 0), "s", "i")
+    assert type(model[0]) is DepthwiseConv2d
 
 
 @pytest.mark.parametrize(

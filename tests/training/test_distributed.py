@@ -26,7 +26,7 @@ from src.training.distributed import (
     process_count,
     process_index,
     processes,
-    spread,
+    share_work,
     wait_for_all,
 )
 from src.training.loop import Fit
@@ -164,14 +164,14 @@ def work_on_five(folder: Path) -> None:
             shares.append(list(share))
             return [item**2 for item in share]
 
-        assert spread([1, 2, 3, 4, 5], work) == [1, 4, 9, 16, 25]
-        assert spread([1], work) == [1]
+        assert share_work([1, 2, 3, 4, 5], work) == [1, 4, 9, 16, 25]
+        assert share_work([1], work) == [1]
         assert shares == ([[1, 3, 5], [1]] if is_first() else [[2, 4], []])
 
 
 def test_work_is_shared_and_its_results_are_known_to_all(tmp_path):
     assert in_processes(work_on_five, tmp_path) == [0, 0]
-    assert spread([1, 2, 3], lambda share: [-item for item in share]) == [-1, -2, -3]
+    assert share_work([1, 2, 3], lambda share: [-item for item in share]) == [-1, -2, -3]
 
 
 def score_a_running_mean(folder: Path) -> None:
