@@ -7,9 +7,11 @@ number of processes decides where a sample is computed, and never which samples 
 
 import signal
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain, islice
 from typing import Any, TypeVar
 
 import torch
@@ -40,13 +42,14 @@ class TrainingData:
 
     `pieces(epoch, first)` yields this process's pieces of the epoch's batches from number `first`
     on, `accumulate` of them per batch; `members(epoch, number)` says in JSON-ready words what a
-    batch is made of.
+    batch is made of; `close()` ends what loads them.
     """
 
     pieces: Callable[[int, int], Iterable[Batch]]
     batches_per_epoch: int
     accumulate: int = 1
     members: Callable[[int, int], list[dict[str, Any]]] = lambda epoch, number: []
+    close: Callable[[], None] = lambda: None
 
 
 def split(batch: Sequence[ItemT], accumulate: int, index: int, count: int) -> list[list[ItemT]]:
@@ -58,27 +61,85 @@ def split(batch: Sequence[ItemT], accumulate: int, index: int, count: int) -> li
     return [list(batch[number * count + index :: stride]) for number in range(accumulate)]
 
 
-def load_pieces(
+class PieceLoader:
+    """This process's pieces of keyed batches, from one loader over all epochs.
+
+    Its processes start once, and load for the next epoch while one is scored.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset[Batch],
+        batches: Callable[[int], Sequence[Sequence[Any]]],
+        per_epoch: int,
+        epochs: int,
+        accumulate: int,
+        num_workers: int,
+        pin_memory: bool,
+        collate: Callable[[list[Batch]], Batch] | None = None,
+    ) -> None:
+        """Start nothing yet.
+
+        Args:
+            dataset: what is loaded.
+            batches: requests to it, by batch, of an epoch.
+            per_epoch: batches of every epoch.
+            epochs: where loading ends.
+            accumulate: pieces of a batch, one after another, in every process.
+            num_workers: processes that load, 0 for this one.
+            pin_memory: see `load`.
+            collate: see `load`.
+        """
+        self._dataset, self._batches = dataset, batches
+        self._per_epoch, self._epochs, self._accumulate = per_epoch, epochs, accumulate
+        self._how = num_workers, pin_memory, collate
+        self._stream: Generator[Batch] | None = None
+        self._place: tuple[int, int] | None = None
+        """Epoch and batch that the stream goes on with; None within a batch."""
+
+    def pieces(self, epoch: int, first: int) -> Iterator[Batch]:
+        """The pieces of an epoch from batch `first` on.
+
+        In the place of an empty piece comes the batch's first member with loss weights of zero:
+        every process takes part in every step.
+        """
+        if self._stream is None or self._place != (epoch, first):
+            self.close()
+            epochs = map(self._batches, range(epoch, self._epochs))
+            batches = islice(chain.from_iterable(epochs), first, None)
+            self._stream = _load_pieces(self._dataset, batches, self._accumulate, *self._how)
+        for number in range(first, self._per_epoch):
+            last = number + 1 == self._per_epoch
+            after = (epoch + 1, 0) if last else (epoch, number + 1)
+            for remaining in reversed(range(self._accumulate)):
+                self._place = None if remaining else after
+                yield next(self._stream)
+
+    def close(self) -> None:
+        """End the processes that load."""
+        if self._stream is not None:
+            self._stream.close()
+        self._stream = None
+
+
+def _load_pieces(
     dataset: Dataset[Batch],
     batches: Iterable[Sequence[Any]],
     accumulate: int,
     num_workers: int,
     pin_memory: bool,
-    collate: Callable[[list[Batch]], Batch] | None = None,
-) -> Iterator[Batch]:
-    """Load this process's pieces of `batches`, which hold requests to the data set.
+    collate: Callable[[list[Batch]], Batch] | None,
+) -> Generator[Batch]:
+    idle: deque[bool] = deque()
 
-    In the place of an empty piece comes the batch's first member with loss weights of zero: every
-    process takes part in every step.
-    """
-    requests, idle = [], []
-    for batch in batches:
-        for piece in split(batch, accumulate, process_index(), process_count()):
-            requests.append(piece or list(batch[:1]))
-            idle.append(not piece)
-    loaded_pieces = load(dataset, requests, num_workers, pin_memory, collate)
-    for nothing, loaded in zip(idle, loaded_pieces, strict=True):
-        if nothing:
+    def requests() -> Iterator[list[Any]]:
+        for batch in batches:
+            for piece in split(batch, accumulate, process_index(), process_count()):
+                idle.append(not piece)
+                yield piece or list(batch[:1])
+
+    for loaded in load(dataset, requests(), num_workers, pin_memory, collate):
+        if idle.popleft():
             for name in loaded:
                 if name.endswith(WEIGHTS):
                     loaded[name].zero_()
@@ -87,7 +148,7 @@ def load_pieces(
 
 def load(
     dataset: Dataset[Batch],
-    batches: Sequence[list[Any]],
+    batches: Iterable[list[Any]],
     num_workers: int,
     pin_memory: bool,
     collate: Callable[[list[Batch]], Batch] | None = None,
@@ -96,7 +157,7 @@ def load(
 
     Args:
         dataset: what is loaded.
-        batches: requests of each batch.
+        batches: requests of each batch; read ahead of what is loaded.
         num_workers: processes that load, 0 for this one.
         pin_memory: place batches in memory that a CUDA device copies from by itself.
         collate: makes a batch of what was requested; torch's own way by default.

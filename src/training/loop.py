@@ -10,7 +10,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from itertools import islice
 from typing import Any, Protocol
 
@@ -160,10 +160,14 @@ class Fit:
             self.paths.not_finite(self.stage).unlink(missing_ok=True)
             if data.accumulate * process_count() > 1 and _has_batch_norm(self.model):
                 log.warning("batch normalisation: each piece of a batch has statistics of its own")
-        with stop_request.heard(), determinism_explained():
+        with (
+            closing(data),
+            stop_request.heard(),
+            determinism_explained(),
+            deaths_explained(),
+        ):
             while self.epoch < self.spec.epochs and self._batches_left(data) > 0:
-                with deaths_explained():
-                    self._run_epoch(data, scheduler, evaluate)
+                self._run_epoch(data, scheduler, evaluate)
                 self._close_epoch(data, evaluate)
         if self.spec.select != "last" and is_first():
             self._select()

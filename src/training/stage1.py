@@ -1,6 +1,5 @@
 """Assembles stage-1 training and scoring from the split, the caches and the network."""
 
-from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
@@ -36,7 +35,7 @@ from src.sampling.slice_samples import (
 )
 from src.sampling.stacks import InputSpec
 from src.task import Task
-from src.training.batches import Batch, TrainingData, key, load_pieces
+from src.training.batches import Batch, PieceLoader, TrainingData, key
 from src.training.checkpoint import save_weights
 from src.training.contact_sheet import draw_batches
 from src.training.distributed import is_first, process_count
@@ -168,14 +167,13 @@ def training_data(
 
     workers = loading_processes(options.num_workers, options.device)
     pin = is_cuda(options.device)
-
-    def pieces(epoch: int, first: int) -> Iterable[Batch]:
-        return load_pieces(dataset, batches(epoch)[first:], options.accumulate, workers, pin)
+    length = per_epoch, options.epochs
+    loader = PieceLoader(dataset, batches, *length, options.accumulate, workers, pin)
 
     def members(epoch: int, number: int) -> list[dict[str, Any]]:
         return [asdict(request) for request in batches(epoch)[number]]
 
-    return TrainingData(pieces, per_epoch, options.accumulate, members)
+    return TrainingData(loader.pieces, per_epoch, options.accumulate, members, loader.close)
 
 
 class Stage1Loss:

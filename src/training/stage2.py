@@ -1,6 +1,6 @@
 """Assembles stage-2 training from the split, the features and the network."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -27,7 +27,7 @@ from src.sampling.sequences import (
 )
 from src.sampling.series_info import SeriesInfo, series_infos
 from src.task import Task
-from src.training.batches import Batch, TrainingData, key, load_pieces
+from src.training.batches import Batch, PieceLoader, TrainingData, key
 from src.training.checkpoint import save_weights
 from src.training.distributed import is_first, share_work
 from src.training.loop import Fit, LossParts
@@ -131,15 +131,14 @@ def training_data(
 
     workers = loading_processes(options.num_workers, options.device)
     pin = is_cuda(options.device)
-
-    def pieces(epoch: int, first: int) -> Iterable[Batch]:
-        requests = batches(epoch)[first:]
-        return load_pieces(dataset, requests, options.accumulate, workers, pin, collate)
+    per_epoch = len(batches(0))
+    length = per_epoch, options.epochs
+    loader = PieceLoader(dataset, batches, *length, options.accumulate, workers, pin, collate)
 
     def members(epoch: int, number: int) -> list[dict[str, Any]]:
         return [{"uid": uid, "epoch": epoch} for uid, _ in batches(epoch)[number]]
 
-    return TrainingData(pieces, len(batches(0)), options.accumulate, members)
+    return TrainingData(loader.pieces, per_epoch, options.accumulate, members, loader.close)
 
 
 def feature_width(paths: FoldPaths, uids: list[str]) -> int:
