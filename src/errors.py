@@ -61,6 +61,13 @@ class Preempted(PipelineError):
     exit_code = EXIT_PREEMPTED
 
 
+def exit_code_of(error: BaseException) -> int:
+    """What a script returns that ends with this error."""
+    if isinstance(error, PipelineError):
+        return error.exit_code
+    return EXIT_INPUT if isinstance(error, OSError) else EXIT_INTERNAL
+
+
 def require_packages(what: str, *names: str) -> None:
     """Check that optional packages are there, without importing them.
 

@@ -27,12 +27,11 @@ from typing import Any
 from src.artifacts import write_json
 from src.errors import (
     EXIT_DONE,
-    EXIT_INPUT,
-    EXIT_INTERNAL,
     InputError,
     PipelineError,
     Preempted,
     UsageError,
+    exit_code_of,
 )
 from src.runlog import log
 
@@ -139,11 +138,9 @@ class Team:
         """Rank 0 tells waiting processes that no share will come, and clears away the messages."""
         leads = self.rank.index == 0
         if leads and self._shares is None and not isinstance(error, KeyboardInterrupt):
-            code = error.exit_code if isinstance(error, PipelineError) else EXIT_INTERNAL
-            code = EXIT_INPUT if isinstance(error, OSError) else code
             with contextlib.suppress(OSError):
                 self._gather()
-                self._publish({"stop": EXIT_DONE if error is None else code})
+                self._publish({"stop": EXIT_DONE if error is None else exit_code_of(error)})
         self._ended.set()
         self._heart.join()
         if leads and error is None and self._shares is not None:

@@ -116,13 +116,10 @@ class _Convolution(torch.autograd.Function):
             channels,
             [of_input, False, False],
         )
-        return (
-            found,
-            depthwise_weight_gradient(gradient, inputs, edge).to(weight.dtype)
-            if of_weight
-            else None,
-            gradient.sum((0, 2, 3)) if of_bias else None,
-        )
+        kernels = torch.empty_like(weight) if of_weight else None  # with the strides of the weight
+        if kernels is not None:
+            kernels.copy_(depthwise_weight_gradient(gradient, inputs, edge))
+        return found, kernels, gradient.sum((0, 2, 3)) if of_bias else None
 
 
 class DepthwiseConv2d(nn.Conv2d):

@@ -25,6 +25,9 @@ PATIENCE = timedelta(hours=1)
 """How long processes wait for each other: for the slowest one to read, to compile, or to save. A
 process that is lost without a word costs no more where no launcher ends the others."""
 
+JOINING = timedelta(minutes=10)
+"""How long processes wait until all are there: a cluster starts them within minutes."""
+
 ItemT = TypeVar("ItemT")
 ResultT = TypeVar("ResultT")
 
@@ -73,7 +76,12 @@ def processes(device: str) -> Iterator[None]:
         )
     place = choose_compute(device).device
     with _meeting(rank):
-        store, _, _ = next(distributed.rendezvous("env://", rank.index, rank.count))
+        store, _, _ = next(
+            distributed.rendezvous("env://", rank.index, rank.count, timeout=JOINING)
+        )
+        store.set(f"here {rank.index}", "")
+        # one that is lost from here on is waited for in a collective, for longer
+        store.wait([f"here {index}" for index in range(rank.count)], JOINING)
     with LastWords(store, rank) as last_words:
         try:
             with _meeting(rank):
@@ -231,7 +239,9 @@ def wait_for_all() -> None:
         distributed.barrier()
 
 
-def shared(model: nn.Module, device: torch.device, loss: Callable[[], torch.Tensor]) -> nn.Module:
+def shared(
+    model: nn.Module, device: torch.device, loss: Callable[[nn.Module], torch.Tensor]
+) -> nn.Module:
     """The network as all processes train it together; the network itself when there is one.
 
     The wrapper averages gradients over processes: multiply a loss that is already normalised over
@@ -240,15 +250,31 @@ def shared(model: nn.Module, device: torch.device, loss: Callable[[], torch.Tens
     Args:
         model: placed network.
         device: where it is.
-        loss: computes a loss with `model`; parameters without a part in it are frozen, since the
-            wrapper would wait for their gradients, or search for them at every step.
+        loss: computes a loss with the network; parameters without a part in it are frozen, since
+            the wrapper would wait for their gradients, or search for them at every step.
     """
     if process_count() == 1:
         return model
-    freeze_unused(model, loss)
-    return DistributedDataParallel(
+    freeze_unused(model, lambda: loss(model))
+    network = DistributedDataParallel(
         model, device_ids=[device.index] if device.type == "cuda" else None
     )
+    _settle(network, loss)
+    return network
+
+
+def _settle(network: nn.Module, loss: Callable[[nn.Module], torch.Tensor]) -> None:
+    """Make a backward pass, after which the wrapper divides the gradients for good.
+
+    It orders them anew by when they come in its first one. Three and more processes add them up in
+    an order that depends on their places: a resumed training would differ from an undisturbed one
+    in its first step.
+    """
+    network.eval()  # a training pass would change the statistics of a batch normalisation
+    with torch.compiler.set_stance("force_eager"):
+        loss(network).backward()
+    network.zero_grad(set_to_none=True)
+    network.train()
 
 
 def freeze_unused(model: nn.Module, loss: Callable[[], torch.Tensor]) -> None:

@@ -12,7 +12,7 @@ from types import TracebackType
 
 from torch import distributed
 
-from src.errors import EXIT_PREEMPTED, PipelineError
+from src.errors import EXIT_PREEMPTED, exit_code_of
 from src.ranks import Rank
 from src.runlog import log
 
@@ -76,7 +76,7 @@ class LastWords:
 
     def say(self, error: Exception) -> None:
         """Leave an error for the other processes, unless another one was first."""
-        code = error.exit_code if isinstance(error, PipelineError) else 1
+        code = exit_code_of(error)
         words = f"process {self._rank.index} of {self._rank.count}: {type(error).__name__}: {error}"
         with contextlib.suppress(RuntimeError):
             self._store.compare_set(STOPPED, "", f"{code} {words}")

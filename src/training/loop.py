@@ -262,7 +262,7 @@ class Fit:
             self.network = shared(
                 self.model,
                 self.compute.device,
-                lambda: self._loss(self.model, pieces[0], counts)["loss"],
+                lambda network: self._loss(network, pieces[0], counts)["loss"],
             )
         found: LossParts = {}
         for number, piece in enumerate(pieces):
