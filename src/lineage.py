@@ -60,9 +60,8 @@ RECORDS: dict[str, dict[str, Any]] = {
         "split": SplitName,
         "training_series": tuple[str, ...],
         "training_keys": tuple[str, ...],
-        "selecting": Selecting,
     },
-    "stage2": {"training_series": tuple[str, ...], "selecting": Selecting},
+    "stage2": {"training_series": tuple[str, ...]},
 }
 """What weights must tell of their training to be scored; predictions do without."""
 
@@ -119,7 +118,8 @@ def require_record(paths: FoldPaths, kind: str, manifest: Mapping[str, Any]) -> 
     Raises:
         InputError: the manifest does not tell, or is damaged.
     """
-    for key, type_of_part in RECORDS[kind].items():
+    told = {"selecting": Selecting} if "selecting" in manifest else {}  # models of before have none
+    for key, type_of_part in {**RECORDS[kind], **told}.items():
         part(paths.manifest(kind), manifest, key, type_of_part)
 
 

@@ -55,7 +55,7 @@ def seen_in_training(
     """
     uids, keys = set(manifests[0]["training_series"]), set(manifests[0]["training_keys"])
     for manifest in [] if held_out else manifests:
-        chosen = manifest["selecting"]
+        chosen = manifest.get("selecting", {"series": [], "keys": []})  # models of before have none
         uids.update(chosen["series"])
         keys.update(chosen["keys"])
     return [
