@@ -167,8 +167,9 @@ def training_data(
 
     workers = loading_processes(options.num_workers, options.device)
     pin = is_cuda(options.device)
-    length = per_epoch, options.epochs
-    loader = PieceLoader(dataset, batches, *length, options.accumulate, workers, pin)
+    loader = PieceLoader(
+        dataset, batches, per_epoch, options.epochs, options.accumulate, workers, pin
+    )
 
     def members(epoch: int, number: int) -> list[dict[str, Any]]:
         return [asdict(request) for request in batches(epoch)[number]]

@@ -132,8 +132,9 @@ def training_data(
     workers = loading_processes(options.num_workers, options.device)
     pin = is_cuda(options.device)
     per_epoch = len(batches(0))
-    length = per_epoch, options.epochs
-    loader = PieceLoader(dataset, batches, *length, options.accumulate, workers, pin, collate)
+    loader = PieceLoader(
+        dataset, batches, per_epoch, options.epochs, options.accumulate, workers, pin, collate
+    )
 
     def members(epoch: int, number: int) -> list[dict[str, Any]]:
         return [{"uid": uid, "epoch": epoch} for uid, _ in batches(epoch)[number]]

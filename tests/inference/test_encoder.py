@@ -10,7 +10,13 @@ import torch
 from src.artifacts import FoldPaths
 from src.compute import choose_compute
 from src.errors import InputError, MissingArtifact
-from src.inference.encoder import ENCODE_BATCH, Encoder, batch_size, heatmap_peaks
+from src.inference.encoder import (
+    ENCODE_BATCH,
+    TAIL_MULTIPLE,
+    Encoder,
+    batch_size,
+    heatmap_peaks,
+)
 from src.models.slice_classifier import HEATMAP_STRIDE
 from src.sampling.stacks import InputSpec, input_to_cache, neighbours, prepare_slices
 from src.training.checkpoint import save_weights
@@ -61,6 +67,7 @@ def test_in_batches_of_any_size_what_follows_changes_no_slice_before_it(
     encoder: Encoder, monkeypatch: pytest.MonkeyPatch, batch: int
 ):
     monkeypatch.setattr(encoder, "batch", batch)
+    monkeypatch.setattr(encoder, "multiple", min(TAIL_MULTIPLE, batch))
     long = encoder.encode(volume(21))[1]
     for n in (1, 2, 3, 6, 13):
         short = encoder.encode(volume(21)[:n])[1]
