@@ -6,8 +6,8 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from src.imaging.outcome import SeriesError
     from src.imaging.prepare import Rejected
-    from src.imaging.selection import SeriesError
     from src.inference.detector import AneurysmDetector, Prediction
     from src.inference.points import Point
 

@@ -5,7 +5,9 @@ decoders in C end the process over some damage that the segments before the scan
 """
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from pydicom import uid
 
 JPEG_START, JPEG2000_START = b"\xff\xd8", b"\xff\x4f\xff\x51"
 JP2_BOX = b"\x00\x00\x00\x0cjP  "
@@ -20,6 +22,19 @@ FRAMES = frozenset({0xC0, 0xC1, 0xC2, LOSSLESS, JPEG_LS})
 LARGEST_PRECISION = 16
 
 
+SYNTAXES = {
+    0xC0: uid.JPEGBaseline8Bit,
+    0xC1: uid.JPEGExtended12Bit,
+    LOSSLESS: uid.JPEGLossless,
+    JPEG_LS: uid.JPEGLSLossless,
+}
+"""Transfer syntax of a JPEG stream by its frame header."""
+
+MOST_SEGMENTS = 15
+RLE_HEADER = struct.Struct("<16I")
+"""Number of segments and their offsets (PS3.5 G.5)."""
+
+
 class DamagedStream(ValueError):
     """The segments before the scan are not what a decoder can work from."""
 
@@ -32,6 +47,8 @@ class Codestream:
     columns: int
     samples: int
     bits: int
+    kind: int = field(default=0, compare=False)
+    """Marker of the frame header of a JPEG stream."""
 
 
 def codestream_header(data: bytes) -> Codestream | None:
@@ -50,6 +67,26 @@ def codestream_header(data: bytes) -> Codestream | None:
         raise DamagedStream("the header of the compressed image is cut short") from None
 
 
+def syntax_of(data: bytes) -> uid.UID | None:
+    """The transfer syntax of a compressed frame as its first bytes show it, None for no known one.
+
+    JPEG 2000 counts as the syntax that may be lossy: the stream does not tell in few bytes.
+    """
+    if data[:2] == JPEG_START:
+        try:
+            return SYNTAXES.get(_jpeg(data).kind)
+        except (DamagedStream, struct.error, IndexError):
+            return None
+    if data[: len(JP2_BOX)] == JP2_BOX or data[:4] == JPEG2000_START:
+        return uid.JPEG2000
+    if len(data) > RLE_HEADER.size:
+        count, *offsets = RLE_HEADER.unpack_from(data)
+        used, unused = offsets[:count], offsets[count:]
+        if 1 <= count <= MOST_SEGMENTS and used[0] == RLE_HEADER.size and not any(unused):
+            return uid.RLELossless if used == sorted(used) else None
+    return None
+
+
 def _jpeg(data: bytes) -> Codestream:
     """Walk the marker segments up to the scan (ISO 10918-1 B.2)."""
     position, found, kind = 2, None, 0
@@ -63,7 +100,7 @@ def _jpeg(data: bytes) -> Codestream:
         segment = data[position + 4 : position + 2 + length]
         if marker in FRAMES:
             bits, rows, columns, samples = struct.unpack_from(">BHHB", segment)
-            found, kind = Codestream(rows, columns, samples, bits), marker
+            found, kind = Codestream(rows, columns, samples, bits, marker), marker
         elif marker == HUFFMAN_TABLES:
             tables |= _huffman_tables(segment)
         elif marker == SCAN:

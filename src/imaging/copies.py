@@ -6,12 +6,18 @@ Files are copied into a folder twice, and anonymisers give one SOPInstanceUID to
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Sequence
 
+import numpy as np
+
 from src.imaging.dicom import natural_key
 from src.imaging.frames import bytes_of, frame_size
 from src.imaging.headers import SliceHeader
 from src.imaging.outcome import Findings
 from src.imaging.parse import PIXEL_KEYWORDS, DicomFile
-from src.imaging.pixels import is_native
+from src.imaging.pixels import PixelError, decode_frames, is_native
+from src.imaging.values import pixel_format, stored_values
+
+LOSSY_SHARE = 0.01
+"""Mean difference of an image from its copy that was compressed with loss, of the image's range."""
 
 SamePixels = Callable[[SliceHeader, SliceHeader], bool]
 """Whether two slices have the same values."""
@@ -20,7 +26,8 @@ SamePixels = Callable[[SliceHeader, SliceHeader], bool]
 def pixel_comparison(files: Sequence[DicomFile]) -> SamePixels:
     """A function that says whether two slices of the files have the same values.
 
-    It compares bytes, not decoded pixels; frames of one compressed object count as different.
+    Bytes are compared first, and what they mean where one of them is compressed. A copy that was
+    compressed with loss is the same where it differs by little.
     """
     by_name = {file.file: file for file in files}
 
@@ -28,18 +35,33 @@ def pixel_comparison(files: Sequence[DicomFile]) -> SamePixels:
         if (one.shape, one.slope, one.intercept) != (other.shape, other.slope, other.intercept):
             return False
         a, b = by_name[one.file], by_name[other.file]
-        if a.transfer_syntax != b.transfer_syntax:
-            return False
-        if one.frame == other.frame:
-            return all(bytes_of(a, keyword) == bytes_of(b, keyword) for keyword in PIXEL_KEYWORDS)
+        alike = a.transfer_syntax == b.transfer_syntax
+        if alike and one.frame == other.frame:
+            if all(bytes_of(a, keyword) == bytes_of(b, keyword) for keyword in PIXEL_KEYWORDS):
+                return True
         size, other_size = frame_size(a), frame_size(b)
-        if not (is_native(a) and size and size == other_size):
+        if alike and is_native(a) and size and size == other_size:
+            left, right = bytes_of(a, "PixelData"), bytes_of(b, "PixelData")
+            first, second = one.frame * size, other.frame * size
+            return left[first : first + size] == right[second : second + size]
+        left_values, right_values = _values(a, one.frame), _values(b, other.frame)
+        if left_values is None or right_values is None or left_values.shape != right_values.shape:
             return False
-        left, right = bytes_of(a, "PixelData"), bytes_of(b, "PixelData")
-        first, second = one.frame * size, other.frame * size
-        return left[first : first + size] == right[second : second + size]
+        difference = np.abs(left_values - right_values)
+        if one.lossy == other.lossy:
+            return not difference.any()
+        return bool(difference.mean() <= LOSSY_SHARE * np.ptp(left_values))
 
     return same
+
+
+def _values(file: DicomFile, frame: int) -> np.ndarray | None:
+    """Stored values of one frame, float64 (rows, cols); None where they do not decode."""
+    ((_, words),) = decode_frames(file, [frame])
+    if isinstance(words, PixelError):
+        return None
+    words = np.ascontiguousarray(words, words.dtype.newbyteorder("="))
+    return stored_values(words, pixel_format(file.dataset, is_native(file)))[0].astype(np.float64)
 
 
 def numbered(header: SliceHeader) -> tuple[object, ...]:
@@ -49,9 +71,12 @@ def numbered(header: SliceHeader) -> tuple[object, ...]:
 
 
 def preference(header: SliceHeader) -> tuple[object, ...]:
-    """Order in which equals are taken; file names decide only between equal SOPInstanceUIDs."""
+    """Order in which equals are taken; file names decide only between equal SOPInstanceUIDs.
+
+    Of an image and its copy that was compressed with loss, the image is taken.
+    """
     none, number, *by_name = numbered(header)
-    return (none, number, header.sop_uid, *by_name)
+    return (none, number, header.lossy, header.sop_uid, *by_name)
 
 
 def without_copies(

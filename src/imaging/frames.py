@@ -1,11 +1,13 @@
-"""How many frames an object holds, and of how many bytes."""
+"""How many frames an object holds, of how many bytes, and whether its words have a sign."""
 
 from collections.abc import Sequence
 
-from src.imaging.headers import element, integer, numbers, set_frame_count
+import numpy as np
+
+from src.imaging.elements import element, frame_count, integer, numbers, state
 from src.imaging.outcome import Findings
 from src.imaging.parse import DicomFile
-from src.imaging.pixels import is_native
+from src.imaging.pixels import PixelError, decode_frames, is_native
 
 PAD_BYTES = 1
 """Pixel data of odd length end in one byte of padding (PS3.5 8.1.1)."""
@@ -27,17 +29,55 @@ def count_frames(files: Sequence[DicomFile], findings: Findings) -> None:
         begun = max(-(-held // size), 1)  # a frame that is cut off is reported when it is decoded
         if stated:
             if stated > begun:
-                set_frame_count(dataset, begun)
+                state(dataset, "NumberOfFrames", "IS", begun)
                 findings.leave_out("frames_missing", file.file)
             continue
         frames = held // size
         if frames < 2 or held - frames * size > PAD_BYTES:
             continue
         if len(files) == 1 or not numbers(dataset, "ImagePositionPatient", 3):
-            set_frame_count(dataset, frames)
+            state(dataset, "NumberOfFrames", "IS", frames)
             findings.noticed["frames_counted"] += 1
         else:
             findings.noticed["excess_pixel_data"] += 1
+
+
+LOOKED_AT = 8
+"""Files whose values tell the sign of all."""
+
+FEWEST_NEGATIVE = 1e-3
+"""Share of the words that make a sign credible; fewer may be metal or damage."""
+
+
+def settle_signs(files: Sequence[DicomFile], findings: Findings) -> None:
+    """State PixelRepresentation for objects that lack it, by the values of all of them.
+
+    Read as unsigned, small negative values lie at the top of the range, and nearly nothing lies in
+    its middle, where they would be the largest of both signs.
+    """
+    lacking = [
+        file
+        for file in files
+        if integer(file.dataset, "PixelRepresentation") is None and "PixelData" in file.dataset
+    ]
+    if not lacking:
+        return
+    top = middle = total = 0
+    for file in lacking[:: max(len(lacking) // LOOKED_AT, 1)]:
+        bits = min(integer(file.dataset, "BitsStored") or 16, 16)
+        for _, words in decode_frames(file, [frame_count(file.dataset) // 2]):
+            if isinstance(words, PixelError) or words.dtype.kind not in "iu":
+                continue
+            values = words.astype(np.int64) & ((1 << bits) - 1)
+            quarter = 1 << (bits - 2)
+            top += int((values >= 3 * quarter).sum())
+            middle += int((np.abs(values - 2 * quarter) < quarter // 2).sum())
+            total += values.size
+    signed = top > max(middle, FEWEST_NEGATIVE * total)
+    for file in lacking:
+        state(file.dataset, "PixelRepresentation", "US", int(signed))
+    said = "signed" if signed else "unsigned"
+    findings.remarks.append(f"pixel_representation_missing:read as {said}")
 
 
 def frame_size(file: DicomFile) -> int:

@@ -5,12 +5,23 @@ objects the functional groups: per frame, then shared, then root (PS3.3 C.7.6.16
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import pydicom
-from pydicom.dataset import Dataset
+
+from src.imaging.elements import (
+    Elements,
+    Groups,
+    element,
+    frame_count,
+    has_decimal_comma,
+    integer,
+    item,
+    number,
+    numbers,
+    text,
+)
+from src.imaging.tags import ScanTags, read_tags
 
 LARGEST_COORDINATE = 1e5
 """Mm; an ImagePositionPatient beyond it is garbage, not a place in a scanner."""
@@ -19,59 +30,13 @@ ORIENTATION_TOLERANCE = 0.05
 """Departure of direction cosines from unit length, and of their product from 0, before they count
 as missing; rounded values in real files depart by 1e-4."""
 
-READ_KEYWORDS = (
-    "SOPClassUID",
-    "SOPInstanceUID",
-    "SeriesInstanceUID",
-    "StudyInstanceUID",
-    "FrameOfReferenceUID",
-    "PatientID",
-    "IssuerOfPatientID",
-    "Modality",
-    "Rows",
-    "Columns",
-    "NumberOfFrames",
-    "SamplesPerPixel",
-    "PhotometricInterpretation",
-    "BitsAllocated",
-    "BitsStored",
-    "HighBit",
-    "PixelRepresentation",
-    "PlanarConfiguration",
-    "PixelPaddingValue",
-    "PixelPaddingRangeLimit",
-    "RescaleSlope",
-    "RescaleIntercept",
-    "ModalityLUTSequence",
-    "LossyImageCompression",
-    "ImagePositionPatient",
-    "ImageOrientationPatient",
-    "PixelSpacing",
-    "SliceThickness",
-    "SpacingBetweenSlices",
-    "InstanceNumber",
-    "ImageType",
-    "TemporalPositionIdentifier",
-    "AcquisitionNumber",
-    "EchoNumbers",
-    "EchoTime",
-    "TriggerTime",
-    "DiffusionBValue",
-    "SharedFunctionalGroupsSequence",
-    "PerFrameFunctionalGroupsSequence",
-    "ExtendedOffsetTable",
-    "ExtendedOffsetTableLengths",
-    "FloatPixelData",
-    "DoubleFloatPixelData",
-    "PixelData",
-)
-"""Root elements that are parsed; all others are skipped, whatever they hold."""
+LARGEST_INTERCEPT = 32768
+"""A RescaleIntercept from here on is a negative one that was written as an unsigned integer."""
 
-Elements = Dataset | dict[str, Any]
-"""A parsed data set of pydicom, or keyword -> value from `src.imaging.scan`."""
+INTERCEPT, POSITION = "RescaleIntercept", "ImagePositionPatient"
+REAL_WORLD = "RealWorldValueMappingSequence"
 
 Vector = tuple[float, float, float]
-Phase = tuple[float | str, ...]
 
 
 @dataclass(frozen=True)
@@ -92,9 +57,11 @@ class SliceHeader:
         slope: RescaleSlope; 1 when missing, zero or not a number.
         intercept: RescaleIntercept; 0 when missing or not a number.
         rescaled: whether there is a RescaleSlope or RescaleIntercept at all.
+        real_world: slope and intercept of the frame's own real world value mapping, None without.
         instance_number: InstanceNumber, None when missing.
-        phase: what tells apart volumes at the same positions, see `PHASE_NAMES`.
+        tags: what tells the scans of a series apart, see `src.imaging.tags.TAGS`.
         notes: stable codes of what was odd.
+        lossy: whether the pixels were compressed with loss.
     """
 
     file: str
@@ -110,137 +77,29 @@ class SliceHeader:
     slope: float
     intercept: float
     rescaled: bool
+    real_world: tuple[float, float] | None
     instance_number: int | None
-    phase: Phase
+    tags: ScanTags
     notes: tuple[str, ...] = ()
-
-
-PHASE_NAMES = ("temporal_position", "echo", "b_value", "trigger_time", "image_type", "acquisition")
-"""Meaning of `SliceHeader.phase`, the most telling first."""
-
-
-def text(dataset: Elements | None, keyword: str) -> str:
-    """An element as text, '' when absent or unreadable."""
-    value = element(dataset, keyword)
-    if value is None:
-        return ""
-    if isinstance(value, str):
-        return value.strip().rstrip("\0")
-    if isinstance(value, Sequence):
-        return "\\".join(str(part) for part in value)
-    return str(value)
-
-
-def number(dataset: Elements | None, keyword: str) -> float | None:
-    """The first value of an element as a finite number, else None."""
-    if isinstance(dataset, dict):  # one plain number, as most are
-        value = dataset.get(keyword)
-        if isinstance(value, float | int):
-            return _finite(value)
-    values = numbers(dataset, keyword)
-    return values[0] if values else None
-
-
-def _finite(value: float) -> float | None:
-    try:
-        found = float(value)
-    except OverflowError:  # an integer of hundreds of digits
-        return None
-    return found if math.isfinite(found) else None
-
-
-def integer(dataset: Elements | None, keyword: str) -> int | None:
-    """The first value of an element as an integer, else None."""
-    value = number(dataset, keyword)
-    return None if value is None else int(value)
-
-
-def numbers(dataset: Elements | None, keyword: str, count: int | None = None) -> list[float]:
-    """All values of an element as finite numbers; [] if one is not, or `count` does not fit."""
-    value = element(dataset, keyword)
-    if value is None or value == "":
-        return []
-    several = isinstance(value, list) or (
-        isinstance(value, Sequence) and not isinstance(value, str)
-    )
-    parts: Sequence[Any] = value if several else [value]
-    try:
-        found = [float(part) for part in parts]
-    except (TypeError, ValueError, OverflowError):
-        return []
-    if not all(map(math.isfinite, found)) or (count is not None and len(found) != count):
-        return []
-    return found
-
-
-def element(dataset: Elements | None, keyword: str) -> Any:  # noqa: ANN401
-    """An element's value, None when absent or when its bytes do not fit its VR."""
-    if dataset is None or isinstance(dataset, dict):
-        return dataset.get(keyword) if dataset else None
-    try:
-        with pydicom.config.disable_value_validation():
-            return dataset.get(keyword)
-    except Exception:  # pydicom raises whatever its converters meet
-        return None
-
-
-def item(dataset: Elements | None, keyword: str, index: int = 0) -> Dataset | None:
-    """One item of a sequence, None when the sequence or the item is missing."""
-    sequence = element(dataset, keyword)
-    if isinstance(sequence, pydicom.Sequence) and index < len(sequence):
-        return sequence[index]
-    return None
-
-
-def frame_count(dataset: Elements) -> int:
-    """NumberOfFrames, 1 when absent (PS3.3 C.7.6.6)."""
-    return max(integer(dataset, "NumberOfFrames") or 1, 1)
-
-
-def set_frame_count(dataset: Elements, frames: int) -> None:
-    """State NumberOfFrames for an object that lacks it."""
-    if isinstance(dataset, dict):
-        dataset["NumberOfFrames"] = frames
-    else:
-        dataset.add_new("NumberOfFrames", "IS", frames)  # also over one of another VR
-
-
-class _Groups:
-    """Look-up in the functional groups of one frame: per frame, then shared, then root."""
-
-    def __init__(self, dataset: Elements, frame: int) -> None:
-        levels = (
-            item(dataset, "PerFrameFunctionalGroupsSequence", frame),
-            item(dataset, "SharedFunctionalGroupsSequence"),
-        )
-        self.levels = [level for level in levels if level is not None]
-        self.root = dataset
-
-    def find(self, macro: str, keyword: str) -> Elements | None:
-        """The data set that holds `keyword`: inside the sequence `macro`, or the root."""
-        for level in self.levels:
-            inner = item(level, macro) if macro else None
-            if inner is not None and keyword in inner:
-                return inner
-        return self.root if keyword in self.root else None
+    lossy: bool = False
 
 
 def slice_headers(dataset: Elements, file: str) -> list[SliceHeader]:
     """Headers of every frame of one image object, in file order."""
     frames = frame_count(dataset)
     if frames == 1:
-        return [_header(_Groups(dataset, 0), dataset, file, 0)]
+        return [_header(Groups(dataset, 0), dataset, file, 0)]
     groups = element(dataset, "PerFrameFunctionalGroupsSequence")
     described = min(len(groups), frames) if isinstance(groups, pydicom.Sequence) else 0
-    headers = [_header(_Groups(dataset, k), dataset, file, k) for k in range(described)]
+    headers = [_header(Groups(dataset, k), dataset, file, k) for k in range(described)]
     if described < frames:
         # Classic multi-frame: one root position cannot be every frame's. All else they share.
-        common = _header(_Groups(dataset, described), dataset, file, described)
+        common = _header(Groups(dataset, described), dataset, file, described)
         headers += [replace(common, frame=k, position=None) for k in range(described, frames)]
     return headers
 
 
-def _header(groups: _Groups, dataset: Elements, file: str, frame: int) -> SliceHeader:
+def _header(groups: Groups, dataset: Elements, file: str, frame: int) -> SliceHeader:
     measures = groups.find("PixelMeasuresSequence", "PixelSpacing")
     spacing = numbers(measures, "PixelSpacing", 2)
     apart, thick = (
@@ -266,13 +125,14 @@ def _header(groups: _Groups, dataset: Elements, file: str, frame: int) -> SliceH
         slope=slope,
         intercept=intercept,
         rescaled=rescaled,
+        real_world=_real_world(groups),
         instance_number=integer(dataset, "InstanceNumber"),
-        phase=_phase(groups, dataset),
+        tags=read_tags(groups),
         notes=notes,
     )
 
 
-def _orientation(groups: _Groups) -> tuple[float, ...] | None:
+def _orientation(groups: Groups) -> tuple[float, ...] | None:
     holder = groups.find("PlaneOrientationSequence", "ImageOrientationPatient")
     cosines = numbers(holder, "ImageOrientationPatient", 6)
     if not cosines:
@@ -287,7 +147,7 @@ def _orientation(groups: _Groups) -> tuple[float, ...] | None:
     return tuple(value + 0.0 for value in unit)  # + 0.0 turns -0.0 into 0.0
 
 
-def _position(groups: _Groups) -> Vector | None:
+def _position(groups: Groups) -> Vector | None:
     holder = groups.find("PlanePositionSequence", "ImagePositionPatient")
     place = numbers(holder, "ImagePositionPatient", 3)
     if not place or max(map(abs, place)) > LARGEST_COORDINATE:
@@ -295,44 +155,26 @@ def _position(groups: _Groups) -> Vector | None:
     return (place[0] + 0.0, place[1] + 0.0, place[2] + 0.0)
 
 
-def _rescale(groups: _Groups) -> tuple[float, float, bool, tuple[str, ...]]:
+def _rescale(groups: Groups) -> tuple[float, float, bool, tuple[str, ...]]:
     """Slope and intercept of PS3.3 C.11.1.1.2 (output = slope * stored + intercept), and notes."""
     macro = "PixelValueTransformationSequence"
-    slope_at = groups.find(macro, "RescaleSlope")
-    slope = number(slope_at, "RescaleSlope")
-    intercept_at = groups.find(macro, "RescaleIntercept")
-    intercept = number(intercept_at, "RescaleIntercept")
+    slope_at, intercept_at = (groups.find(macro, name) for name in ("RescaleSlope", INTERCEPT))
+    slope, intercept = number(slope_at, "RescaleSlope"), number(intercept_at, INTERCEPT)
     notes: tuple[str, ...] = ()
     if slope_at is not None and not slope:
         notes = ("rescale_slope_unusable",)
+    if intercept_at is not None and intercept is None:
+        notes = (*notes, "rescale_intercept_unusable")
+    if has_decimal_comma(groups.root, "RescaleSlope", INTERCEPT, "PixelSpacing", POSITION):
+        notes = (*notes, "decimal_comma")
+    if intercept is not None and intercept >= LARGEST_INTERCEPT:
+        intercept -= 2 * LARGEST_INTERCEPT
     rescaled = slope_at is not None or intercept_at is not None
     return slope or 1.0, intercept or 0.0, rescaled, notes
 
 
-def _phase(groups: _Groups, dataset: Elements) -> Phase:
-    """Values that tell apart volumes of one series at the same positions (`PHASE_NAMES`)."""
-
-    def first(*places: tuple[str, str]) -> float | str:
-        for macro, keyword in places:
-            value = number(groups.find(macro, keyword), keyword)
-            if value is not None:
-                return value
-        return ""
-
-    kind = ""
-    for macro in ("MRImageFrameTypeSequence", "CTImageFrameTypeSequence"):
-        kind = kind or text(groups.find(macro, "FrameType"), "FrameType")
-    return (
-        first(
-            ("FrameContentSequence", "TemporalPositionIndex"),
-            ("", "TemporalPositionIdentifier"),
-        ),
-        first(("MREchoSequence", "EffectiveEchoTime"), ("", "EchoNumbers"), ("", "EchoTime")),
-        first(("MRDiffusionSequence", "DiffusionBValue"), ("", "DiffusionBValue")),
-        first(
-            ("CardiacSynchronizationSequence", "NominalCardiacTriggerDelayTime"),
-            ("", "TriggerTime"),
-        ),
-        kind or text(dataset, "ImageType"),
-        first(("FrameContentSequence", "FrameAcquisitionNumber"), ("", "AcquisitionNumber")),
-    )
+def _real_world(groups: Groups) -> tuple[float, float] | None:
+    """Slope and intercept of the real world value mapping (PS3.3 C.7.6.16.2.11), if linear."""
+    mapping = groups.inside(REAL_WORLD, "RealWorldValueSlope") or item(groups.root, REAL_WORLD)
+    slope = number(mapping, "RealWorldValueSlope")
+    return (slope, number(mapping, "RealWorldValueIntercept") or 0.0) if slope else None

@@ -1,13 +1,15 @@
 """How reading a series went: what was left out, what was noticed, and whether anything was lost.
 
 A series is read, read in part (image data of the series itself is missing from the volume) or
-rejected (`src.imaging.selection.SeriesError`). `CODES` is the meaning of every code of the notes.
+rejected (`SeriesError`). `CODES` is the meaning of every code of the notes.
 """
 
 import re
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Literal
+
+from src.errors import InputError
 
 Effect = Literal["lost", "aside", "noted"]
 """lost: image data of this series is not in the volume; aside: left out, but it never belonged
@@ -39,7 +41,7 @@ CODES = {
     "frames_missing": Code("lost", "NumberOfFrames states more frames than the pixel data hold"),
     "modality_missing": Code("lost", "an image without Modality"),
     "series_uid_missing": Code("lost", "an image without SeriesInstanceUID among others with one"),
-    "mosaic": Code("lost", "a Siemens mosaic: many slices tiled in one image"),
+    "mosaic": Code("lost", "many slices tiled in one image (Siemens mosaic, United Imaging grid)"),
     "unsupported_transfer_syntax": Code("lost", "no installed decoder knows the compression"),
     "undecodable_pixels": Code("lost", "the pixels end too early or their decoder refused them"),
     # Slices that could not be placed.
@@ -49,7 +51,10 @@ CODES = {
         "lost", "frames without positions beside single images, or the reverse"
     ),
     "duplicate_sop_conflict": Code("lost", "a second image of one SOPInstanceUID, other pixels"),
-    "volume_incomplete": Code("lost", "a slice where the kept volume of a 4-D series has none"),
+    "volume_incomplete": Code("lost", "a slice of another scan where the kept one does not reach"),
+    "scattered_series": Code(
+        "lost", "an image of its own SeriesInstanceUID, not of one study and geometry with others"
+    ),
     "duplicate_position": Code("lost", "another image at the position of a slice, unexplained"),
     # What lies beside the images of the series.
     "not_dicom": Code("aside", "the file is not DICOM"),
@@ -59,6 +64,7 @@ CODES = {
     "dicomdir": Code("aside", "a DICOMDIR index"),
     "non_image": Code("aside", "a report, segmentation, plan or other object of no scan"),
     "other_modality": Code("aside", "an image of a modality that is neither CT nor MR"),
+    "other_study": Code("aside", "an image of another study under this SeriesInstanceUID"),
     "other_series": Code("aside", "an image of another SeriesInstanceUID"),
     "colour_dropped": Code("aside", "an image in colour"),
     "duplicate_sop": Code("aside", "an exact copy of an image"),
@@ -66,9 +72,16 @@ CODES = {
     "mixed_matrix": Code("aside", "an image of another size than the stack, such as a scout"),
     "mixed_orientation": Code("aside", "an image not parallel to the stack, such as a scout"),
     "mixed_frame_of_reference": Code("aside", "an image of another FrameOfReferenceUID"),
-    "volumes_dropped": Code("aside", "another volume of a 4-D series: phase, echo or b-value"),
+    "volumes_dropped": Code("aside", "another scan of the same place: time, echo, b-value, …"),
+    "overlapping_slice": Code("aside", "a slice where two pieces of one scan overlap"),
+    "localizer": Code("aside", "an image that was made to plan the scan"),
+    "secondary_capture": Code("aside", "a capture of a screen or film, without a place"),
     # What was noticed about the series.
     "uid_differs_from_folder": Code("noted", "SeriesInstanceUID is not the folder's name"),
+    "series_uid_per_slice": Code("noted", "every slice has its own SeriesInstanceUID: one scan"),
+    "study_uid_ignored": Code("noted", "every image has its own StudyInstanceUID"),
+    "mosaic_in_name_only": Code("noted", "ImageType says tiles, but the images lie as slices do"),
+    "secondary_capture_with_place": Code("noted", "a secondary capture that has a place"),
     "sop_uid_repeated": Code("noted", "one SOPInstanceUID at several positions; all are kept"),
     "sop_uid_missing": Code("noted", "an image without SOPInstanceUID"),
     "frame_of_reference_ignored": Code("noted", "every image has its own FrameOfReferenceUID"),
@@ -82,6 +95,9 @@ CODES = {
     "two_slices": Code("noted", "the volume is two slices"),
     "geometry_unknown": Code("noted", "positions or orientation missing: never flipped left-right"),
     "pixel_spacing_missing": Code("noted", "millimetres in the image plane are nominal"),
+    "pixel_spacing_varies": Code("noted", "PixelSpacing differs a little within the stack"),
+    "orientation_varies": Code("noted", "directions differ a little within the stack"),
+    "shifted_in_plane": Code("noted", "slices jump along their plane, more than a tilt explains"),
     "irregular_spacing": Code("noted", "steps between slices differ by more than a tenth"),
     "gaps": Code("noted", "steps that are half again as long as the usual one, or longer"),
     "gantry_tilt": Code("noted", "slices are shifted along their plane; nothing is resampled"),
@@ -90,6 +106,15 @@ CODES = {
     "lossy_compression": Code("noted", "pixels were compressed with loss"),
     "monochrome1_inverted": Code("noted", "MONOCHROME1: inverted, so that high is bright"),
     "modality_lut": Code("noted", "values come from a Modality LUT Sequence"),
+    "modality_lut_ignored": Code("noted", "a Modality LUT beside a RescaleSlope, which counts"),
+    "real_world_value": Code("noted", "slopes of frames from their real world value mappings"),
+    "real_world_value_ignored": Code("noted", "mappings to real world values beside a rescale"),
+    "native_pixels": Code("noted", "uncompressed pixels under a compressed transfer syntax"),
+    "compressed_pixels": Code("noted", "compressed pixels under an uncompressed transfer syntax"),
+    "other_compression": Code("noted", "pixels are compressed otherwise than stated"),
+    "pixel_representation_missing": Code("noted", "signed or not is taken from the values"),
+    "decimal_comma": Code("noted", "numbers are written with a comma and read as with a point"),
+    "decoder_message": Code("noted", "a decoder has said something about the pixels; see the log"),
     "high_bit_shifted": Code("noted", "HighBit is not BitsStored - 1; values are shifted down"),
     "rescale_already_hu": Code("noted", "CT: the stored values are HU; the intercept is ignored"),
     "rescale_unwrapped": Code("noted", "CT: HU stored modulo 4096; negative ones are given back"),
@@ -97,6 +122,7 @@ CODES = {
     "rescale_never": Code("noted", "CT: taken as HU as stored, as --rescale never asks"),
     "rescale_missing": Code("noted", "slices without slope and intercept among others with them"),
     "rescale_slope_unusable": Code("noted", "RescaleSlope is 0 or no number and counts as 1"),
+    "rescale_intercept_unusable": Code("noted", "RescaleIntercept is no number and counts as 0"),
     "not_finite_pixels": Code("noted", "values that are no numbers count as 0"),
     "blank": Code("noted", "all pixels of the slice have one value"),
 }
@@ -130,11 +156,28 @@ class LeftOut:
     code: str
     """Key of `CODES`, with ":detail" where the kind of object is told, such as "non_image:SR"."""
 
+    words: str = ""
+    """More than the code's meaning, such as what a decoder says; "" for no more."""
+
     @property
     def lost(self) -> bool:
         """Whether image data of the series is missing for it; unknown codes count as a loss."""
         code = CODES.get(base_code(self.code))
         return code is None or code.effect == "lost"
+
+
+class SeriesError(InputError):
+    """A series cannot be used; `code` is a stable short reason, `message` says it in words."""
+
+    def __init__(self, code: str, message: str) -> None:
+        """Keep code and words; only the words are printed."""
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+    def __reduce__(self) -> tuple[type["SeriesError"], tuple[str, str]]:
+        """Both arguments travel between processes."""
+        return (SeriesError, (self.code, self.message))
 
 
 @dataclass
@@ -148,9 +191,12 @@ class Findings:
     remarks: list[str] = field(default_factory=list)
     """Whole notes that carry their own detail; one replaces the count of its code."""
 
-    def leave_out(self, code: str, file: str, frame: int | None = None) -> None:
+    messages: list[str] = field(default_factory=list)
+    """What decoders have said, each with the file's name; for the log, not for the tables."""
+
+    def leave_out(self, code: str, file: str, frame: int | None = None, words: str = "") -> None:
         """Record a file or frame that is not in the volume."""
-        self.left_out.append(LeftOut(file, frame, code))
+        self.left_out.append(LeftOut(file, frame, code, words))
 
     @property
     def counts(self) -> Counter[str]:

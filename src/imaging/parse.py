@@ -9,20 +9,33 @@ import struct
 import sys
 import warnings
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import pydicom
 from pydicom.dataset import Dataset
 from pydicom.uid import (
+    HTJ2K,
+    JPEG2000,
     UID,
+    AllTransferSyntaxes,
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
+    HTJ2KLossless,
+    HTJ2KLosslessRPCL,
     ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGBaseline8Bit,
+    JPEGExtended12Bit,
+    JPEGLossless,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
+    JPEGLSNearLossless,
 )
 
-from src.imaging.headers import READ_KEYWORDS, Elements, text
+from src.imaging.codestream import syntax_of
+from src.imaging.elements import READ_TAGS, Elements, element, frame_count, integer, text
 from src.imaging.scan import PLAIN_SYNTAXES, NotPlain, file_meta, scan
 
 DICOMDIR_CLASS = "1.2.840.10008.1.3.10"
@@ -58,6 +71,20 @@ and blank ones that go beyond are small."""
 ENCAPSULATED_PIXELS = b"\xe0\x7f\x10\x00OB\x00\x00\xff\xff\xff\xff"
 """Pixel Data of undefined length in explicit VR little endian."""
 
+SHOWN = 1 << 16
+"""Bytes of a compressed frame that tell how it is compressed."""
+
+KNOWN_SYNTAXES = frozenset(AllTransferSyntaxes)
+JPEG_2000 = (JPEG2000, JPEG2000Lossless, HTJ2K, HTJ2KLossless, HTJ2KLosslessRPCL)
+LOSSLESS_JPEG = (JPEGLossless, JPEGLosslessSV1)
+ALIKE = {
+    **dict.fromkeys(JPEG_2000, JPEG_2000),
+    **dict.fromkeys(LOSSLESS_JPEG, LOSSLESS_JPEG),
+    **dict.fromkeys((JPEGBaseline8Bit, JPEGExtended12Bit), (JPEGBaseline8Bit, JPEGExtended12Bit)),
+    **dict.fromkeys((JPEGLSLossless, JPEGLSNearLossless), (JPEGLSLossless, JPEGLSNearLossless)),
+}
+"""Transfer syntaxes that the first bytes of a stream do not tell apart."""
+
 ITEM, DELIMITER = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0\x00\x00\x00\x00"
 SNIFFED = 1024
 PIXEL_KEYWORDS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
@@ -78,6 +105,9 @@ class DicomFile:
 
     notes: tuple[str, ...] = ()
     """Stable codes of what was repaired."""
+
+    messages: list[str] = field(default_factory=list)
+    """What decoders have said about the pixels."""
 
 
 def looks_like_dicom(head: bytes) -> bool:
@@ -131,7 +161,46 @@ def parse(
         kind = UID(sop_class).name
         other = kind.endswith("Storage") and "Image" not in kind
         return None, f"non_image:{sop_class}" if other else "no_pixels"
-    return DicomFile(name, elements, syntax, notes), ""
+    encoded, note = actual_syntax(elements, syntax)
+    return DicomFile(name, elements, encoded, (*notes, note) if note else notes), ""
+
+
+def actual_syntax(elements: Elements, stated: UID) -> tuple[UID, str]:
+    """The transfer syntax of the pixels themselves, and a note where the file states another.
+
+    Some writers compress or decompress pixels and leave the transfer syntax as it was.
+    """
+    data = element(elements, "PixelData")
+    if not isinstance(data, bytes | memoryview) or not len(data) or stated not in KNOWN_SYNTAXES:
+        return stated, ""
+    words = (
+        (integer(elements, "Rows") or 0)
+        * (integer(elements, "Columns") or 0)
+        * (integer(elements, "SamplesPerPixel") or 1)
+        * frame_count(elements)
+    )
+    native = words * (integer(elements, "BitsAllocated") or 0) // 8
+    is_native = native > 0 and native <= len(data) <= native + 1
+    begins = bytes(data[:4]) == ITEM
+    if stated.is_encapsulated and is_native and not begins:
+        return ExplicitVRLittleEndian, "native_pixels"
+    if not begins or (is_native and not stated.is_encapsulated):
+        return stated, ""
+    found = syntax_of(_first_fragment(data))
+    if found is None or found in ALIKE.get(stated, (stated,)):
+        return stated, ""
+    return found, "other_compression" if stated.is_encapsulated else "compressed_pixels"
+
+
+def _first_fragment(data: bytes | memoryview) -> bytes:
+    """The first compressed bytes behind the Basic Offset Table (PS3.5 A.4)."""
+    position = 0
+    for _ in range(2):
+        if bytes(data[position : position + 4]) != ITEM or len(data) < position + 8:
+            return b""
+        (length,) = struct.unpack_from("<I", data, position + 4)
+        start, position = position + 8, position + 8 + length
+    return bytes(data[start : min(position, start + SHOWN)])
 
 
 def _has_pixels(elements: Elements) -> bool:
@@ -143,9 +212,7 @@ def _with_pydicom(data: bytes) -> tuple[Dataset, UID, str] | None:
     with pydicom.config.disable_value_validation(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what matters of them becomes a note
         try:
-            dataset = pydicom.dcmread(
-                io.BytesIO(data), force=True, specific_tags=list(READ_KEYWORDS)
-            )
+            dataset = pydicom.dcmread(io.BytesIO(data), force=True, specific_tags=READ_TAGS)
         except Exception:  # damaged headers provoke no one family of exceptions in pydicom
             return None
     meta = getattr(dataset, "file_meta", None)

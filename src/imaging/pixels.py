@@ -14,7 +14,8 @@ from pydicom.pixels import get_decoder
 from pydicom.pixels.decoders.base import Decoder
 
 from src.imaging.codestream import codestream_header
-from src.imaging.headers import Elements, element, frame_count, integer, text
+from src.imaging.decoder_output import caught_output
+from src.imaging.elements import Elements, element, frame_count, integer, text
 from src.imaging.parse import PIXEL_KEYWORDS, DicomFile
 
 PREFERRED_PLUGIN = {
@@ -112,9 +113,10 @@ def _decode(
                 source, index = bytes(element(file.dataset, options["pixel_keyword"])), frame
             else:
                 source, index = _one_frame(encoded.get(frame), options, syntax), 0
-            array, _ = decoder.as_array(
-                source, index=index, raw=True, decoding_plugin=plugin, **options
-            )
+            with caught_output(file.messages):
+                array, _ = decoder.as_array(
+                    source, index=index, raw=True, decoding_plugin=plugin, **options
+                )
             yield frame, array
         except BaseException as error:
             # Decoders raise whatever their C or Rust library reports; a panic of pylibjpeg-rle on

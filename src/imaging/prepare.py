@@ -16,6 +16,7 @@ from src.imaging.outcome import Status
 from src.imaging.processes import WorkerDied, WorkerPool
 from src.imaging.series import ReadOptions, read_series
 from src.imaging.worker import read_failure
+from src.runlog import log
 
 READ_AHEAD = 2
 """Series read before they are needed, per reading process: bounds memory."""
@@ -38,6 +39,7 @@ class PreparedSeries:
     notes: tuple[str, ...]
     linkage: Linkage
     seconds: float
+    messages: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,7 @@ def prepare_series(
         notes=series.notes,
         linkage=replace(series.linkage, pixels=digest.of_image),
         seconds=time.perf_counter() - start,
+        messages=series.messages,
     )
 
 
@@ -98,7 +101,7 @@ def read_ahead(
             `timed_out`, one whose process dies otherwise, twice, as `worker_died`.
     """
     if num_workers == 0:
-        yield from (prepare_series(folder, read, cache) for folder in folders)
+        yield from (_logged(prepare_series(folder, read, cache)) for folder in folders)
         return
     waiting: deque[tuple[Path, Future[PreparedSeries | Rejected]]] = deque()
     remaining = iter(folders)
@@ -120,9 +123,17 @@ def read_ahead(
                 with WorkerPool(1, seconds) as alone:  # others may have taken its memory
                     future = alone.submit(prepare_series, folder, read, cache)
                     prepared = _result(folder, future, seconds)
-            yield prepared
+            yield _logged(prepared)
     finally:
         pool.kill()
+
+
+def _logged(prepared: PreparedSeries | Rejected) -> PreparedSeries | Rejected:
+    """Log what decoders have said, which the processes that read do not."""
+    if isinstance(prepared, PreparedSeries):
+        for words in prepared.messages:
+            log.warning("%s: a decoder says of %s", prepared.folder, words)
+    return prepared
 
 
 def _result(

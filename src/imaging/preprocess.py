@@ -129,6 +129,8 @@ def _note(outcome: Outcome, state: State, fingerprints: Fingerprints) -> None:
     if outcome.source and outcome.source != ABSENT:
         fingerprints.remember(outcome.uid, outcome.stat, outcome.source)
         state.contents[outcome.uid] = outcome.source
+    for words in outcome.said:
+        log.warning("%s: a decoder says of %s", outcome.uid, words)
     if outcome.code:
         log.warning("rejected %s (%s): %s", outcome.uid, outcome.code, outcome.message)
         state.rejected.append(rejected_row(outcome.uid, outcome.code, outcome.message))

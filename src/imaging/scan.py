@@ -11,7 +11,7 @@ from typing import Any
 from pydicom import uid
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 
-from src.imaging.headers import READ_KEYWORDS
+from src.imaging.elements import PRIVATE, READ_KEYWORDS, UNDECODED, decoded
 
 META_START = 132
 UNDEFINED = 0xFFFFFFFF
@@ -27,18 +27,22 @@ LONG_VRS = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())
 
 EXPLICIT, IMPLICIT = struct.Struct("<HH2sH"), struct.Struct("<HHI")
 LENGTH = struct.Struct("<I")
-BINARY = {"US": "H", "US or SS": "H", "FD": "d"}
-TEXT = frozenset({"UI", "CS", "LO"})
+BINARY = {"US": "H", "SS": "h", "US or SS": "H", "FD": "d"}
+TEXT = frozenset({"UI", "CS", "LO", "TM", "DT"})
 NUMBERS = {"DS": float, "IS": int}
 
 
 def _wanted() -> dict[int, tuple[str, str]]:
     """Tag -> keyword and VR of everything that is read."""
-    tags = {keyword: tag_for_keyword(keyword) or 0 for keyword in READ_KEYWORDS}
-    return {tag: (keyword, dictionary_VR(tag)) for keyword, tag in tags.items()}
+    public = [keyword for keyword in READ_KEYWORDS if keyword not in PRIVATE]
+    tags = {keyword: tag_for_keyword(keyword) or 0 for keyword in public}
+    found = {tag: (keyword, dictionary_VR(tag)) for keyword, tag in tags.items()}
+    return found | {tag: (keyword, vr) for keyword, (tag, vr) in PRIVATE.items()}
 
 
 WANTED = _wanted()
+REAL_WORLD_VALUES = tag_for_keyword("RealWorldValueMappingSequence")
+"""A sequence that matters only where there is no RescaleSlope."""
 PLAIN_SYNTAXES = {
     str(syntax): syntax
     for syntax in uid.AllTransferSyntaxes
@@ -114,15 +118,17 @@ def _implicit(data: bytes, position: int) -> tuple[int, bytes, int, int]:
 def _root(data: bytes, position: int, syntax: uid.UID, found: dict[str, Any]) -> None:
     """Read the root elements; nothing but zeros or padding may follow the pixels."""
     header = _implicit if syntax.is_implicit_VR else _explicit
-    end, last = len(data), 0
+    end, last, mapped = len(data), 0, False
     while position < end:
         if last >= PIXEL_DATA and not data[position:].strip(b"\0"):
-            return
+            break
         tag, vr, start, length = header(data, position)
         if tag <= last or tag >> 16 == 0xFFFE:
             raise NotPlain
         last = tag
         keyword, wanted_vr = WANTED.get(tag, ("", ""))
+        if tag == REAL_WORLD_VALUES:
+            keyword, mapped = "", True
         if length == UNDEFINED:
             if tag == PIXEL_DATA and syntax.is_encapsulated:
                 position = _end_of_fragments(data, start)
@@ -138,6 +144,9 @@ def _root(data: bytes, position: int, syntax: uid.UID, found: dict[str, Any]) ->
             raise NotPlain
         if not keyword:
             continue
+        if keyword in PRIVATE and vr in (b"", b"UN"):
+            found[keyword] = decoded(wanted_vr, data[start:position])
+            continue
         if wanted_vr == "SQ" or (vr and vr.decode() not in wanted_vr):
             raise NotPlain
         if tag >> 16 == PIXEL_DATA >> 16:
@@ -145,7 +154,11 @@ def _root(data: bytes, position: int, syntax: uid.UID, found: dict[str, Any]) ->
                 raise NotPlain
             found[keyword] = memoryview(data)[start:position]
         else:
-            found[keyword] = _decoded(wanted_vr, data[start:position])
+            raw = data[start:position]
+            plain = keyword in UNDECODED
+            found[keyword] = raw.strip(b"\0 ") if plain else _decoded(wanted_vr, raw)
+    if mapped and found.get("RescaleSlope") is None:
+        raise NotPlain
 
 
 def _decoded(vr: str, raw: bytes) -> Any:  # noqa: ANN401

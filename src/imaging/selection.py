@@ -3,16 +3,18 @@
 import os
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from src.errors import InputError
 from src.imaging.dicom import Discovery, natural_key, walk
-from src.imaging.frames import bytes_of, count_frames, frame_size
-from src.imaging.headers import SliceHeader, frame_count, integer, slice_headers, text
-from src.imaging.outcome import Findings, safe_detail
+from src.imaging.elements import frame_count, integer, text
+from src.imaging.frames import bytes_of, count_frames, frame_size, settle_signs
+from src.imaging.headers import SliceHeader, slice_headers
+from src.imaging.outcome import Findings, SeriesError, safe_detail
 from src.imaging.parse import DicomFile
 from src.imaging.pixels import LOSSY, is_grey, is_native
+from src.imaging.slices import slices_only
 from src.imaging.values import pixel_format
 
 MODALITIES = ("CT", "MR")
@@ -24,25 +26,17 @@ MOST_FRAMES = 65535
 
 GIB = 2**30
 
+FEWEST_SCATTERED = 3
+"""Images with a SeriesInstanceUID each, from which they may be one scan that was split up."""
+
+SAME_DIRECTION = 1e-3
+"""By which direction cosines of one scan may differ."""
+
 NOT_READABLE = frozenset(
     {"empty_file", "unreadable_file", "unreadable_folder", "broken_link", "compressed_file"}
     | {"not_dicom", "hidden_file", "linked_folder", "not_a_file"}
 )
 """Codes of entries of a folder that are no readable DICOM file."""
-
-
-class SeriesError(InputError):
-    """A series cannot be used; `code` is a stable short reason, `message` says it in words."""
-
-    def __init__(self, code: str, message: str) -> None:
-        """Keep code and words; only the words are printed."""
-        super().__init__(message)
-        self.code = code
-        self.message = message
-
-    def __reduce__(self) -> tuple[type["SeriesError"], tuple[str, str]]:
-        """Both arguments travel between processes."""
-        return (SeriesError, (self.code, self.message))
 
 
 def check_folder(
@@ -90,8 +84,9 @@ def select_files(found: Discovery, path: Path, wanted: str, findings: Findings) 
         raise _nothing_found(path, findings)
     files = _of_modality(found.files, path, findings)
     files = _of_one_series(files, wanted, findings)
+    files = _of_one_study(files, findings)
     files = _grey_only(files, path, findings)
-    return _without_mosaics(files, path, findings)
+    return slices_only(files, path, findings)
 
 
 def _nothing_found(path: Path, findings: Findings) -> SeriesError:
@@ -143,6 +138,12 @@ def _of_one_series(files: list[DicomFile], wanted: str, findings: Findings) -> l
         key = (text(file.dataset, "SeriesInstanceUID"), text(file.dataset, "Modality"))
         groups[key].append(file)
     named = [key for key in groups if key[0] == wanted]
+    scattered = len(groups) >= FEWEST_SCATTERED and len(groups) == sum(
+        frame_count(file.dataset) for file in files
+    )
+    if scattered and _alike(files):
+        findings.noticed["series_uid_per_slice"] += len(groups)
+        return files
 
     def weight(key: tuple[str, str]) -> tuple[Any, ...]:
         slices = sum(frame_count(file.dataset) for file in groups[key])
@@ -151,12 +152,65 @@ def _of_one_series(files: list[DicomFile], wanted: str, findings: Findings) -> l
     best = min(named or groups, key=weight)
     for key, others in groups.items():
         if key != best:
-            code = "other_series" if key[0] else "series_uid_missing"
+            code = "scattered_series" if scattered else "other_series"
             for file in others:
-                findings.leave_out(code, file.file)
+                findings.leave_out(code if key[0] else "series_uid_missing", file.file)
     if not named:
         findings.remarks.append("uid_differs_from_folder")
     return groups[best]
+
+
+def _alike(files: Sequence[DicomFile]) -> bool:
+    """Whether images with a SeriesInstanceUID each are one scan that a scanner split up.
+
+    They are of one study, number, description and geometry, each at a place of its own.
+    """
+    first = slice_headers(files[0].dataset, "")[0]
+    words = ("StudyInstanceUID", "Modality", "SeriesDescription", "SeriesNumber")
+    same = {tuple(text(file.dataset, keyword) for keyword in words) for file in files}
+    if len(same) > 1 or first.position is None or first.orientation is None:
+        return False
+    places = set()
+    for file in files:
+        header = slice_headers(file.dataset, "")[0]
+        if header.orientation is None or header.position is None or header.shape != first.shape:
+            return False
+        directions = zip(header.orientation, first.orientation, strict=True)
+        if max(abs(a - b) for a, b in directions) > SAME_DIRECTION:
+            return False
+        if header.pixel_spacing != first.pixel_spacing:
+            return False
+        places.add(header.position)
+    return len(places) == len(files)
+
+
+def _of_one_study(files: list[DicomFile], findings: Findings) -> list[DicomFile]:
+    """The files of the study that has most slices: two studies are of two days or two patients.
+
+    Where every file has a StudyInstanceUID of its own, an anonymiser made them up.
+    """
+    groups: dict[str, list[DicomFile]] = defaultdict(list)
+    for file in files:
+        groups[text(file.dataset, "StudyInstanceUID")].append(file)
+    unnamed = groups.pop("", [])
+    if len(groups) < 2:
+        return files
+    if len(groups) == len(files):
+        findings.noticed["study_uid_ignored"] += len(files)
+        return files
+
+    def weight(uid: str) -> tuple[Any, ...]:
+        slices = sum(frame_count(file.dataset) for file in groups[uid])
+        numbers = [integer(file.dataset, "InstanceNumber") or 0 for file in groups[uid]]
+        return (-slices, min(numbers), natural_key(uid))
+
+    best = min(groups, key=weight)
+    for uid, others in groups.items():
+        if uid != best:
+            for file in others:
+                findings.leave_out("other_study", file.file)
+    kept = {id(file) for file in (*groups[best], *unnamed)}
+    return [file for file in files if id(file) in kept]
 
 
 def _grey_only(files: list[DicomFile], path: Path, findings: Findings) -> list[DicomFile]:
@@ -178,23 +232,6 @@ def _grey_only(files: list[DicomFile], path: Path, findings: Findings) -> list[D
     return grey
 
 
-def _without_mosaics(files: list[DicomFile], path: Path, findings: Findings) -> list[DicomFile]:
-    """Leave out Siemens mosaics: their tiles are slices whose places only private tags tell."""
-    kept: list[DicomFile] = []
-    for file in files:
-        if "MOSAIC" in text(file.dataset, "ImageType").split("\\"):
-            findings.leave_out("mosaic", file.file)
-        else:
-            kept.append(file)
-    if not kept:
-        raise SeriesError(
-            "mosaic",
-            f"{path}: ImageType of all {len(files)} images says MOSAIC (many slices tiled in one "
-            "image); export the series as single slices or as enhanced MR",
-        )
-    return kept
-
-
 def read_headers(
     files: Sequence[DicomFile], path: Path, findings: Findings, max_gib: float
 ) -> list[SliceHeader]:
@@ -206,6 +243,7 @@ def read_headers(
             than `max_gib` GiB as float32.
     """
     count_frames(files, findings)
+    settle_signs(files, findings)
     headers: list[SliceHeader] = []
     for file in files:
         rows, columns = integer(file.dataset, "Rows") or 0, integer(file.dataset, "Columns") or 0
@@ -225,20 +263,19 @@ def read_headers(
                 f"more than the limit of {max_gib:g} GiB; raise --max_series_gib if the series is "
                 "sound",
             )
-        headers += slice_headers(file.dataset, file.file)
-        if file.transfer_syntax in LOSSY or text(file.dataset, "LossyImageCompression") == "01":
-            findings.noticed["lossy_compression"] += 1
+        lossy = file.transfer_syntax in LOSSY or text(file.dataset, "LossyImageCompression") == "01"
+        found = slice_headers(file.dataset, file.file)
+        headers += [replace(header, lossy=True) for header in found] if lossy else found
+        findings.noticed["lossy_compression"] += lossy
         findings.noticed.update(file.notes)
         if text(file.dataset, "PhotometricInterpretation") == "MONOCHROME1":
             findings.noticed["monochrome1_inverted"] += 1
-        if "ModalityLUTSequence" in file.dataset and "RescaleSlope" not in file.dataset:
-            findings.noticed["modality_lut"] += 1
+        if "ModalityLUTSequence" in file.dataset:
+            beside = "RescaleSlope" in file.dataset
+            findings.noticed["modality_lut_ignored" if beside else "modality_lut"] += 1
         form = pixel_format(file.dataset, is_native(file))
         if form.native and form.high != form.stored - 1:
             findings.noticed["high_bit_shifted"] += 1
-    lacking = [header for header in headers if not header.rescaled]
-    if len(lacking) < len(headers):
-        findings.noticed["rescale_missing"] += len(lacking)
     if not headers:
         stated = ", ".join(
             f"{keyword} {integer(files[0].dataset, keyword)}"
@@ -250,5 +287,27 @@ def read_headers(
             f"{MOST_FRAMES}, but {files[0].file} has {stated}, and no other file is better; copy "
             "the series again",
         )
+    lacking = sum(not header.rescaled for header in headers)
+    if lacking < len(headers) or text(files[0].dataset, "Modality") == "CT":
+        findings.noticed["rescale_missing"] += lacking
     findings.noticed.update(note for header in headers for note in header.notes)
-    return headers
+    return _comparable(headers, findings)
+
+
+def _comparable(headers: list[SliceHeader], findings: Findings) -> list[SliceHeader]:
+    """Apply real world value mappings where they alone make the values of frames comparable."""
+    mappings = {header.real_world for header in headers}
+    if len(mappings) < 2:  # none, or one for all, which scales the series as a whole
+        return headers
+    plain = {(header.slope, header.intercept) for header in headers} == {(1.0, 0.0)}
+    if None in mappings or not plain:
+        slopes = {(header.slope, header.real_world) for header in headers}
+        if plain or len({slope for slope, _ in slopes}) == 1:
+            findings.noticed["real_world_value_ignored"] += len(headers)
+        return headers
+    findings.noticed["real_world_value"] += len(headers)
+    return [
+        replace(header, slope=mapping[0], intercept=mapping[1])
+        for header in headers
+        if (mapping := header.real_world)
+    ]

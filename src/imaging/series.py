@@ -10,14 +10,14 @@ import numpy as np
 from src.imaging import stack as stacks
 from src.imaging.copies import pixel_comparison
 from src.imaging.dicom import discover
+from src.imaging.elements import text
 from src.imaging.geometry import Geometry, reorientation, slice_normal
-from src.imaging.headers import SliceHeader, text
+from src.imaging.headers import SliceHeader
 from src.imaging.linkage import Linkage, make_linkage
-from src.imaging.outcome import Findings, LeftOut, Status
+from src.imaging.outcome import Findings, LeftOut, SeriesError, Status
 from src.imaging.parse import Reader
 from src.imaging.selection import (
     GIB,
-    SeriesError,
     check_folder,
     read_headers,
     select_files,
@@ -53,6 +53,9 @@ class ReadOptions:
     """Rescale of CT: auto finds files that hold HU already or wrapped 12-bit values; always applies
     slope and intercept as stated; never takes stored values as HU."""
 
+    phase: stacks.Phase = "first"
+    """Which of several scans that are alike is kept, such as two contrast phases."""
+
     reader: Reader = "scan"
     """scan: a fast header scan for files that it can prove plain, pydicom for all others; pydicom:
     pydicom for every file. Both give the same values."""
@@ -77,6 +80,7 @@ class Series:
             `src.imaging.outcome.CODES`.
         slice_notes: the same per slice, length n.
         left_out: every file or frame of the folder that is not in the volume.
+        messages: what decoders have said, each with the file's name.
         linkage: hashed keys that join series of one patient, without that of the pixels.
         source: XXH3-128 of the folder's files, hexadecimal.
     """
@@ -92,6 +96,7 @@ class Series:
     notes: tuple[str, ...]
     slice_notes: tuple[tuple[str, ...], ...]
     left_out: tuple[LeftOut, ...]
+    messages: tuple[str, ...]
     linkage: Linkage
     source: str
 
@@ -120,7 +125,8 @@ def read_series(path: Path, options: ReadOptions | None = None) -> Series:
         SeriesError: nothing usable is in the folder. Codes: `missing_folder`, `no_files`,
             `not_dicom`, `header_broken`, `no_pixels`, `unsupported_modality`, `colour_only`,
             `too_large`, `unsupported_transfer_syntax`, `undecodable_pixels`, `bad_shape`,
-            `mosaic`, `unreadable_files`.
+            `mosaic`, `localizer`, `secondary_capture`, `rotating_projections`,
+            `unreadable_files`.
     """
     options = options or ReadOptions()
     findings = Findings()
@@ -128,7 +134,7 @@ def read_series(path: Path, options: ReadOptions | None = None) -> Series:
     found = discover(path, listed, findings, options.reader, int(options.max_gib * GIB))
     files = select_files(found, path, options.expected_uid or path.name, findings)
     headers = read_headers(files, path, findings, options.max_gib)
-    chosen = stacks.choose_stack(headers, pixel_comparison(files), findings)
+    chosen = stacks.choose_stack(headers, pixel_comparison(files), findings, options.phase)
     _check_size(chosen.headers, path, options.max_gib)
     by_name = {file.file: file for file in files}
     first = by_name[chosen.headers[0].file].dataset
@@ -159,6 +165,7 @@ def read_series(path: Path, options: ReadOptions | None = None) -> Series:
             for header, image in zip(kept, images, strict=True)
         ),
         left_out=tuple(findings.left_out),
+        messages=tuple(findings.messages),
         linkage=make_linkage(
             text(first, "PatientID"),
             text(first, "IssuerOfPatientID"),
@@ -190,7 +197,7 @@ def _place(
     """Geometry, the canonical order of slices that are sorted along the normal, and notes."""
     first = headers[0]
     count = len(headers)
-    notes: list[str] = []
+    notes = stacks.variation(headers)
     spacing = first.pixel_spacing
     if spacing is None:
         notes.append("pixel_spacing_missing")

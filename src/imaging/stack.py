@@ -4,17 +4,20 @@ The order is along the slice normal, the cross product of ImageOrientationPatien
 C.7.6.2.1.1), never by file name, InstanceNumber or one coordinate.
 """
 
+import itertools
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from src.imaging.continuity import SAME_POSITION_MM
 from src.imaging.copies import SamePixels, numbered, without_conflicts, without_copies
 from src.imaging.geometry import slice_normal
 from src.imaging.headers import SliceHeader
-from src.imaging.outcome import Findings
-from src.imaging.phases import SAME_POSITION_MM, one_volume
+from src.imaging.outcome import Findings, SeriesError
+from src.imaging.scans import Phase, one_scan
+from src.imaging.tags import is_magnitude
 
 SAME_ORIENTATION = 0.999
 """Cosine between image axes above which two slices are parallel (2.6 degrees); files of one
@@ -26,12 +29,35 @@ SPACING_TOLERANCE = 0.1
 TILT_TOLERANCE_DEGREES = 0.5
 """Angle between the slice step and the normal from which a gantry tilt is noted."""
 
+LARGEST_JUMP_MM = 1.0
+"""Shift of a slice along its plane, beyond that of a tilt, from which it is noted."""
+
+SPACING_NOTED = 1e-3
+"""Share by which PixelSpacing may vary by rounding: half a pixel in 512."""
+
+ORIENTATION_NOTED_DEGREES = 0.1
+"""Rounded direction cosines differ by a tenth of that."""
+
 FEWEST_FITTED = 3
 """Positions that must lie on one line before it places others; two always do."""
 
 FIT_TOLERANCE = 0.05
 """Share of the step by which a position may leave the line over InstanceNumber; written positions
 are rounded to less."""
+
+
+FEWEST_DIRECTIONS = 3
+"""Directions of view from which images are no stack: localizers have three, rotating projections
+more, none with more than a third of the images."""
+
+CROSSED = 0.3
+"""Cosine between slice normals below which planes cross (73 degrees)."""
+
+MOST_LOCALIZERS = 15
+"""Parallel images of a localizer in three planes; more are a stack."""
+
+LARGEST_SHARE = 0.6
+"""Of a localizer's images in one plane; a stack with scouts beside it has more."""
 
 
 @dataclass
@@ -44,7 +70,10 @@ class Stack:
 
 
 def choose_stack(
-    headers: Sequence[SliceHeader], same_pixels: SamePixels, findings: Findings
+    headers: Sequence[SliceHeader],
+    same_pixels: SamePixels,
+    findings: Findings,
+    phase: Phase = "first",
 ) -> Stack:
     """Keep the dominant stack of a series and put it in order.
 
@@ -52,15 +81,19 @@ def choose_stack(
         headers: every grey slice of the series; not empty.
         same_pixels: whether two slices have the same values.
         findings: gets what is left out, and how the order was found.
+        phase: which of several scans that are alike is kept.
+
+    Raises:
+        SeriesError: `localizer` or `rotating_projections` where there is no stack.
     """
     chosen = without_copies(headers, same_pixels, findings)
     chosen = _largest(chosen, lambda header: header.shape, "mixed_matrix", findings)
     loose = _files_of_loose_frames(chosen)
     chosen = _largest(chosen, lambda header: header.file in loose, "mixed_multi_frame", findings)
     cluster = _orientation_clusters(chosen)
+    _refuse_what_is_no_stack(chosen, cluster)
     chosen = _largest(chosen, lambda header: cluster[id(header)], "mixed_orientation", findings)
     chosen = _of_one_frame_of_reference(chosen, findings)
-    chosen = without_conflicts(chosen, findings)
     chosen = _fit_positions(chosen, findings)
     placed = [header for header in chosen if header.position is not None]
     if chosen[0].orientation is None or 2 * len(placed) <= len(chosen):
@@ -70,7 +103,7 @@ def choose_stack(
     _leave_out([h for h in chosen if h.position is None], "position_missing", findings)
     depth = _depths(placed)
     order = np.argsort(depth, kind="stable")
-    volume = one_volume([placed[i] for i in order], depth[order], same_pixels, findings)
+    volume = one_scan([placed[i] for i in order], depth[order], same_pixels, findings, phase)
     if volume is None:
         findings.remarks.append("single_position")
         return _by_number(placed, findings)
@@ -172,6 +205,36 @@ def _orientation_clusters(headers: Sequence[SliceHeader]) -> dict[int, int]:
     return found
 
 
+def _refuse_what_is_no_stack(headers: Sequence[SliceHeader], cluster: dict[int, int]) -> None:
+    """Refuse series whose images lie in ever other directions, of which none is a stack.
+
+    Raises:
+        SeriesError: `localizer`, a few images in each of three planes; `rotating_projections`,
+            views of the head from all around.
+    """
+    sizes = Counter(cluster[id(header)] for header in headers)
+    if sizes.pop(-1, 0) or len(sizes) < FEWEST_DIRECTIONS:
+        return
+    largest = max(sizes.values())
+    few = f"{len(headers)} images in {len(sizes)} directions, at most {largest} of them parallel"
+    normals = [
+        slice_normal(next(h.orientation for h in headers if cluster[id(h)] == of and h.orientation))
+        for of in sizes
+    ]
+    crossed = all(abs(a @ b) < CROSSED for a, b in itertools.combinations(normals, 2))
+    if crossed and largest <= min(MOST_LOCALIZERS, LARGEST_SHARE * len(headers)):
+        raise SeriesError(
+            "localizer",
+            f"the series has {few}: localizers of the head, no stack of slices through it",
+        )
+    if FEWEST_DIRECTIONS * largest <= len(headers) and len(sizes) > FEWEST_DIRECTIONS:
+        raise SeriesError(
+            "rotating_projections",
+            f"the series has {few}: views from all around, no stack of slices; use the series that "
+            "they were computed from",
+        )
+
+
 def _depths(headers: Sequence[SliceHeader]) -> np.ndarray:
     """Mm along the normal of the first slice, float64 (n,)."""
     orientation = headers[0].orientation
@@ -184,7 +247,13 @@ def _depths(headers: Sequence[SliceHeader]) -> np.ndarray:
 
 def _by_number(headers: list[SliceHeader], findings: Findings) -> Stack:
     """Order by InstanceNumber, natural file name and frame when positions cannot tell."""
-    ordered = sorted(headers, key=numbered)
+    magnitude = [header for header in headers if is_magnitude(header.tags)]
+    if 0 < len(magnitude) < len(headers):
+        others = [header for header in headers if not is_magnitude(header.tags)]
+        _leave_out(others, "volumes_dropped", findings)
+        findings.remarks.append(f"volumes_dropped:{len(others)} slices:by component")
+        headers = magnitude
+    ordered = sorted(without_conflicts(headers, findings), key=numbered)
     keys = {(header.instance_number, header.frame) for header in ordered}
     told = all(header.instance_number is not None for header in ordered)
     by_number = told and len(keys) == len(ordered)
@@ -201,7 +270,7 @@ def spacing_along(positions: np.ndarray, normal: np.ndarray) -> tuple[float, lis
 
     Returns:
         The spacing, and `irregular_spacing:LOW-HIGH`, `gaps:COUNT:largest MM`,
-        `gantry_tilt:DEGREES`.
+        `gantry_tilt:DEGREES`, `shifted_in_plane:COUNT:largest MM`.
     """
     steps = np.abs(np.diff(positions @ normal))
     spacing = float(np.median(steps))
@@ -211,8 +280,40 @@ def spacing_along(positions: np.ndarray, normal: np.ndarray) -> tuple[float, lis
     gaps = steps > 1.5 * spacing
     if gaps.any():
         notes.append(f"gaps:{int(gaps.sum())}:largest {steps.max():.2f} mm")
-    path = positions[-1] - positions[0]
-    tilt = float(np.degrees(np.arccos(min(abs(path @ normal) / np.linalg.norm(path), 1.0))))
+    across = np.diff(positions, axis=0) - np.outer(np.diff(positions @ normal), normal)
+    usual = np.median(across, axis=0)
+    tilt = float(np.degrees(np.arctan2(np.linalg.norm(usual), spacing)))
     if tilt > TILT_TOLERANCE_DEGREES:
         notes.append(f"gantry_tilt:{tilt:.1f} degrees")
+    # a gap is wider in proportion, and tilted in the same way
+    expected = np.outer(steps / spacing, usual) if spacing else np.zeros_like(across)
+    jumps = np.linalg.norm(across - expected, axis=1)
+    if jumps.max() > LARGEST_JUMP_MM:
+        notes.append(
+            f"shifted_in_plane:{int((jumps > LARGEST_JUMP_MM).sum())}:largest {jumps.max():.1f} mm"
+        )
     return spacing, notes
+
+
+def variation(headers: Sequence[SliceHeader]) -> list[str]:
+    """Notes on what should be equal in all slices of a stack, and differs by little.
+
+    Returns:
+        `pixel_spacing_varies:LOW-HIGH mm`, `orientation_varies:DEGREES`.
+    """
+    notes = []
+    spacings = {h.pixel_spacing for h in headers if h.pixel_spacing is not None}
+    if len(spacings) > 1:
+        pairs = np.array(sorted(spacings))
+        low, high = pairs.min(axis=0), pairs.max(axis=0)
+        axis = int(np.argmax(high / low))
+        if high[axis] > (1 + SPACING_NOTED) * low[axis]:
+            notes.append(f"pixel_spacing_varies:{low[axis]:.4g}-{high[axis]:.4g} mm")
+    directions = {h.orientation for h in headers if h.orientation is not None}
+    if len(directions) > 1:
+        axes = np.array(sorted(directions)).reshape(-1, 2, 3)
+        cosines = np.einsum("kad,ad->ka", axes, axes[len(axes) // 2]).clip(-1, 1)
+        degrees = 2 * float(np.degrees(np.arccos(cosines)).max())  # from one end to the other
+        if degrees > ORIENTATION_NOTED_DEGREES:
+            notes.append(f"orientation_varies:{degrees:.2f} degrees")
+    return notes

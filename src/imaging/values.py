@@ -12,7 +12,7 @@ from typing import Literal
 import cv2
 import numpy as np
 
-from src.imaging.headers import Elements, integer, item, numbers, text
+from src.imaging.elements import Elements, integer, item, numbers, text
 from src.imaging.rescale import unwrap
 
 RescaleKind = Literal["applied", "already_hu", "unwrapped", "never"]

@@ -116,10 +116,13 @@ def _decode(
                 words = PixelError("undecodable_pixels", f"pixels are {words.shape}")
             if isinstance(words, PixelError):
                 errors.append(words)
-                findings.leave_out(words.code, header.file, header.frame)
+                findings.leave_out(words.code, header.file, header.frame, str(words))
             else:
                 words = np.ascontiguousarray(words, words.dtype.newbyteorder("="))
                 found[id(header)] = Decoded(header, words, form, lookup)
+        if file.messages:
+            findings.noticed["decoder_message"] += 1
+            findings.messages += [f"{name}: {words}" for words in file.messages]
         for keyword in PIXEL_KEYWORDS:  # free the bytes: a series may be a gigabyte
             file.dataset.pop(keyword, None)
     return [found[id(header)] for header in headers if id(header) in found]

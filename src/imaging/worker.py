@@ -24,7 +24,7 @@ from src.imaging.series import ReadOptions, Series, SeriesError, read_series
 from src.imaging.sources import ABSENT, look_at
 from src.task import SOP_COLUMN
 
-SIDECAR_FORMAT = 3
+SIDECAR_FORMAT = 4
 """Raise it when the same files and options give other bytes than before."""
 
 CONTENT_HASH = "xxh3_128"
@@ -82,7 +82,7 @@ class Job:
     uid: str
     data: DataPaths
     config: dict[str, Any]
-    """Identity of the preprocessing options: size, mr_window, orient, rescale."""
+    """Identity of the preprocessing options, see `PreprocessOptions.identity`."""
 
     slices: bool
     max_gib: float
@@ -104,6 +104,9 @@ class Outcome:
     """Reason of the rejection, '' when the series was read."""
 
     message: str = ""
+
+    said: tuple[str, ...] = ()
+    """What decoders have said about files, for the log."""
 
 
 def cache_series(job: Job) -> Outcome:
@@ -131,7 +134,7 @@ def cache_series(job: Job) -> Outcome:
         "bytes": size,
     }
     write_json(job.data.sequence_sidecar(job.uid), sidecar)
-    return Outcome(job.uid, stat, series.source)
+    return Outcome(job.uid, stat, series.source, said=series.messages)
 
 
 def read_failure(error: Exception) -> tuple[str, str]:
@@ -151,6 +154,7 @@ def _read(job: Job, folder: Path) -> Series:
         max_gib=job.max_gib,
         expected_uid=job.uid,
         rescale=job.config["rescale"],
+        phase=job.config.get("phase", "first"),
         reader=job.reader,
     )
     return read_series(folder, options)
@@ -242,20 +246,20 @@ def _rescale(notes: tuple[str, ...]) -> str:
 
 def _lost_rows(left_out: Sequence[LeftOut]) -> list[dict[str, str]]:
     """Rows of rejected.csv for lost image data, one per file and code, without the series' UID."""
-    lost: dict[tuple[str, str], list[int]] = {}
+    lost: dict[tuple[str, str, str], list[int]] = {}
     for entry in left_out:
         if entry.lost:
-            frames = lost.setdefault((entry.file, entry.code), [])
+            frames = lost.setdefault((entry.file, entry.code, entry.words), [])
             frames += [] if entry.frame is None else [entry.frame]
     return [
-        {"file": file, "reason": code, "words": _words(code, sorted(frames))}
-        for (file, code), frames in lost.items()
+        {"file": file, "reason": code, "words": _words(code, more, sorted(frames))}
+        for (file, code, more), frames in lost.items()
     ]
 
 
-def _words(code: str, frames: list[int]) -> str:
+def _words(code: str, more: str, frames: list[int]) -> str:
     known = CODES.get(base_code(code))
-    words = known.meaning if known else "left out"
+    words = more or (known.meaning if known else "left out")
     if not any(frames):  # a single image is frame 0
         return words
     named = " ".join(map(str, frames[:NAMED_FRAMES]))

@@ -21,9 +21,8 @@ from src.artifacts import FINAL_FOLD, FoldPaths, read_json
 from src.compute import choose_compute
 from src.errors import InputError, MissingArtifact, UsageError
 from src.imaging.geometry import Geometry
-from src.imaging.outcome import Status
+from src.imaging.outcome import SeriesError, Status
 from src.imaging.prepare import PreparedSeries, Rejected, read_ahead
-from src.imaging.selection import SeriesError
 from src.inference.encoder import Encoder, SeriesFeatures
 from src.inference.points import Point, find_points
 from src.inference.preprocessing import Preprocessing

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from src.imaging.cache import CacheOptions
 from src.imaging.intensity import MrWindow
 from src.imaging.rescale import Policy
+from src.imaging.scans import Phase
 from src.imaging.series import Orient, ReadOptions
 from src.options.preprocess import LARGEST_SIZE, SMALLEST_SIZE
 
@@ -19,6 +20,9 @@ class Preprocessing:
     rescale: Policy = "auto"
     """Sidecars of before have none."""
 
+    phase: Phase = "first"
+    """As above."""
+
     def __post_init__(self) -> None:
         """Check what the types leave open.
 
@@ -30,7 +34,9 @@ class Preprocessing:
 
     def reading(self, max_gib: float) -> ReadOptions:
         """How a series is read; larger ones are rejected."""
-        return ReadOptions(orient=self.orient, max_gib=max_gib, rescale=self.rescale)
+        return ReadOptions(
+            orient=self.orient, max_gib=max_gib, rescale=self.rescale, phase=self.phase
+        )
 
     def caching(self) -> CacheOptions:
         """How it becomes the array that the networks see."""

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from src.imaging.selection import SeriesError
+from src.imaging.outcome import SeriesError
 from src.inference.detector import AneurysmDetector
 from src.inference.submission import SubmissionConfig
 

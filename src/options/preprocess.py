@@ -44,6 +44,10 @@ class PreprocessOptions(DataOptions):
     """Rescale of CT. auto: applies slope and intercept, but finds files that hold HU already or
     wrapped 12-bit values; always: as stated; never: stored values are HU. See the notes column."""
 
+    phase: Literal["first", "last"] = "first"
+    """Which of several scans under one SeriesInstanceUID is kept where they are alike, such as the
+    contrast phases of an angiogram: the first that was made, or the last."""
+
     reader: Literal["scan", "pydicom"] = "scan"
     """scan: a fast header scan for files that it can prove plain, pydicom for all others; pydicom:
     pydicom for every file. Both give the same bytes."""
@@ -82,10 +86,15 @@ class PreprocessOptions(DataOptions):
             check_above_zero(f"--{name}", getattr(self, name))
 
     def identity(self) -> dict[str, Any]:
-        """What decides the bytes of a cached series; slice copies and limits do not."""
+        """What decides the bytes of a cached series; slice copies and limits do not.
+
+        `phase` is left out at the value that was meant before it existed.
+        """
+        chosen = {} if self.phase == "first" else {"phase": self.phase}
         return {
             "size": self.size,
             "mr_window": self.mr_window,
             "orient": self.orient,
             "rescale": self.rescale,
+            **chosen,
         }

@@ -19,6 +19,7 @@ from pydicom.uid import (
     JPEGLossless,
     JPEGLosslessSV1,
     JPEGLSLossless,
+    MRImageStorage,
     RLELossless,
 )
 
@@ -207,6 +208,8 @@ def test_twelve_bit_jpeg_extended_agrees(tmp_path):
     bundled = Path(pydicom.data.__file__).parent / "test_files" / "JPGExtended.dcm"
     dataset = pydicom.dcmread(bundled)
     dataset.Modality = "MR"
+    dataset.SOPClassUID = MRImageStorage  # a capture without a place is refused
+    del dataset.ConversionType
     (tmp_path / "s").mkdir()
     dataset.save_as(tmp_path / "s" / "x.dcm")
     image = sitk.ReadImage(str(tmp_path / "s" / "x.dcm"))

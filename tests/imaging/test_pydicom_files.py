@@ -32,8 +32,12 @@ EXPECTED = {
         test_files/MR_small_expb.dcm test_files/MR_small_implicit.dcm
         test_files/MR_small_jp2klossless.dcm test_files/MR_small_jpeg_ls_lossless.dcm
         test_files/MR_small_padded.dcm test_files/examples_overlay.dcm
-        test_files/dicomdirtests/77654033/CT2/* test_files/dicomdirtests/98892001/*
-        test_files/dicomdirtests/98892003/*
+        test_files/dicomdirtests/77654033/CT2/* test_files/dicomdirtests/98892001/CT5N/*
+        test_files/dicomdirtests/98892003/MR2/[!1]* test_files/dicomdirtests/98892003/MR700/*
+    """,
+    "localizer": """
+        test_files/dicomdirtests/98892001/CT2N/* test_files/dicomdirtests/98892003/MR1/*
+        test_files/dicomdirtests/98892003/MR2/15970
     """,
     "undecodable_pixels": "test_files/MR_truncated.dcm",
     "unsupported_modality": """
@@ -143,6 +147,7 @@ def relabel(path: Path, target: Path) -> bool:
         if "PixelData" not in dataset or dataset.get("Modality") in ("CT", "MR"):
             return False
         dataset.Modality = "MR"
+        dataset.pop("ConversionType", None)  # else it is a capture, and refused for that
         dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = MRImageStorage
         implicit, little = dataset.original_encoding
         dataset.save_as(target, implicit_vr=implicit, little_endian=little)

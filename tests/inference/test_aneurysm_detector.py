@@ -11,8 +11,8 @@ import torch
 
 from src.artifacts import ScoredFolderPaths
 from src.errors import InputError, MissingArtifact, StaleArtifact, UsageError
+from src.imaging.outcome import SeriesError
 from src.imaging.prepare import Rejected
-from src.imaging.selection import SeriesError
 from src.inference.detector import AneurysmDetector, Prediction
 from src.task import LABELS
 from tests.tiny_data import MULTI_FRAME, SAGITTAL, uid_of

@@ -1,0 +1,267 @@
+"""The scans that one series holds, and which of them is kept: whole, never a mixture.
+
+Slices are separated by the values in which the slices of a scan agree (`src.imaging.tags`), then by
+their numbers. A value that differs within one scan (a table that moves, a slip of one header)
+separates nothing: `src.imaging.continuity` tells the two apart by where the slices lie.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from src.imaging.continuity import (
+    FEWEST,
+    SAME_POSITION_MM,
+    Positions,
+    are_one_volume,
+    covered,
+)
+from src.imaging.copies import SamePixels, preference, without_conflicts
+from src.imaging.dicom import natural_key
+from src.imaging.headers import SliceHeader
+from src.imaging.outcome import Findings
+from src.imaging.scan_keys import Key, all_keys, instance_numbers
+from src.imaging.tags import TAGS, is_magnitude, is_original
+
+Phase = Literal["first", "last"]
+"""Which of several scans that are alike is kept, by the order in which they were made."""
+
+WHOLE = 0.9
+"""Share of the positions that a scan fills, of all that it is separated from, to be whole."""
+
+PART = 0.5
+"""The same for a scan that is at least the larger part of it."""
+
+DEGENERATE_SHARE = 0.5
+"""Share of the slices at one position above which positions cannot tell the order."""
+
+FEWEST_DEGENERATE = 4
+"""Slices below which a shared position is a duplicate, not a sign of useless positions."""
+
+
+@dataclass(frozen=True, eq=False)
+class Scan:
+    """Slices that make one scan.
+
+    Attributes:
+        members: indices of its headers, in order of depth, int64 (n,).
+        path: what it was separated by, and which part it became, from the first separation on.
+    """
+
+    members: np.ndarray
+    path: tuple[tuple[str, int], ...]
+
+
+def one_scan(
+    headers: list[SliceHeader],
+    depth: np.ndarray,
+    same_pixels: SamePixels,
+    findings: Findings,
+    phase: Phase = "first",
+) -> list[SliceHeader] | None:
+    """One slice per position, all of one scan.
+
+    Args:
+        headers: parallel slices in order of `depth`.
+        depth: mm along the normal, ascending, (n,).
+        same_pixels: whether two slices have the same values.
+        findings: gets `volumes_dropped:COUNT slices:by TAG`, `volume_incomplete` likewise,
+            `duplicate_slice`, `overlapping_slice` or `duplicate_position`.
+        phase: which of several that are alike is kept.
+
+    Returns:
+        The volume; None when most slices share one position, so that positions say nothing.
+    """
+    places = np.concatenate([[0], np.cumsum(np.diff(depth) > SAME_POSITION_MM)])
+    if len(headers) > 1 and places[-1] == 0:
+        return None
+    scans = _Separation(headers, depth, places).scans()
+    sizes = {id(scan): len(np.unique(places[scan.members])) for scan in scans}
+    half = max(sizes.values()) / 2
+    best = min(
+        scans,
+        key=lambda scan: (
+            sizes[id(scan)] < half,
+            *_rank(scan, sizes[id(scan)], headers, depth, phase),
+        ),
+    )
+    crowd = int(np.bincount(places[best.members]).max())
+    if len(best.members) >= FEWEST_DEGENERATE and crowd > DEGENERATE_SHARE * len(best.members):
+        return None
+    _leave_out_others(best, scans, headers, depth, findings)
+    kept = without_conflicts([headers[i] for i in best.members], findings)
+    where = {id(headers[i]): int(places[i]) for i in best.members}
+    first: dict[int, SliceHeader] = {}
+    for header in sorted(kept, key=preference):
+        standing = first.setdefault(where[id(header)], header)
+        if standing is not header:
+            findings.leave_out(_copy(standing, header, same_pixels), header.file, header.frame)
+    return [first[place] for place in sorted(first)]
+
+
+def _copy(standing: SliceHeader, header: SliceHeader, same_pixels: SamePixels) -> str:
+    """Why a second slice at a position is left out."""
+    if same_pixels(standing, header):
+        return "duplicate_slice"
+    return "overlapping_slice" if standing.tags != header.tags else "duplicate_position"
+
+
+def _leave_out_others(
+    best: Scan,
+    scans: Sequence[Scan],
+    headers: Sequence[SliceHeader],
+    depth: np.ndarray,
+    findings: Findings,
+) -> None:
+    """Leave out all other scans; a slice is lost where the kept one does not reach."""
+    counts: Counter[tuple[str, str]] = Counter()
+    for scan in scans:
+        if scan is best:
+            continue
+        pairs = zip(scan.path, best.path, strict=False)
+        name = next(one[0] for one, other in pairs if one != other)
+        for i, filled in zip(
+            scan.members, covered(depth[scan.members], depth[best.members]), strict=True
+        ):
+            code = "volumes_dropped" if filled else "volume_incomplete"
+            findings.leave_out(code, headers[i].file, headers[i].frame)
+            counts[code, name] += 1
+    for (code, name), count in counts.items():
+        findings.remarks.append(f"{code}:{count} slices:by {name}")
+
+
+def _rank(
+    scan: Scan, size: int, headers: Sequence[SliceHeader], depth: np.ndarray, phase: Phase
+) -> tuple[object, ...]:
+    """Order of preference: original, magnitude, more slices, then the first or last that was made.
+
+    Names decide only where nothing else does, so that the choice is the same every time.
+    """
+    members = [headers[i] for i in scan.members]
+    made: list[float] = []
+    for place, tag in enumerate(TAGS):
+        if tag.ordered or tag.contrast:
+            found = [h.tags[place] for h in members if isinstance(h.tags[place], float)]
+            value = float(np.median(np.array(found))) if found else float("inf")
+            made.append(-value if phase == "last" and tag.ordered and found else value)
+    numbers = [h.instance_number for h in members if h.instance_number is not None]
+    number = min(numbers, default=0)
+    return (
+        2 * sum(is_original(header.tags) for header in members) <= len(members),
+        2 * sum(is_magnitude(header.tags) for header in members) <= len(members),
+        -size,
+        *made,
+        -number if phase == "last" else number,
+        float(depth[scan.members[0]]),
+        min(natural_key(header.sop_uid) for header in members),
+        min(natural_key(header.file) for header in members),
+    )
+
+
+class _Separation:
+    """Separates the slices of a series into scans."""
+
+    def __init__(
+        self, headers: Sequence[SliceHeader], depth: np.ndarray, places: np.ndarray
+    ) -> None:
+        self._headers, self._depth, self._places = headers, depth, places
+        self._numbers = instance_numbers(headers)
+        self._nominal = np.array([h.nominal_step or np.nan for h in headers], dtype=np.float64)
+        self._keys = [key for key in all_keys(headers, depth) if key.groups.max() > 0]
+
+    def scans(self) -> list[Scan]:
+        """All scans, in no particular order."""
+        return self._separated(np.arange(len(self._headers)), ())
+
+    def _separated(self, members: np.ndarray, path: tuple[tuple[str, int], ...]) -> list[Scan]:
+        for name, parts in self._candidates(members):
+            return [
+                scan
+                for number, part in enumerate(parts)
+                for scan in self._separated(part, (*path, (name, number)))
+            ]
+        return [Scan(members, path)]
+
+    def _candidates(self, members: np.ndarray) -> Iterator[tuple[str, list[np.ndarray]]]:
+        """Ways to separate slices, the most convincing first.
+
+        That is one after which a scan is whole and has one slice per position, else one that
+        leaves at least the larger part of the positions filled.
+        """
+        shared = len(np.unique(self._places[members])) < len(members)
+        separated = []
+        for key in self._keys:
+            if not key.last_resort or shared:
+                parts = self._parts(members, key)
+                shares = sorted(self._share(part, members) for part in parts)
+                if len(parts) > 1 and (not key.derived or shares[-2] >= PART):
+                    separated.append((key, parts, shares[-1]))
+        parts = self._by_rank(members) if shared else []
+        if parts:
+            share = max(self._share(part, members) for part in parts)
+            separated.append((Key("instance_number", np.empty(0)), parts, share))
+        for key, parts, _ in separated:
+            if key.always:
+                yield key.name, parts
+        for key, parts, share in separated:
+            clean = [p for p in parts if len(np.unique(self._places[p])) == len(p)]
+            if share >= WHOLE and any(self._share(p, members) >= WHOLE for p in clean):
+                yield key.name, parts
+        for key, parts, share in separated:
+            if share >= PART:
+                yield key.name, parts
+
+    def _share(self, part: np.ndarray, members: np.ndarray) -> float:
+        """Share of the positions that a part fills."""
+        return float(covered(self._depth[members], self._depth[part]).mean())
+
+    def _parts(self, members: np.ndarray, key: Key) -> list[np.ndarray]:
+        """Groups of one value, those that are one scan in spite of it joined."""
+        groups = key.groups[members]
+        values = np.unique(groups)
+        if not 1 < len(values) <= max(len(members) / 2, FEWEST_DEGENERATE):
+            return []
+        parts = [(int(value), members[groups == value]) for value in values]
+        if key.always:
+            return [part for _, part in parts]
+        parts.sort(key=lambda entry: len(entry[1]) < FEWEST)
+        joined: list[tuple[list[int], np.ndarray]] = []
+        masks = np.zeros((0, int(self._places[members].max()) + 1), dtype=np.int32)
+        for value, part in parts:
+            mask = np.zeros(masks.shape[1], dtype=np.int32)
+            mask[self._places[part]] = 1
+            for at in np.flatnonzero(2 * (masks @ mask) < len(part)):
+                of, own = joined[at]
+                contrast = any(key.apart(value, other) for other in of)
+                if are_one_volume(self._positions(own), self._positions(part), contrast):
+                    joined[at] = ([*of, value], np.sort(np.concatenate([own, part])))
+                    masks[at] |= mask
+                    break
+            else:
+                joined.append(([value], part))
+                masks = np.vstack([masks, mask])
+        return [part for _, part in joined]
+
+    def _positions(self, members: np.ndarray) -> Positions:
+        stated = self._nominal[members]
+        stated = stated[~np.isnan(stated)]
+        nominal = float(np.median(stated)) if stated.size else float("nan")
+        return Positions(self._depth[members], self._numbers[members], nominal)
+
+    def _by_rank(self, members: np.ndarray) -> list[np.ndarray]:
+        """Volumes by the rank of InstanceNumber among the slices at one place.
+
+        That tells where every place has equally many slices, each with a number of its own.
+        """
+        numbers = self._numbers[members]
+        counts = np.bincount(self._places[members])
+        counts = counts[counts > 0]
+        if np.isnan(numbers).any() or len(np.unique(numbers)) < len(numbers):
+            return []
+        if (counts != counts[0]).any():
+            return []
+        order = members[np.lexsort((numbers, self._places[members]))]
+        return [np.sort(order[rank :: counts[0]]) for rank in range(counts[0])]
