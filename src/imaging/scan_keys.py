@@ -156,15 +156,15 @@ def _clusters(values: Sequence[Value], tolerance: float) -> np.ndarray:
     """Numbers by clusters in which neighbours differ by a share at most; other values by name."""
     known = sorted({value for value in values if isinstance(value, float)})
     cluster: dict[Value, int] = {}
-    count = -1
-    for before, value in zip([float("-inf"), *known], known, strict=False):
-        if value - before > tolerance * max(abs(value), abs(before)):
-            count += 1
-        cluster[value] = count
+    count = 0
+    for before, number in zip([None, *known], known, strict=False):
+        near = before is not None and number - before <= tolerance * max(abs(number), abs(before))
+        count += not near
+        cluster[number] = count - 1
     for value in values:
         if value not in cluster:
-            count += 1
             cluster[value] = count
+            count += 1
     return np.array([cluster[value] for value in values], dtype=np.int64)
 
 
