@@ -149,8 +149,10 @@ def numbers(dataset: Elements | None, keyword: str, count: int | None = None) ->
 
     Numbers in an element of another VR count too, and those with a decimal comma.
     """
+    if isinstance(dataset, dict):
+        return _plain(dataset.get(keyword), count)
     value = element(dataset, keyword)
-    if value is None and dataset is not None and not isinstance(dataset, dict):
+    if value is None and dataset is not None:
         value = _undecoded(dataset, keyword)  # not of its VR, such as IS with a decimal point
     if value is None or value == "":
         return []
@@ -165,6 +167,18 @@ def numbers(dataset: Elements | None, keyword: str, count: int | None = None) ->
     if not all(map(math.isfinite, found)) or (count is not None and len(found) != count):
         return []
     return found
+
+
+def _plain(value: Any, count: int | None) -> list[float]:  # noqa: ANN401
+    """As `numbers`, of what `src.imaging.scan` has found to be numbers, or nothing."""
+    parts: list[Any] = value if isinstance(value, list) else [value]
+    if None in parts or (count is not None and len(parts) != count):
+        return []
+    try:
+        found = [float(part) for part in parts]
+    except (ValueError, OverflowError):
+        return []
+    return found if all(map(math.isfinite, found)) else []
 
 
 def _parsed(value: Any) -> list[float]:  # noqa: ANN401

@@ -6,6 +6,7 @@ objects the functional groups: per frame, then shared, then root (PS3.3 C.7.6.16
 
 import math
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import pydicom
 
@@ -29,6 +30,9 @@ LARGEST_COORDINATE = 1e5
 ORIENTATION_TOLERANCE = 0.05
 """Departure of direction cosines from unit length, and of their product from 0, before they count
 as missing; rounded values in real files depart by 1e-4."""
+
+ORIENTATIONS_KEPT = 1024
+"""Orientations that were checked; the slices of a stack have one."""
 
 LARGEST_INTERCEPT = 32768
 """A RescaleIntercept from here on is a negative one that was written as an unsigned integer."""
@@ -135,8 +139,11 @@ def _header(groups: Groups, dataset: Elements, file: str, frame: int) -> SliceHe
 def _orientation(groups: Groups) -> tuple[float, ...] | None:
     holder = groups.find("PlaneOrientationSequence", "ImageOrientationPatient")
     cosines = numbers(holder, "ImageOrientationPatient", 6)
-    if not cosines:
-        return None
+    return _unit_vectors(tuple(cosines)) if cosines else None
+
+
+@lru_cache(ORIENTATIONS_KEPT)
+def _unit_vectors(cosines: tuple[float, ...]) -> tuple[float, ...] | None:
     columns, rows = cosines[:3], cosines[3:]
     lengths = (math.hypot(*columns), math.hypot(*rows))
     if max(abs(length - 1) for length in lengths) > ORIENTATION_TOLERANCE:
@@ -175,6 +182,8 @@ def _rescale(groups: Groups) -> tuple[float, float, bool, tuple[str, ...]]:
 
 def _real_world(groups: Groups) -> tuple[float, float] | None:
     """Slope and intercept of the real world value mapping (PS3.3 C.7.6.16.2.11), if linear."""
+    if isinstance(groups.root, dict):  # plain files with a mapping have a rescale
+        return None
     mapping = groups.inside(REAL_WORLD, "RealWorldValueSlope") or item(groups.root, REAL_WORLD)
     slope = number(mapping, "RealWorldValueSlope")
     return (slope, number(mapping, "RealWorldValueIntercept") or 0.0) if slope else None

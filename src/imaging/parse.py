@@ -75,6 +75,7 @@ SHOWN = 1 << 16
 """Bytes of a compressed frame that tell how it is compressed."""
 
 KNOWN_SYNTAXES = frozenset(AllTransferSyntaxes)
+NATIVE_SYNTAXES = frozenset(syntax for syntax in AllTransferSyntaxes if not syntax.is_encapsulated)
 JPEG_2000 = (JPEG2000, JPEG2000Lossless, HTJ2K, HTJ2KLossless, HTJ2KLosslessRPCL)
 LOSSLESS_JPEG = (JPEGLossless, JPEGLosslessSV1)
 ALIKE = {
@@ -173,6 +174,9 @@ def actual_syntax(elements: Elements, stated: UID) -> tuple[UID, str]:
     data = element(elements, "PixelData")
     if not isinstance(data, bytes | memoryview) or not len(data) or stated not in KNOWN_SYNTAXES:
         return stated, ""
+    begins = bytes(data[:4]) == ITEM
+    if not begins and stated in NATIVE_SYNTAXES:
+        return stated, ""
     words = (
         (integer(elements, "Rows") or 0)
         * (integer(elements, "Columns") or 0)
@@ -181,7 +185,6 @@ def actual_syntax(elements: Elements, stated: UID) -> tuple[UID, str]:
     )
     native = words * (integer(elements, "BitsAllocated") or 0) // 8
     is_native = native > 0 and native <= len(data) <= native + 1
-    begins = bytes(data[:4]) == ITEM
     if stated.is_encapsulated and is_native and not begins:
         return ExplicitVRLittleEndian, "native_pixels"
     if not begins or (is_native and not stated.is_encapsulated):

@@ -47,9 +47,6 @@ class Key:
     """From numbers and names, not from what was scanned: it separates scans that each fill at
     least the larger part of the positions, not single slices."""
 
-    last_resort: bool = False
-    """It is looked at only where slices share positions."""
-
 
 def instance_numbers(headers: Sequence[SliceHeader]) -> np.ndarray:
     """InstanceNumber of every slice, float64 (n,), NaN where there is none."""
@@ -64,33 +61,41 @@ def all_keys(headers: Sequence[SliceHeader], depth: np.ndarray) -> Iterator[Key]
         headers: parallel slices in order of `depth`.
         depth: mm along the normal, ascending, float64 (n,).
     """
-    tags = [header.tags for header in headers]
     spacing = [header.pixel_spacing or (0.0, 0.0) for header in headers]
-    rows, columns = (_clusters([pair[axis] for pair in spacing], SAME_SPACING) for axis in (0, 1))
-    yield Key("pixel_spacing", _numbered(zip(rows, columns, strict=True)), always=True)
-    for place, tag in enumerate(TAGS):
-        values = [of[place] for of in tags]
+    if len(set(spacing)) > 1:
+        axes = (_clusters([pair[axis] for pair in spacing], SAME_SPACING) for axis in (0, 1))
+        yield Key("pixel_spacing", _numbered(zip(*axes, strict=True)), always=True)
+    for tag, values in zip(
+        TAGS, zip(*(header.tags for header in headers), strict=True), strict=True
+    ):
+        if len(set(values)) == 1:
+            continue
         if tag.name == "component":
             yield Key(tag.name, _numbered(value or MAGNITUDE for value in values), always=True)
-        elif all(value == values[0] for value in values):
-            continue
         elif tag.name == "acquisition_time":
             yield Key(tag.name, _by_pauses(values))
         else:
             found = _clusters(values, SAME_VALUE)
             yield Key(tag.name, found, _contrast(values, found) if tag.contrast else _never)
     frames = Counter(header.file for header in headers)
-    objects = [h.sop_uid if frames[h.file] > 1 else "" for h in headers]
-    yield Key("object", _numbered(objects))
+    if 1 < len(frames) < len(headers):
+        objects = [header.sop_uid if frames[header.file] > 1 else "" for header in headers]
+        yield Key("object", _numbered(objects))
     numbers = instance_numbers(headers)
-    yield Key("instance_number", _by_line(numbers, depth), derived=True)
-    for name, keys in (
-        ("instance_number", numbers.tolist()),
-        ("sop_uid", [natural_key(header.sop_uid) for header in headers]),
-        ("file_name", [natural_key(header.file) for header in headers]),
+    changes = np.diff(numbers)
+    if not (changes > 0).all() and not (changes < 0).all():  # or with NaN
+        yield Key("instance_number", _by_line(numbers, depth), derived=True)
+        yield Key("instance_number", _runs(numbers.tolist(), depth), derived=True)
+
+
+def keys_of_names(headers: Sequence[SliceHeader], depth: np.ndarray) -> Iterator[Key]:
+    """The same where nothing in the headers tells slices at one position apart."""
+    for name, words in (
+        ("sop_uid", [header.sop_uid for header in headers]),
+        ("file_name", [header.file for header in headers]),
     ):
-        last = name != "instance_number"
-        yield Key(name, _runs(keys, depth), derived=True, last_resort=last)
+        runs = _runs([natural_key(word) for word in words], depth)
+        yield Key(name, runs, derived=True)
 
 
 def _runs(keys: Sequence[Any], depth: np.ndarray) -> np.ndarray:

@@ -23,7 +23,7 @@ from src.imaging.copies import SamePixels, preference, without_conflicts
 from src.imaging.dicom import natural_key
 from src.imaging.headers import SliceHeader
 from src.imaging.outcome import Findings
-from src.imaging.scan_keys import Key, all_keys, instance_numbers
+from src.imaging.scan_keys import Key, all_keys, instance_numbers, keys_of_names
 from src.imaging.tags import TAGS, is_magnitude, is_original
 
 Phase = Literal["first", "last"]
@@ -79,6 +79,8 @@ def one_scan(
     if len(headers) > 1 and places[-1] == 0:
         return None
     scans = _Separation(headers, depth, places).scans()
+    if len(scans) == 1 and places[-1] + 1 == len(headers):
+        return without_conflicts(headers, findings)
     sizes = {id(scan): len(np.unique(places[scan.members])) for scan in scans}
     half = max(sizes.values()) / 2
     best = min(
@@ -170,7 +172,10 @@ class _Separation:
         self._headers, self._depth, self._places = headers, depth, places
         self._numbers = instance_numbers(headers)
         self._nominal = np.array([h.nominal_step or np.nan for h in headers], dtype=np.float64)
-        self._keys = [key for key in all_keys(headers, depth) if key.groups.max() > 0]
+        keys = list(all_keys(headers, depth))
+        if places[-1] + 1 < len(headers):
+            keys += keys_of_names(headers, depth)
+        self._keys = [key for key in keys if key.groups.max() > 0]
 
     def scans(self) -> list[Scan]:
         """All scans, in no particular order."""
@@ -194,11 +199,10 @@ class _Separation:
         shared = len(np.unique(self._places[members])) < len(members)
         separated = []
         for key in self._keys:
-            if not key.last_resort or shared:
-                parts = self._parts(members, key)
-                shares = sorted(self._share(part, members) for part in parts)
-                if len(parts) > 1 and (not key.derived or shares[-2] >= PART):
-                    separated.append((key, parts, shares[-1]))
+            parts = self._parts(members, key)
+            shares = sorted(self._share(part, members) for part in parts)
+            if len(parts) > 1 and (not key.derived or shares[-2] >= PART):
+                separated.append((key, parts, shares[-1]))
         parts = self._by_rank(members) if shared else []
         if parts:
             share = max(self._share(part, members) for part in parts)

@@ -5,6 +5,7 @@ They may lie among the slices of a series, and then they are left out, or be all
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,9 @@ LOCALIZER = re.compile(r"locali[sz]er|\bscout|\bsurvey|topogram|scanogram", re.I
 
 MOST_LOCALIZERS = 20
 """Images of a series that a description makes localizers; some scouts are whole volumes."""
+
+KEPT = 1024
+"""Image types that are remembered in parts."""
 
 CAPTURES = "1.2.840.10008.5.1.4.1.1.7"
 """Secondary Capture Image Storage, and with a further number its multi-frame kinds (PS3.4 B.5)."""
@@ -91,15 +95,20 @@ def _tiles(files: Sequence[DicomFile], findings: Findings) -> list[DicomFile]:
     """
     single = [file for file in files if frame_count(file.dataset) == 1]
     sure = [file for file in single if _says_how_many(file) or _is_wider_than_a_scanner(file)]
-    named = [
-        file
-        for file in single
-        if file not in sure and TILED & set(text(file.dataset, "ImageType").split("\\"))
-    ]
+    named = [file for file in single if file not in sure and TILED & _image_types(file)]
     if named and _is_stack(named):
         findings.noticed["mosaic_in_name_only"] += len(named)
         return sure
     return [*sure, *named]
+
+
+def _image_types(file: DicomFile) -> frozenset[str]:
+    return _parts(text(file.dataset, "ImageType"))
+
+
+@lru_cache(KEPT)
+def _parts(words: str) -> frozenset[str]:
+    return frozenset(words.split("\\"))
 
 
 def _says_how_many(file: DicomFile) -> bool:
@@ -142,11 +151,12 @@ def _is_stack(files: Sequence[DicomFile]) -> bool:
 
 def _localizers(files: Sequence[DicomFile]) -> list[DicomFile]:
     """Images that their type calls so, or all of a short series that its description calls so."""
-    named = [f for f in files if "LOCALIZER" in text(f.dataset, "ImageType").split("\\")]
-    others = [f for f in files if f not in named]
-    described = [f for f in others if LOCALIZER.search(text(f.dataset, "SeriesDescription"))]
-    if others == described and sum(frame_count(f.dataset) for f in files) <= MOST_LOCALIZERS:
-        return list(files)
+    named = [file for file in files if "LOCALIZER" in _image_types(file)]
+    if len(files) <= MOST_LOCALIZERS and all(
+        file in named or LOCALIZER.search(text(file.dataset, "SeriesDescription")) for file in files
+    ):
+        if sum(frame_count(file.dataset) for file in files) <= MOST_LOCALIZERS:
+            return list(files)
     return named
 
 
@@ -157,7 +167,7 @@ def _is_capture(file: DicomFile) -> bool:
         sop_class == CAPTURES
         or sop_class.startswith(f"{CAPTURES}.")
         or text(file.dataset, "ConversionType")
-        or CAPTURED & set(text(file.dataset, "ImageType").split("\\"))
+        or CAPTURED & _image_types(file)
     )
 
 
