@@ -72,10 +72,33 @@ def test_mosaics_are_rejected_by_name():
 
 
 def test_a_series_in_seven_transfer_syntaxes_is_one_series_of_nine_slices(tmp_path):
+    """Mosaics without anything that tells them."""
+    tells = (
+        (b"\\MOSAIC", b"\\OTHER "),
+        (b"SIEMENS MR HEADER", b"ANOTHER MR HEADER"),
+        (b"3.25\\3.25", b"0.25\\0.25"),
+    )
     for path in real("mixed_syntax_series").iterdir():
         data = path.read_bytes()
-        (tmp_path / path.name).write_bytes(data.replace(b"\\MOSAIC", b"\\OTHER "))
+        for old, new in tells:
+            data = data.replace(old, new)
+        (tmp_path / path.name).write_bytes(data)
     assert read_series(tmp_path).pixels.shape == (9, 384, 384)
+
+
+@pytest.mark.parametrize("left", [b"\\MOSAIC", b"SIEMENS MR HEADER", b"3.25\\3.25"])
+def test_each_tell_of_a_mosaic_is_enough(left, tmp_path):
+    """The image type, the private element, or a field of view of 1,248 mm."""
+    tells = {b"\\MOSAIC": b"\\OTHER ", b"SIEMENS MR HEADER": b"ANOTHER MR HEADER"}
+    tells[b"3.25\\3.25"] = b"0.25\\0.25"
+    for path in real("mixed_syntax_series").iterdir():
+        data = path.read_bytes()
+        for old, new in tells.items():
+            data = data if old == left else data.replace(old, new)
+        (tmp_path / path.name).write_bytes(data)
+    with pytest.raises(SeriesError) as caught:
+        read_series(tmp_path)
+    assert caught.value.code == "mosaic"
 
 
 def test_a_head_phantom_without_extensions_has_28_slices_of_5_mm():
