@@ -27,6 +27,9 @@ LONG_PAUSE = 5
 JUMP = 0.5
 """Share of the extent by which slices in the order of their numbers go back to a new scan."""
 
+MOST_RUNS = 2
+"""Runs for each scan that could fill all positions; an order that is none has more."""
+
 NUMBER_TOLERANCE = 0.2
 """Share of a step by which a position may leave the line over InstanceNumber."""
 
@@ -108,9 +111,10 @@ def _runs(keys: Sequence[Any], depth: np.ndarray) -> np.ndarray:
     if not moves.size:
         return none
     extent = depth[-1] - depth[0]
+    places = 1 + int((np.diff(depth) > SAME_POSITION_MM).sum())
     moves *= np.sign(np.median(moves))
     jumps = moves < -JUMP * extent
-    if (moves[~jumps] <= 0).any():
+    if (moves[~jumps] <= 0).any() or (jumps.sum() + 1) * places > MOST_RUNS * len(keys):
         return none
     none[order] = np.concatenate([[0], np.cumsum(jumps)])
     return none
@@ -119,10 +123,14 @@ def _runs(keys: Sequence[Any], depth: np.ndarray) -> np.ndarray:
 def _by_line(numbers: np.ndarray, depth: np.ndarray) -> np.ndarray:
     """Lines of positions over InstanceNumber, which restarts with every scan."""
     none = np.zeros(len(numbers), dtype=np.int64)
-    values, inverse = np.unique(numbers, return_inverse=True)
+    values, inverse, counts = np.unique(numbers, return_inverse=True, return_counts=True)
     if np.isnan(values).any() or not 2 < len(values) < len(inverse):
         return none
-    middles = np.array([depth[inverse == k].mean() for k in range(len(values))])
+    if (counts == counts[0]).all():  # every number as often: the first of each, the second of each
+        order = np.lexsort((depth, inverse))
+        none[order] = np.tile(np.arange(counts[0]), len(values))
+        return none
+    middles = np.bincount(inverse, depth) / counts
     step = float(np.median(np.diff(middles) / np.diff(values)))
     if abs(step) < SAME_POSITION_MM:
         return none

@@ -35,6 +35,9 @@ WHOLE = 0.9
 PART = 0.5
 """The same for a scan that is at least the larger part of it."""
 
+JITTER = 0.1
+"""Share of a usual step within which slices of two scans lie at one place."""
+
 DEGENERATE_SHARE = 0.5
 """Share of the slices at one position above which positions cannot tell the order."""
 
@@ -173,7 +176,8 @@ class _Separation:
         self._numbers = instance_numbers(headers)
         self._nominal = np.array([h.nominal_step or np.nan for h in headers], dtype=np.float64)
         keys = list(all_keys(headers, depth))
-        if places[-1] + 1 < len(headers):
+        self._near = _near_places(depth)
+        if self._near[-1] + 1 < len(headers):
             keys += keys_of_names(headers, depth)
         self._keys = [key for key in keys if key.groups.max() > 0]
 
@@ -193,30 +197,35 @@ class _Separation:
     def _candidates(self, members: np.ndarray) -> Iterator[tuple[str, list[np.ndarray]]]:
         """Ways to separate slices, the most convincing first.
 
-        That is one after which a scan is whole and has one slice per position, else one that
-        leaves at least the larger part of the positions filled.
+        That is a tag after which a scan is whole and has one slice per position, or all scans are
+        whole; then a number that does the former; then what leaves at least the larger part of
+        the positions filled.
         """
-        shared = len(np.unique(self._places[members])) < len(members)
         separated = []
         for key in self._keys:
             parts = self._parts(members, key)
             shares = sorted(self._share(part, members) for part in parts)
             if len(parts) > 1 and (not key.derived or shares[-2] >= PART):
-                separated.append((key, parts, shares[-1]))
-        parts = self._by_rank(members) if shared else []
+                separated.append((key, parts, shares))
+        parts = self._by_rank(members)
         if parts:
-            share = max(self._share(part, members) for part in parts)
-            separated.append((Key("instance_number", np.empty(0)), parts, share))
-        for key, parts, _ in separated:
-            if key.always:
-                yield key.name, parts
-        for key, parts, share in separated:
-            clean = [p for p in parts if len(np.unique(self._places[p])) == len(p)]
-            if share >= WHOLE and any(self._share(p, members) >= WHOLE for p in clean):
-                yield key.name, parts
-        for key, parts, share in separated:
-            if share >= PART:
-                yield key.name, parts
+            shares = sorted(self._share(part, members) for part in parts)
+            separated.append((Key("instance_number", np.empty(0), derived=True), parts, shares))
+
+        def has_whole(parts: list[np.ndarray]) -> bool:
+            clean = [part for part in parts if len(np.unique(self._near[part])) == len(part)]
+            return any(self._share(part, members) >= WHOLE for part in clean)
+
+        for wanted in (
+            lambda key, parts, shares: key.always,
+            lambda key, parts, shares: not key.derived and has_whole(parts),
+            lambda key, parts, shares: not key.derived and shares[0] >= WHOLE,
+            lambda key, parts, shares: key.derived and has_whole(parts),
+            lambda key, parts, shares: shares[-1] >= PART,
+        ):
+            yield from (
+                (key.name, parts) for key, parts, shares in separated if wanted(key, parts, shares)
+            )
 
     def _share(self, part: np.ndarray, members: np.ndarray) -> float:
         """Share of the positions that a part fills."""
@@ -261,11 +270,23 @@ class _Separation:
         That tells where every place has equally many slices, each with a number of its own.
         """
         numbers = self._numbers[members]
-        counts = np.bincount(self._places[members])
+        counts = np.bincount(self._near[members])
         counts = counts[counts > 0]
-        if np.isnan(numbers).any() or len(np.unique(numbers)) < len(numbers):
+        if (
+            len(counts) == len(members)
+            or np.isnan(numbers).any()
+            or len(np.unique(numbers)) < len(numbers)
+        ):
             return []
         if (counts != counts[0]).any():
             return []
-        order = members[np.lexsort((numbers, self._places[members]))]
+        order = members[np.lexsort((numbers, self._near[members]))]
         return [np.sort(order[rank :: counts[0]]) for rank in range(counts[0])]
+
+
+def _near_places(depth: np.ndarray) -> np.ndarray:
+    """Number of the place of each slice, where those nearer than a fraction of a step share one."""
+    steps = np.diff(depth)
+    apart = steps[steps > SAME_POSITION_MM]
+    usual = float(np.percentile(apart, 75)) if apart.size else 0.0  # of 0.03 and 0.97 the latter
+    return np.concatenate([[0], np.cumsum(steps > max(SAME_POSITION_MM, JITTER * usual))])

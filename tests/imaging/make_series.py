@@ -136,6 +136,7 @@ def write_single_frames(
     names: list[str] | None = None,
     tags: dict[str, Any] | None = None,
     per_slice: dict[str, list[Any]] | None = None,
+    sops: list[str] | None = None,
 ) -> list[str]:
     """One file per image; None in `tags` removes an element. Returns the SOPInstanceUIDs."""
     uids = []
@@ -153,7 +154,7 @@ def write_single_frames(
                     delattr(dataset, tag)
             else:
                 setattr(dataset, tag, value)
-        sop = f"{uid}.9.{k + 1}"
+        sop = sops[k] if sops else f"{uid}.9.{k + 1}"
         name = names[k] if names else f"{sop}.dcm"
         uids.append(sop)
         _finish(dataset, folder / name, sop, image, compress)
