@@ -40,7 +40,8 @@ def pixel_comparison(files: Sequence[DicomFile]) -> SamePixels:
             if all(bytes_of(a, keyword) == bytes_of(b, keyword) for keyword in PIXEL_KEYWORDS):
                 return True
         size, other_size = frame_size(a), frame_size(b)
-        if alike and is_native(a) and size and size == other_size:
+        as_stored = alike and is_native(a) and one.lossy == other.lossy
+        if as_stored and size and size == other_size:
             left, right = bytes_of(a, "PixelData"), bytes_of(b, "PixelData")
             first, second = one.frame * size, other.frame * size
             return left[first : first + size] == right[second : second + size]
