@@ -1,11 +1,15 @@
 """preprocess_data.py: which of several scans of a series is kept, and what decoders say."""
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pydicom
 
+from src.imaging import volume
 from src.imaging.parse import DicomFile
+from src.imaging.pixels import decode_frames
 from src.options.preprocess import PreprocessOptions
 from tests.imaging.make_series import Stored, head, store, write_single_frames
 from tests.test_preprocess import make_data, rows, run
@@ -33,7 +37,7 @@ def test_the_phase_reaches_the_caches_and_is_part_of_what_they_are(tmp_path, cap
     first = [row["SOPInstanceUID"] for row in rows(tmp_path / "slices.csv")][:8]
     assert run(tmp_path) == 0
     assert run(tmp_path, "--phase", "last") == 5
-    assert "option --phase: first -> last" in capsys.readouterr().out
+    assert "option --phase: absent -> last" in capsys.readouterr().out
     assert run(tmp_path, "--phase", "last", "--overwrite") == 0
     last = [row["SOPInstanceUID"] for row in rows(tmp_path / "slices.csv")][:8]
     assert not set(first) & set(last)
@@ -51,15 +55,13 @@ def test_caches_of_before_there_was_a_phase_stay_what_they_are():
 def test_what_a_decoder_says_is_logged_with_series_and_file(tmp_path, capsys, monkeypatch):
     uid, *_ = make_data(tmp_path)
     path = next((tmp_path / "series" / uid).iterdir())
-    original = DicomFile.__post_init__ if hasattr(DicomFile, "__post_init__") else None
 
-    def speak(file: DicomFile) -> None:
+    def speaking(file: DicomFile, frames: list[int]) -> Iterator[Any]:
         if file.file == path.name:
             file.messages.append("Unsupported JPEG data precision 12")
-        if original is not None:
-            original(file)
+        yield from decode_frames(file, frames)
 
-    monkeypatch.setattr(DicomFile, "__post_init__", speak, raising=False)
+    monkeypatch.setattr(volume, "decode_frames", speaking)
     assert run(tmp_path, "--num_workers", "0") == 0
     said = capsys.readouterr().out
     assert f"{uid}: a decoder says of {path.name}: Unsupported JPEG data precision 12" in said

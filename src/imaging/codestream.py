@@ -22,6 +22,9 @@ FRAMES = frozenset({0xC0, 0xC1, 0xC2, LOSSLESS, JPEG_LS})
 LARGEST_PRECISION = 16
 
 
+CODING_STYLE, TRANSFORM, REVERSIBLE = b"\xff\x52", 13, b"\x01"
+"""Marker COD, where it states the wavelet, and the reversible 5-3 one (ISO 15444-1 A.6.1)."""
+
 SYNTAXES = {
     0xC0: uid.JPEGBaseline8Bit,
     0xC1: uid.JPEGExtended12Bit,
@@ -70,7 +73,7 @@ def codestream_header(data: bytes) -> Codestream | None:
 def syntax_of(data: bytes) -> uid.UID | None:
     """The transfer syntax of a compressed frame as its first bytes show it, None for no known one.
 
-    JPEG 2000 counts as the syntax that may be lossy: the stream does not tell in few bytes.
+    JPEG 2000 counts as lossless where its wavelet is reversible, though it may be cut short.
     """
     if data[:2] == JPEG_START:
         try:
@@ -78,7 +81,9 @@ def syntax_of(data: bytes) -> uid.UID | None:
         except (DamagedStream, struct.error, IndexError):
             return None
     if data[: len(JP2_BOX)] == JP2_BOX or data[:4] == JPEG2000_START:
-        return uid.JPEG2000
+        at = data.find(CODING_STYLE)
+        reversible = 0 < at and data[at + TRANSFORM : at + TRANSFORM + 1] == REVERSIBLE
+        return uid.JPEG2000Lossless if reversible else uid.JPEG2000
     if len(data) > RLE_HEADER.size:
         count, *offsets = RLE_HEADER.unpack_from(data)
         used, unused = offsets[:count], offsets[count:]

@@ -91,27 +91,58 @@ def covered(depth: np.ndarray, scan: np.ndarray) -> np.ndarray:
     return near
 
 
-def are_one_volume(one: Positions, other: Positions, contrast: bool) -> bool:
+def in_order(numbers: np.ndarray) -> bool:
+    """Whether InstanceNumber grows or falls from slice to slice; never with NaN."""
+    changes = np.diff(numbers)
+    return bool((changes > 0).all() or (changes < 0).all())
+
+
+def is_one_stack(group: Positions, picture: bool) -> bool:
+    """Whether slices lie as one scan lays them: evenly, and as far apart as their headers state.
+
+    Args:
+        group: the slices.
+        picture: whether some of them may show the tissue otherwise than the rest. Then numbers in
+            the order of the positions say nothing: some archives number all slices anew.
+    """
+    steps = np.diff(group.depth)
+    if not steps.size or steps.min() < (1 - NEAR) * group.step:  # a gap may be, no slice too many
+        return False
+    if not is_regular(group.depth, UNION_REGULAR):
+        return False
+    if group.nominal <= HOLE * group.step:
+        return True
+    return in_order(group.numbers) and (np.isnan(group.nominal) or not picture)
+
+
+def are_one_volume(
+    one: Positions, other: Positions, contrast: bool, picture: bool, settled: bool
+) -> bool:
     """Whether two groups of slices, which differ in some value, are still one scan.
 
     Args:
         one: a group.
         other: another group.
-        contrast: whether their values make two different pictures of the same tissue.
+        contrast: whether their values make two different pictures of the same tissue for sure.
+        picture: whether their values may make two different pictures.
+        settled: whether they and all other groups together are one stack (`is_one_stack`).
     """
     small, large = sorted((one, other), key=lambda group: len(group.depth))
     few, many = len(small.depth), len(large.depth)
-    step = min(small.step, large.step)
-    reach = NEAR * step if np.isfinite(step) else SAME_POSITION_MM
+    step = float(np.nanmin([small.step, large.step, small.nominal, large.nominal]))
+    reach = SAME_POSITION_MM if settled or np.isinf(step) else NEAR * step
     apart = distances(small.depth, large.depth)
     together = int((apart <= reach).sum())
     if 2 * together >= few:
         return False
     if min(_among(small, large, reach), _among(large, small, reach)) <= OVERLAP * few:
+        within = large.depth[0] < small.depth[0] and small.depth[-1] < large.depth[-1]
+        if within and not settled and is_regular(large.depth, REGULAR):
+            return _fills(small.depth, large)
         return not contrast or few < max(FEWEST, STRAYS * many)
     if together > OVERLAP * few:
         return False
-    return _interleave(small, large, float(apart.min()), contrast)
+    return settled or _interleave(small, large, float(apart.min()), picture)
 
 
 def _among(group: Positions, other: Positions, reach: float) -> int:
@@ -120,22 +151,21 @@ def _among(group: Positions, other: Positions, reach: float) -> int:
     return int(((group.depth >= first) & (group.depth <= last)).sum())
 
 
-def _interleave(small: Positions, large: Positions, closest: float, contrast: bool) -> bool:
+def _interleave(small: Positions, large: Positions, closest: float, picture: bool) -> bool:
     """Whether groups that lie between each other's slices are one scan."""
     union = np.concatenate([small.depth, large.depth])
     order = np.argsort(union, kind="stable")
     union = union[order]
     numbers = np.concatenate([small.numbers, large.numbers])[order]
-    changes = np.diff(numbers)
-    in_order = bool((changes > 0).all() or (changes < 0).all())  # never with NaN
+    ordered = in_order(numbers)
     nominal = float(np.nanmedian([small.nominal, large.nominal])) if _stated(small, large) else 0.0
     if nominal:
         if HOLE * nominal <= large.step and closest >= PACKAGE * nominal:
             return True
         if nominal > HOLE * step_of(union):
-            return in_order and not contrast and is_regular(union, UNION_REGULAR)
+            return ordered and not picture and is_regular(union, UNION_REGULAR)
     if is_regular(large.depth, REGULAR):
-        return _fills(small.depth, large) or in_order
+        return _fills(small.depth, large) or ordered
     return is_regular(union, REGULAR) or not is_regular(small.depth, REGULAR)
 
 

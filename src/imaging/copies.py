@@ -16,8 +16,8 @@ from src.imaging.parse import PIXEL_KEYWORDS, DicomFile
 from src.imaging.pixels import PixelError, decode_frames, is_native
 from src.imaging.values import pixel_format, stored_values
 
-LOSSY_SHARE = 0.01
-"""Mean difference of an image from its copy that was compressed with loss, of the image's range."""
+LOSSY_CORRELATION = 0.9
+"""Of an image with its copy that was compressed with loss, however small it became."""
 
 SamePixels = Callable[[SliceHeader, SliceHeader], bool]
 """Whether two slices have the same values."""
@@ -48,12 +48,17 @@ def pixel_comparison(files: Sequence[DicomFile]) -> SamePixels:
         left_values, right_values = _values(a, one.frame), _values(b, other.frame)
         if left_values is None or right_values is None or left_values.shape != right_values.shape:
             return False
-        difference = np.abs(left_values - right_values)
         if one.lossy == other.lossy:
-            return not difference.any()
-        return bool(difference.mean() <= LOSSY_SHARE * np.ptp(left_values))
+            return bool((left_values == right_values).all())
+        return bool(_correlation(left_values, right_values) >= LOSSY_CORRELATION)
 
     return same
+
+
+def _correlation(one: np.ndarray, other: np.ndarray) -> float:
+    if not np.ptp(one) or not np.ptp(other):
+        return float(np.ptp(one) == np.ptp(other))
+    return float(np.corrcoef(one.ravel(), other.ravel())[0, 1])
 
 
 def _values(file: DicomFile, frame: int) -> np.ndarray | None:
@@ -97,7 +102,7 @@ def without_copies(
 
 
 def without_conflicts(headers: list[SliceHeader], findings: Findings) -> list[SliceHeader]:
-    """One header per SOPInstanceUID, frame and place; the first by number and name stays.
+    """One header per SOPInstanceUID, frame, place and scan; the first by number and name stays.
 
     A SOPInstanceUID is unique (PS3.3 C.12.1.1.1), but some anonymisers write one for all; slices
     at different positions are therefore all kept.
@@ -107,7 +112,7 @@ def without_conflicts(headers: list[SliceHeader], findings: Findings) -> list[Sl
     for header in headers:
         name = (header.sop_uid or header.file, header.frame)
         place = header.position or (header.instance_number,)
-        if kept.setdefault((name, place), header) is not header:
+        if kept.setdefault((name, place, header.tags), header) is not header:
             findings.leave_out("duplicate_sop_conflict", header.file, header.frame)
         elif name in names:
             findings.noticed["sop_uid_repeated"] += 1

@@ -6,6 +6,7 @@ writes a value down: those about the person only join series of one patient, in 
 """
 
 import math
+import re
 import struct
 from collections.abc import Sequence
 from typing import Any
@@ -14,23 +15,29 @@ import pydicom
 from pydicom.dataset import Dataset
 from pydicom.tag import Tag
 
-PRIVATE = {
-    "SiemensCreator": (0x00190010, "LO"),
-    "SiemensImagesInMosaic": (0x0019100A, "US"),
-    "GECreator": (0x00430010, "LO"),
-    "GERawDataType": (0x0043102F, "SS"),
-    "UnitedImagingCreator": (0x00650010, "LO"),
-    "UnitedImagingImagesInGrid": (0x00651050, "DS"),
-}
-"""Private elements that are read, at the block that their makers reserve first: tag and VR. Each
-counts only beside its maker's name, see `private_number`."""
+BLOCKS = range(0x10, 0x14)
+"""Blocks of a group that its first makers reserve (PS3.5 7.8.1)."""
 
 MAKERS = {
-    "SiemensImagesInMosaic": ("SiemensCreator", "SIEMENS MR HEADER"),
-    "GERawDataType": ("GECreator", "GEMS_PARM_01"),
-    "UnitedImagingImagesInGrid": ("UnitedImagingCreator", "Image Private Header"),
+    "SiemensImagesInMosaic": (0x0019, 0x0A, "US", "SIEMENS MR HEADER"),
+    "GERawDataType": (0x0043, 0x2F, "SS", "GEMS_PARM_01"),
+    "UnitedImagingImagesInGrid": (0x0065, 0x50, "DS", "Image Private Header"),
 }
-"""Whose element it is: the element with the maker's name, and that name (PS3.5 7.8.1)."""
+"""Private elements that are read: group, element within the maker's block, VR, and the maker."""
+
+PRIVATE = {
+    **{
+        f"{group:04X}Maker{block:X}": (group << 16 | block, "LO")
+        for group, _, _, _ in MAKERS.values()
+        for block in BLOCKS
+    },
+    **{
+        f"{name}{block:X}": (group << 16 | block << 8 | element, vr)
+        for name, (group, element, vr, _) in MAKERS.items()
+        for block in BLOCKS
+    },
+}
+"""Tag and VR of these elements and of their makers' names, in every block."""
 
 UNDECODED = frozenset({"SeriesDescription", "ContrastBolusAgent", "ConvolutionKernel"})
 """Texts that are compared and never shown, so that their character set does not matter."""
@@ -58,6 +65,7 @@ READ_KEYWORDS = (
     "ConvolutionKernel",
     "FlipAngle",
     "DiffusionBValue",
+    "DiffusionGradientOrientation",
     "ComplexImageComponent",
     "StudyInstanceUID",
     "SeriesInstanceUID",
@@ -99,6 +107,8 @@ READ_KEYWORDS = (
 
 READ_TAGS = [Tag(PRIVATE[name][0] if name in PRIVATE else name) for name in READ_KEYWORDS]
 """The same as pydicom takes them."""
+
+THOUSANDS = re.compile(rb"[+-]?[1-9]\d{0,2},\d{3}")
 
 Elements = Dataset | dict[str, Any]
 """A parsed data set of pydicom, or keyword -> value from `src.imaging.scan`."""
@@ -226,10 +236,13 @@ def decoded(vr: str, raw: bytes) -> Any:  # noqa: ANN401
         return None
 
 
-def private_number(dataset: Elements, keyword: str) -> float | None:
-    """A number from a private element, if its maker's name stands beside it."""
-    creator, name = MAKERS[keyword]
-    return number(dataset, keyword) if text(dataset, creator) == name else None
+def private_number(dataset: Elements, name: str) -> float | None:
+    """A number of `MAKERS`, from the block that its maker has reserved in this file."""
+    group, _, _, maker = MAKERS[name]
+    for block in BLOCKS:
+        if text(dataset, f"{group:04X}Maker{block:X}") == maker:
+            return number(dataset, f"{name}{block:X}")
+    return None
 
 
 def _undecoded(dataset: Dataset, keyword: str) -> bytes | None:
@@ -247,6 +260,13 @@ def has_decimal_comma(dataset: Elements, *keywords: str) -> bool:
     if isinstance(dataset, dict):  # a plain file has none
         return False
     return any(b"," in (_undecoded(dataset, keyword) or b"") for keyword in keywords)
+
+
+def has_thousands_comma(dataset: Elements, keyword: str) -> bool:
+    """Whether a comma may separate thousands, as in -1,024, so that nobody knows the number."""
+    if isinstance(dataset, dict):
+        return False
+    return THOUSANDS.fullmatch(_undecoded(dataset, keyword) or b"") is not None
 
 
 def item(dataset: Elements | None, keyword: str, index: int = 0) -> Dataset | None:

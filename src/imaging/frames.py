@@ -45,6 +45,9 @@ def count_frames(files: Sequence[DicomFile], findings: Findings) -> None:
 LOOKED_AT = 8
 """Files whose values tell the sign of all."""
 
+FEWEST_BITS = 3
+"""A smaller BitsStored is damaged, or has no quarters of a range."""
+
 FEWEST_NEGATIVE = 1e-3
 """Share of the words that make a sign credible; fewer may be metal or damage."""
 
@@ -64,7 +67,7 @@ def settle_signs(files: Sequence[DicomFile], findings: Findings) -> None:
         return
     top = middle = total = 0
     for file in lacking[:: max(len(lacking) // LOOKED_AT, 1)]:
-        bits = min(integer(file.dataset, "BitsStored") or 16, 16)
+        bits = max(min(integer(file.dataset, "BitsStored") or 16, 16), FEWEST_BITS)
         for _, words in decode_frames(file, [frame_count(file.dataset) // 2]):
             if isinstance(words, PixelError) or words.dtype.kind not in "iu":
                 continue

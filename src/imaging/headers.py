@@ -16,6 +16,7 @@ from src.imaging.elements import (
     element,
     frame_count,
     has_decimal_comma,
+    has_thousands_comma,
     integer,
     item,
     number,
@@ -60,7 +61,7 @@ class SliceHeader:
         thickness: mm, SliceThickness, None when missing or not positive.
         slope: RescaleSlope; 1 when missing, zero or not a number.
         intercept: RescaleIntercept; 0 when missing or not a number.
-        rescaled: whether there is a RescaleSlope or RescaleIntercept at all.
+        rescaled: whether there are a RescaleSlope and a RescaleIntercept.
         real_world: slope and intercept of the frame's own real world value mapping, None without.
         instance_number: InstanceNumber, None when missing.
         tags: what tells the scans of a series apart, see `src.imaging.tags.TAGS`.
@@ -172,18 +173,23 @@ def _rescale(groups: Groups) -> tuple[float, float, bool, tuple[str, ...]]:
         notes = ("rescale_slope_unusable",)
     if intercept_at is not None and intercept is None:
         notes = (*notes, "rescale_intercept_unusable")
+    if intercept is not None and has_thousands_comma(groups.root, INTERCEPT):
+        intercept, notes = None, (*notes, "rescale_intercept_unusable")
     if has_decimal_comma(groups.root, "RescaleSlope", INTERCEPT, "PixelSpacing", POSITION):
         notes = (*notes, "decimal_comma")
     if intercept is not None and intercept >= LARGEST_INTERCEPT:
         intercept -= 2 * LARGEST_INTERCEPT
-    rescaled = slope_at is not None or intercept_at is not None
+    rescaled = slope_at is not None and intercept_at is not None
     return slope or 1.0, intercept or 0.0, rescaled, notes
 
 
 def _real_world(groups: Groups) -> tuple[float, float] | None:
     """Slope and intercept of the real world value mapping (PS3.3 C.7.6.16.2.11), if linear."""
-    if isinstance(groups.root, dict):  # plain files with a mapping have a rescale
+    root = groups.root
+    if isinstance(root, dict):  # plain files with a mapping have a rescale of their own
         return None
-    mapping = groups.inside(REAL_WORLD, "RealWorldValueSlope") or item(groups.root, REAL_WORLD)
+    if not groups.levels and number(root, "RescaleSlope") not in (None, 1.0):
+        return None
+    mapping = groups.inside(REAL_WORLD, "RealWorldValueSlope") or item(root, REAL_WORLD)
     slope = number(mapping, "RealWorldValueSlope")
     return (slope, number(mapping, "RealWorldValueIntercept") or 0.0) if slope else None

@@ -79,6 +79,7 @@ CODES = {
     # What was noticed about the series.
     "uid_differs_from_folder": Code("noted", "SeriesInstanceUID is not the folder's name"),
     "series_uid_per_slice": Code("noted", "every slice has its own SeriesInstanceUID: one scan"),
+    "several_patient_ids": Code("noted", "one scan under several PatientIDs: half anonymised?"),
     "study_uid_ignored": Code("noted", "every image has its own StudyInstanceUID"),
     "mosaic_in_name_only": Code("noted", "ImageType says tiles, but the images lie as slices do"),
     "secondary_capture_with_place": Code("noted", "a secondary capture that has a place"),

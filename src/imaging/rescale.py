@@ -127,6 +127,7 @@ def decide(
     bits_stored: int,
     signed: bool,
     padding: tuple[int, int] | None,
+    placed: bool = True,
 ) -> Rescale:
     """Choose one reading for a CT series.
 
@@ -136,13 +137,15 @@ def decide(
         bits_stored: BitsStored.
         signed: PixelRepresentation is 1.
         padding: lowest and highest stored value that mean "no pixel here", or None.
+        placed: whether a scanner has placed the images; white paper of a film looks like wrapped
+            air.
     """
     plain = all(sample.slope == 1 and sample.intercept == 0 for sample in samples)
     if policy == "never":
         return Rescale("never", () if plain else ("rescale_never",))
     if policy == "always":
         return Rescale("applied")
-    if bits_stored == WRAP_BITS and not signed:
+    if bits_stored == WRAP_BITS and not signed and placed:
         wrapped = _wrapped_peak(samples)
         if wrapped:
             return Rescale("unwrapped", (f"rescale_unwrapped:{wrapped}",))

@@ -42,7 +42,7 @@ def _wanted() -> dict[int, tuple[str, str]]:
 
 WANTED = _wanted()
 REAL_WORLD_VALUES = tag_for_keyword("RealWorldValueMappingSequence")
-"""A sequence that matters only where there is no RescaleSlope."""
+"""A sequence that matters only where there is no RescaleSlope, or one of 1."""
 PLAIN_SYNTAXES = {
     str(syntax): syntax
     for syntax in uid.AllTransferSyntaxes
@@ -157,7 +157,7 @@ def _root(data: bytes, position: int, syntax: uid.UID, found: dict[str, Any]) ->
             raw = data[start:position]
             plain = keyword in UNDECODED
             found[keyword] = raw.strip(b"\0 ") if plain else _decoded(wanted_vr, raw)
-    if mapped and found.get("RescaleSlope") is None:
+    if mapped and found.get("RescaleSlope") in (None, 1.0):
         raise NotPlain
 
 

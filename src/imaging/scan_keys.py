@@ -43,6 +43,12 @@ class Key:
     apart: Callable[[int, int], bool] = lambda one, other: False
     """Whether two groups show another contrast."""
 
+    picture: bool = False
+    """Two groups may show another picture, see `src.imaging.tags.Tag`."""
+
+    unless_in_order: bool = False
+    """Groups whose slices are numbered on from one to the other show no other contrast."""
+
     always: bool = False
     """Two groups are never one scan."""
 
@@ -57,12 +63,13 @@ def instance_numbers(headers: Sequence[SliceHeader]) -> np.ndarray:
     return np.array([np.nan if number is None else number for number in given], dtype=np.float64)
 
 
-def all_keys(headers: Sequence[SliceHeader], depth: np.ndarray) -> Iterator[Key]:
+def all_keys(headers: Sequence[SliceHeader], depth: np.ndarray, places: int) -> Iterator[Key]:
     """Everything by which slices are told apart, the most telling first.
 
     Args:
         headers: parallel slices in order of `depth`.
         depth: mm along the normal, ascending, float64 (n,).
+        places: number of different positions.
     """
     spacing = [header.pixel_spacing or (0.0, 0.0) for header in headers]
     if len(set(spacing)) > 1:
@@ -77,9 +84,19 @@ def all_keys(headers: Sequence[SliceHeader], depth: np.ndarray) -> Iterator[Key]
             yield Key(tag.name, _numbered(value or MAGNITUDE for value in values), always=True)
         elif tag.name == "acquisition_time":
             yield Key(tag.name, _by_pauses(values))
+        elif tag.name == "dimension":
+            indices = [str(value).split("\\") for value in values]
+            for index in range(min(map(len, indices))):
+                yield Key(tag.name, _numbered(each[index] for each in indices))
         else:
             found = _clusters(values, SAME_VALUE)
-            yield Key(tag.name, found, _contrast(values, found) if tag.contrast else _never)
+            yield Key(
+                tag.name,
+                found,
+                _contrast(values, found) if tag.contrast else _never,
+                picture=tag.picture or tag.contrast,
+                unless_in_order=tag.name == "patient",
+            )
     frames = Counter(header.file for header in headers)
     if 1 < len(frames) < len(headers):
         objects = [header.sop_uid if frames[header.file] > 1 else "" for header in headers]
@@ -88,20 +105,20 @@ def all_keys(headers: Sequence[SliceHeader], depth: np.ndarray) -> Iterator[Key]
     changes = np.diff(numbers)
     if not (changes > 0).all() and not (changes < 0).all():  # or with NaN
         yield Key("instance_number", _by_line(numbers, depth), derived=True)
-        yield Key("instance_number", _runs(numbers.tolist(), depth), derived=True)
+        yield Key("instance_number", _runs(numbers.tolist(), depth, places), derived=True)
 
 
-def keys_of_names(headers: Sequence[SliceHeader], depth: np.ndarray) -> Iterator[Key]:
+def keys_of_names(headers: Sequence[SliceHeader], depth: np.ndarray, places: int) -> Iterator[Key]:
     """The same where nothing in the headers tells slices at one position apart."""
     for name, words in (
         ("sop_uid", [header.sop_uid for header in headers]),
         ("file_name", [header.file for header in headers]),
     ):
-        runs = _runs([natural_key(word) for word in words], depth)
+        runs = _runs([natural_key(word) for word in words], depth, places)
         yield Key(name, runs, derived=True)
 
 
-def _runs(keys: Sequence[Any], depth: np.ndarray) -> np.ndarray:
+def _runs(keys: Sequence[Any], depth: np.ndarray, places: int) -> np.ndarray:
     """Runs through the head in an order; a new one begins where the positions jump back."""
     none = np.zeros(len(keys), dtype=np.int64)
     if len(set(keys)) < len(keys) or any(key != key for key in keys):
@@ -111,7 +128,6 @@ def _runs(keys: Sequence[Any], depth: np.ndarray) -> np.ndarray:
     if not moves.size:
         return none
     extent = depth[-1] - depth[0]
-    places = 1 + int((np.diff(depth) > SAME_POSITION_MM).sum())
     moves *= np.sign(np.median(moves))
     jumps = moves < -JUMP * extent
     if (moves[~jumps] <= 0).any() or (jumps.sum() + 1) * places > MOST_RUNS * len(keys):
@@ -152,7 +168,7 @@ def _contrast(values: Sequence[Value], groups: np.ndarray) -> Callable[[int, int
     def apart(one: int, other: int) -> bool:
         a, b = of[one], of[other]
         if isinstance(a, str) or isinstance(b, str):
-            return False
+            return "" not in (a, b)
         low, high = sorted((abs(a), abs(b)))
         return high > OTHER_CONTRAST * low
 

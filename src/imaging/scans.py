@@ -5,8 +5,8 @@ their numbers. A value that differs within one scan (a table that moves, a slip 
 separates nothing: `src.imaging.continuity` tells the two apart by where the slices lie.
 """
 
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,17 +14,20 @@ import numpy as np
 
 from src.imaging.continuity import (
     FEWEST,
+    REGULAR,
     SAME_POSITION_MM,
     Positions,
     are_one_volume,
     covered,
+    in_order,
+    is_one_stack,
 )
-from src.imaging.copies import SamePixels, preference, without_conflicts
+from src.imaging.copies import SamePixels, preference
 from src.imaging.dicom import natural_key
 from src.imaging.headers import SliceHeader
 from src.imaging.outcome import Findings
 from src.imaging.scan_keys import Key, all_keys, instance_numbers, keys_of_names
-from src.imaging.tags import TAGS, is_magnitude, is_original
+from src.imaging.tags import AT, TAGS, is_magnitude, is_original
 
 Phase = Literal["first", "last"]
 """Which of several scans that are alike is kept, by the order in which they were made."""
@@ -37,6 +40,9 @@ PART = 0.5
 
 JITTER = 0.1
 """Share of a usual step within which slices of two scans lie at one place."""
+
+MOST_COPIES = 4
+"""Slices that share a place and all values, up to which they may be copies and not time points."""
 
 DEGENERATE_SHARE = 0.5
 """Share of the slices at one position above which positions cannot tell the order."""
@@ -78,12 +84,16 @@ def one_scan(
     Returns:
         The volume; None when most slices share one position, so that positions say nothing.
     """
+    headers, depth = _without_exact_copies(headers, depth, same_pixels, findings)
     places = np.concatenate([[0], np.cumsum(np.diff(depth) > SAME_POSITION_MM)])
     if len(headers) > 1 and places[-1] == 0:
         return None
     scans = _Separation(headers, depth, places).scans()
-    if len(scans) == 1 and places[-1] + 1 == len(headers):
-        return without_conflicts(headers, findings)
+    near = near_places(depth)
+    if len({header.tags[AT["patient"]] for header in headers} - {""}) > 1 and len(scans) == 1:
+        findings.remarks.append("several_patient_ids")
+    if len(scans) == 1 and near[-1] + 1 == len(headers):
+        return headers
     sizes = {id(scan): len(np.unique(places[scan.members])) for scan in scans}
     half = max(sizes.values()) / 2
     best = min(
@@ -97,14 +107,33 @@ def one_scan(
     if len(best.members) >= FEWEST_DEGENERATE and crowd > DEGENERATE_SHARE * len(best.members):
         return None
     _leave_out_others(best, scans, headers, depth, findings)
-    kept = without_conflicts([headers[i] for i in best.members], findings)
-    where = {id(headers[i]): int(places[i]) for i in best.members}
+    kept = [headers[i] for i in best.members]
+    where = {id(headers[i]): int(near[i]) for i in best.members}
     first: dict[int, SliceHeader] = {}
     for header in sorted(kept, key=preference):
         standing = first.setdefault(where[id(header)], header)
         if standing is not header:
             findings.leave_out(_copy(standing, header, same_pixels), header.file, header.frame)
     return [first[place] for place in sorted(first)]
+
+
+def _without_exact_copies(
+    headers: list[SliceHeader], depth: np.ndarray, same_pixels: SamePixels, findings: Findings
+) -> tuple[list[SliceHeader], np.ndarray]:
+    """Without copies under another SOPInstanceUID, where slices of one scan share a place."""
+    alike: dict[Hashable, list[SliceHeader]] = defaultdict(list)
+    for header in headers:
+        alike[header.position, header.tags].append(header)
+    copies: set[int] = set()
+    for group in alike.values():
+        if 1 < len(group) <= MOST_COPIES:
+            first, *others = sorted(group, key=preference)
+            copies |= {id(header) for header in others if same_pixels(first, header)}
+    for header in headers:
+        if id(header) in copies:
+            findings.leave_out("duplicate_slice", header.file, header.frame)
+    kept = [k for k, header in enumerate(headers) if id(header) not in copies]
+    return [headers[k] for k in kept], depth[kept]
 
 
 def _copy(standing: SliceHeader, header: SliceHeader, same_pixels: SamePixels) -> str:
@@ -158,6 +187,7 @@ def _rank(
         2 * sum(is_original(header.tags) for header in members) <= len(members),
         2 * sum(is_magnitude(header.tags) for header in members) <= len(members),
         -size,
+        2 * sum(header.lossy for header in members) > len(members),
         *made,
         -number if phase == "last" else number,
         float(depth[scan.members[0]]),
@@ -175,10 +205,11 @@ class _Separation:
         self._headers, self._depth, self._places = headers, depth, places
         self._numbers = instance_numbers(headers)
         self._nominal = np.array([h.nominal_step or np.nan for h in headers], dtype=np.float64)
-        keys = list(all_keys(headers, depth))
-        self._near = _near_places(depth)
-        if self._near[-1] + 1 < len(headers):
-            keys += keys_of_names(headers, depth)
+        self._near = near_places(depth)
+        count = int(self._near[-1]) + 1
+        keys = list(all_keys(headers, depth, count))
+        if count < len(headers):
+            keys += keys_of_names(headers, depth, count)
         self._keys = [key for key in keys if key.groups.max() > 0]
 
     def scans(self) -> list[Scan]:
@@ -207,8 +238,9 @@ class _Separation:
             shares = sorted(self._share(part, members) for part in parts)
             if len(parts) > 1 and (not key.derived or shares[-2] >= PART):
                 separated.append((key, parts, shares))
-        parts = self._by_rank(members)
-        if parts:
+        for parts in (self._by_rank(members), self._by_remainder(members)):
+            if not parts:
+                continue
             shares = sorted(self._share(part, members) for part in parts)
             separated.append((Key("instance_number", np.empty(0), derived=True), parts, shares))
 
@@ -240,6 +272,7 @@ class _Separation:
         parts = [(int(value), members[groups == value]) for value in values]
         if key.always:
             return [part for _, part in parts]
+        settled = is_one_stack(self._positions(members), key.picture)
         parts.sort(key=lambda entry: len(entry[1]) < FEWEST)
         joined: list[tuple[list[int], np.ndarray]] = []
         masks = np.zeros((0, int(self._places[members].max()) + 1), dtype=np.int32)
@@ -248,15 +281,36 @@ class _Separation:
             mask[self._places[part]] = 1
             for at in np.flatnonzero(2 * (masks @ mask) < len(part)):
                 of, own = joined[at]
+                both = np.sort(np.concatenate([own, part]))
                 contrast = any(key.apart(value, other) for other in of)
-                if are_one_volume(self._positions(own), self._positions(part), contrast):
-                    joined[at] = ([*of, value], np.sort(np.concatenate([own, part])))
+                contrast &= not (key.unless_in_order and in_order(self._numbers[both]))
+                one, other = self._positions(own), self._positions(part)
+                if are_one_volume(one, other, contrast, key.picture, settled):
+                    joined[at] = ([*of, value], both)
                     masks[at] |= mask
                     break
             else:
                 joined.append(([value], part))
                 masks = np.vstack([masks, mask])
         return [part for _, part in joined]
+
+    def _by_remainder(self, members: np.ndarray) -> list[np.ndarray]:
+        """Volumes whose slices were numbered position by position, where some are missing."""
+        numbers, counts = self._numbers[members], np.bincount(self._near[members])
+        count = int(counts.max())
+        full = np.mean(counts[counts > 0] == count)
+        if count == 1 or full < REGULAR or len(np.unique(numbers)) < len(numbers):
+            return []
+        if np.isnan(numbers).any():
+            return []
+        rounds = (numbers - numbers.min()) // count
+        places = np.unique(self._near[members], return_inverse=True)[1]
+        if (rounds != places).any() and (rounds != places.max() - places).any():
+            return []
+        remainders = (numbers - numbers.min()) % count
+        parts = [members[remainders == value] for value in range(count)]
+        clean = all(len(np.unique(self._near[part])) == len(part) > 0 for part in parts)
+        return parts if clean else []
 
     def _positions(self, members: np.ndarray) -> Positions:
         stated = self._nominal[members]
@@ -284,9 +338,15 @@ class _Separation:
         return [np.sort(order[rank :: counts[0]]) for rank in range(counts[0])]
 
 
-def _near_places(depth: np.ndarray) -> np.ndarray:
-    """Number of the place of each slice, where those nearer than a fraction of a step share one."""
+def near_places(depth: np.ndarray) -> np.ndarray:
+    """Number of the place of each slice, where those nearer than a fraction of a step share one.
+
+    Slices that are close over a long way are thin ones beside thick ones, not several at a place.
+    """
     steps = np.diff(depth)
     apart = steps[steps > SAME_POSITION_MM]
     usual = float(np.percentile(apart, 75)) if apart.size else 0.0  # of 0.03 and 0.97 the latter
-    return np.concatenate([[0], np.cumsum(steps > max(SAME_POSITION_MM, JITTER * usual))])
+    exact = np.concatenate([[0], np.cumsum(steps > SAME_POSITION_MM)])
+    near = np.concatenate([[0], np.cumsum(steps > max(SAME_POSITION_MM, JITTER * usual))])
+    first = np.searchsorted(near, near)
+    return exact if (depth - depth[first]).max() > usual / 2 else near

@@ -26,8 +26,8 @@ MOST_FRAMES = 65535
 
 GIB = 2**30
 
-FEWEST_SCATTERED = 3
-"""Images with a SeriesInstanceUID each, from which they may be one scan that was split up."""
+FEWEST_SCATTERED, MOST_SCATTERED = 3, 4
+"""SeriesInstanceUIDs, and most images of each, that may be one scan that was split up."""
 
 SAME_DIRECTION = 1e-3
 """By which direction cosines of one scan may differ."""
@@ -138,10 +138,9 @@ def _of_one_series(files: list[DicomFile], wanted: str, findings: Findings) -> l
         key = (text(file.dataset, "SeriesInstanceUID"), text(file.dataset, "Modality"))
         groups[key].append(file)
     named = [key for key in groups if key[0] == wanted]
-    scattered = len(groups) >= FEWEST_SCATTERED and len(groups) == sum(
-        frame_count(file.dataset) for file in files
-    )
-    if scattered and _alike(files):
+    sizes = [sum(frame_count(file.dataset) for file in found) for found in groups.values()]
+    scattered = len(groups) >= FEWEST_SCATTERED and max(sizes) <= MOST_SCATTERED
+    if scattered and _alike(files, len(groups)):
         findings.noticed["series_uid_per_slice"] += len(groups)
         return files
 
@@ -160,10 +159,10 @@ def _of_one_series(files: list[DicomFile], wanted: str, findings: Findings) -> l
     return groups[best]
 
 
-def _alike(files: Sequence[DicomFile]) -> bool:
-    """Whether images with a SeriesInstanceUID each are one scan that a scanner split up.
+def _alike(files: Sequence[DicomFile], places_wanted: int) -> bool:
+    """Whether images of many a SeriesInstanceUID are one scan that a scanner split up.
 
-    They are of one study, number, description and geometry, each at a place of its own.
+    They are of one study, number, description and geometry, at as many places as there are UIDs.
     """
     first = slice_headers(files[0].dataset, "")[0]
     words = ("StudyInstanceUID", "Modality", "SeriesDescription", "SeriesNumber")
@@ -181,7 +180,7 @@ def _alike(files: Sequence[DicomFile]) -> bool:
         if header.pixel_spacing != first.pixel_spacing:
             return False
         places.add(header.position)
-    return len(places) == len(files)
+    return len(places) >= places_wanted
 
 
 def _of_one_study(files: list[DicomFile], findings: Findings) -> list[DicomFile]:
@@ -301,9 +300,7 @@ def _comparable(headers: list[SliceHeader], findings: Findings) -> list[SliceHea
         return headers
     plain = {(header.slope, header.intercept) for header in headers} == {(1.0, 0.0)}
     if None in mappings or not plain:
-        slopes = {(header.slope, header.real_world) for header in headers}
-        if plain or len({slope for slope, _ in slopes}) == 1:
-            findings.noticed["real_world_value_ignored"] += len(headers)
+        findings.noticed["real_world_value_ignored"] += len(headers)
         return headers
     findings.noticed["real_world_value"] += len(headers)
     return [

@@ -29,8 +29,9 @@ APART = 0.5
 LOCALIZER = re.compile(r"locali[sz]er|\bscout|\bsurvey|topogram|scanogram", re.IGNORECASE)
 """Descriptions of scanners for images that only plan a scan."""
 
-MOST_LOCALIZERS = 20
-"""Images of a series that a description makes localizers; some scouts are whole volumes."""
+MOST_LOCALIZERS, FEW = 20, 5
+"""Images of a series, and parallel ones, that a description makes localizers: some scouts are whole
+volumes, and some descriptions only mention the scout."""
 
 KEPT = 1024
 """Image types that are remembered in parts."""
@@ -38,7 +39,7 @@ KEPT = 1024
 CAPTURES = "1.2.840.10008.5.1.4.1.1.7"
 """Secondary Capture Image Storage, and with a further number its multi-frame kinds (PS3.4 B.5)."""
 
-CAPTURED = frozenset({"SCREEN SAVE", "SCREEN_SAVE", "DOSE_INFO", "PROTOCOL", "REPORT"})
+CAPTURED = re.compile(r"SCREEN.?SAVE|DOSE|\bPROT(OCOL)?\b|REPORT")
 """Image types of what scanners draw themselves."""
 
 
@@ -152,12 +153,19 @@ def _is_stack(files: Sequence[DicomFile]) -> bool:
 def _localizers(files: Sequence[DicomFile]) -> list[DicomFile]:
     """Images that their type calls so, or all of a short series that its description calls so."""
     named = [file for file in files if "LOCALIZER" in _image_types(file)]
-    if len(files) <= MOST_LOCALIZERS and all(
-        file in named or LOCALIZER.search(text(file.dataset, "SeriesDescription")) for file in files
-    ):
-        if sum(frame_count(file.dataset) for file in files) <= MOST_LOCALIZERS:
-            return list(files)
-    return named
+    described = [
+        file
+        for file in files
+        if file in named or LOCALIZER.search(text(file.dataset, "SeriesDescription"))
+    ]
+    if len(described) < len(files) or len(files) > MOST_LOCALIZERS:
+        return named
+    count = sum(frame_count(file.dataset) for file in files)
+    turned = {
+        tuple(round(v, 1) for v in numbers(file.dataset, "ImageOrientationPatient", 6))
+        for file in files
+    }
+    return list(files) if count <= FEW or (count <= MOST_LOCALIZERS and len(turned) > 1) else named
 
 
 def _is_capture(file: DicomFile) -> bool:
@@ -167,7 +175,7 @@ def _is_capture(file: DicomFile) -> bool:
         sop_class == CAPTURES
         or sop_class.startswith(f"{CAPTURES}.")
         or text(file.dataset, "ConversionType")
-        or CAPTURED & _image_types(file)
+        or CAPTURED.search(text(file.dataset, "ImageType"))
     )
 
 

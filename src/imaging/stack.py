@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from src.imaging.continuity import SAME_POSITION_MM
+from src.imaging.continuity import FEWEST, SAME_POSITION_MM, covered
 from src.imaging.copies import SamePixels, numbered, without_conflicts, without_copies
 from src.imaging.geometry import slice_normal
 from src.imaging.headers import SliceHeader
@@ -34,6 +34,9 @@ LARGEST_JUMP_MM = 1.0
 
 SPACING_NOTED = 1e-3
 """Share by which PixelSpacing may vary by rounding: half a pixel in 512."""
+
+MOST_COMPARED = 100
+"""Directions of a stack that all others are compared with."""
 
 ORIENTATION_NOTED_DEGREES = 0.1
 """Rounded direction cosines differ by a tenth of that."""
@@ -87,16 +90,22 @@ def choose_stack(
         SeriesError: `localizer` or `rotating_projections` where there is no stack.
     """
     chosen = without_copies(headers, same_pixels, findings)
-    chosen = _largest(chosen, lambda header: header.shape, "mixed_matrix", findings)
+    every = chosen
+    chosen = _largest(chosen, lambda header: header.shape)
+    other_size = _others(every, chosen)
     loose = _files_of_loose_frames(chosen)
-    chosen = _largest(chosen, lambda header: header.file in loose, "mixed_multi_frame", findings)
+    every, chosen = chosen, _largest(chosen, lambda header: header.file in loose)
+    _leave_out(_others(every, chosen), "mixed_multi_frame", findings)
     cluster = _orientation_clusters(chosen)
     _refuse_what_is_no_stack(chosen, cluster)
-    chosen = _largest(chosen, lambda header: cluster[id(header)], "mixed_orientation", findings)
+    every, chosen = chosen, _largest(chosen, lambda header: cluster[id(header)])
+    _leave_out(_others(every, chosen), "mixed_orientation", findings)
     chosen = _of_one_frame_of_reference(chosen, findings)
+    chosen = without_conflicts(chosen, findings)
     chosen = _fit_positions(chosen, findings)
     placed = [header for header in chosen if header.position is not None]
     if chosen[0].orientation is None or 2 * len(placed) <= len(chosen):
+        _leave_out(other_size, "mixed_matrix", findings)
         what = "orientation_missing" if chosen[0].orientation is None else "position_missing"
         findings.remarks.append(what)
         return _by_number(chosen, findings)
@@ -105,8 +114,10 @@ def choose_stack(
     order = np.argsort(depth, kind="stable")
     volume = one_scan([placed[i] for i in order], depth[order], same_pixels, findings, phase)
     if volume is None:
+        _leave_out(other_size, "mixed_matrix", findings)
         findings.remarks.append("single_position")
         return _by_number(placed, findings)
+    _leave_out_other_sizes(other_size, volume, findings)
     return Stack(volume, True)
 
 
@@ -135,9 +146,8 @@ def _of_one_frame_of_reference(headers: list[SliceHeader], findings: Findings) -
     if count == len(named):
         findings.noticed["frame_of_reference_ignored"] += count
         return headers
-    kept = _largest(
-        named, lambda header: header.frame_of_reference, "mixed_frame_of_reference", findings
-    )
+    kept = _largest(named, lambda header: header.frame_of_reference)
+    _leave_out(_others(named, kept), "mixed_frame_of_reference", findings)
     wanted = {"", kept[0].frame_of_reference}
     return [header for header in headers if header.frame_of_reference in wanted]
 
@@ -170,20 +180,38 @@ def _fit_positions(headers: list[SliceHeader], findings: Findings) -> list[Slice
 
 
 def _largest(
-    headers: list[SliceHeader],
-    key: Callable[[SliceHeader], Hashable],
-    code: str,
-    findings: Findings,
+    headers: list[SliceHeader], key: Callable[[SliceHeader], Hashable]
 ) -> list[SliceHeader]:
     """The largest group of equal key; ties go to more pixels, then to the first in order."""
     groups: dict[Hashable, list[SliceHeader]] = defaultdict(list)
     for header in headers:
         groups[key(header)].append(header)
-    largest = max(groups.values(), key=lambda group: (len(group), group[0].shape))
-    for group in groups.values():
-        if group is not largest:
-            _leave_out(group, code, findings)
-    return largest
+    return max(groups.values(), key=lambda group: (len(group), group[0].shape))
+
+
+def _others(headers: list[SliceHeader], kept: list[SliceHeader]) -> list[SliceHeader]:
+    names = {id(header) for header in kept}
+    return [header for header in headers if id(header) not in names]
+
+
+def _leave_out_other_sizes(
+    headers: list[SliceHeader], volume: list[SliceHeader], findings: Findings
+) -> None:
+    """Leave out images of another matrix; parallel ones are lost where the volume ends before."""
+    beyond: list[SliceHeader] = []
+    if volume[0].orientation is not None and len(headers) >= FEWEST:
+        normal = slice_normal(volume[0].orientation)
+        depth = _depths(volume)
+        for header in headers:
+            if header.position is None or header.orientation is None:
+                continue
+            if abs(slice_normal(header.orientation) @ normal) > SAME_ORIENTATION:
+                place = np.array([float(np.asarray(header.position) @ normal)])
+                beyond += [] if covered(place, np.sort(depth))[0] else [header]
+    if len(beyond) < FEWEST:
+        beyond = []
+    _leave_out(_others(headers, beyond), "mixed_matrix", findings)
+    _leave_out(beyond, "volume_incomplete", findings)
 
 
 def _orientation_clusters(headers: Sequence[SliceHeader]) -> dict[int, int]:
@@ -227,7 +255,8 @@ def _refuse_what_is_no_stack(headers: Sequence[SliceHeader], cluster: dict[int, 
             "localizer",
             f"the series has {few}: localizers of the head, no stack of slices through it",
         )
-    if FEWEST_DIRECTIONS * largest <= len(headers) and len(sizes) > FEWEST_DIRECTIONS:
+    more = len(sizes) > FEWEST_DIRECTIONS or largest == 1
+    if FEWEST_DIRECTIONS * largest <= len(headers) and more:
         raise SeriesError(
             "rotating_projections",
             f"the series has {few}: views from all around, no stack of slices; use the series that "
@@ -253,7 +282,7 @@ def _by_number(headers: list[SliceHeader], findings: Findings) -> Stack:
         _leave_out(others, "volumes_dropped", findings)
         findings.remarks.append(f"volumes_dropped:{len(others)} slices:by component")
         headers = magnitude
-    ordered = sorted(without_conflicts(headers, findings), key=numbered)
+    ordered = sorted(headers, key=numbered)
     keys = {(header.instance_number, header.frame) for header in ordered}
     told = all(header.instance_number is not None for header in ordered)
     by_number = told and len(keys) == len(ordered)
@@ -312,8 +341,9 @@ def variation(headers: Sequence[SliceHeader]) -> list[str]:
     directions = {h.orientation for h in headers if h.orientation is not None}
     if len(directions) > 1:
         axes = np.array(sorted(directions)).reshape(-1, 2, 3)
-        cosines = np.einsum("kad,ad->ka", axes, axes[len(axes) // 2]).clip(-1, 1)
-        degrees = 2 * float(np.degrees(np.arccos(cosines)).max())  # from one end to the other
+        some = axes[:: max(len(axes) // MOST_COMPARED, 1)]
+        cosines = np.einsum("kad,lad->kla", axes, some).clip(-1, 1)
+        degrees = float(np.degrees(np.arccos(cosines)).max())
         if degrees > ORIENTATION_NOTED_DEGREES:
             notes.append(f"orientation_varies:{degrees:.2f} degrees")
     return notes

@@ -11,7 +11,16 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from src.imaging.elements import Elements, Groups, number, private_number, text
+from src.imaging.elements import (
+    BLOCKS,
+    Elements,
+    Groups,
+    item,
+    number,
+    numbers,
+    private_number,
+    text,
+)
 
 Value = float | str
 ScanTags = tuple[Value, ...]
@@ -33,6 +42,9 @@ COMPONENTS = {
     "P": "P",
     "PHASE": "P",
     "PHASE MAP": "P",
+    "B0": "F",
+    "B0 MAP": "F",
+    "FIELD MAP": "F",
     "VELOCITY MAP": "P",
     "R": "R",
     "REAL": "R",
@@ -70,6 +82,10 @@ class Tag:
     """Another value is another picture of the same tissue: two such scans are no one volume, even
     where one begins at the end of the other."""
 
+    picture: bool = False
+    """Another value may be another picture: two such scans are no one volume where they lie
+    between each other's slices, though an archive may have numbered them as one."""
+
     ordered: bool = False
     """The value grows in the order in which the scans were made."""
 
@@ -88,6 +104,13 @@ def _seconds_in(words: str) -> float | None:
     return 3600 * hours + 60 * minutes + seconds
 
 
+def _direction(dataset: Elements | None, keyword: str) -> str:
+    """A diffusion gradient's direction, rounded; "" where there is none."""
+    holder = item(dataset, keyword) if keyword == DIRECTION else dataset
+    found = numbers(holder, "DiffusionGradientOrientation", 3)
+    return " ".join(f"{value:.2f}" for value in found)
+
+
 def _component(dataset: Elements | None, keyword: str) -> str:
     """A part of the complex signal as in `COMPONENTS`, "" where an element names none."""
     return _component_in(
@@ -103,12 +126,14 @@ def _component_in(words: str, first: int) -> str:
 
 
 def _ge_component(dataset: Elements | None, keyword: str) -> str:
-    value = None if dataset is None else private_number(dataset, keyword)
+    value = None if dataset is None else private_number(dataset, "GERawDataType")
     return dict(enumerate(GE_COMPONENTS)).get(-1 if value is None else int(value), "")
 
 
 FRAME_TYPES = ("MRImageFrameTypeSequence", "CTImageFrameTypeSequence")
 CONTENT = "FrameContentSequence"
+DIFFUSION = "MRDiffusionSequence"
+DIRECTION = "DiffusionGradientDirectionSequence"
 TIMING = "MRTimingAndRelatedParametersSequence"
 
 
@@ -122,6 +147,7 @@ TAGS = (
         "temporal_position",
         ("TemporalPositionIdentifier",),
         ((CONTENT, "TemporalPositionIndex"),),
+        picture=True,
         ordered=True,
     ),
     Tag("echo", ("EchoNumbers",), contrast=True),
@@ -129,7 +155,7 @@ TAGS = (
     Tag(
         "b_value",
         ("DiffusionBValue",),
-        (("MRDiffusionSequence", "DiffusionBValue"),),
+        ((DIFFUSION, "DiffusionBValue"),),
         contrast=True,
     ),
     Tag(
@@ -144,8 +170,8 @@ TAGS = (
         _component,
         contrast=True,
     ),
-    Tag("component", ("GERawDataType",), (), _ge_component, contrast=True),
-    Tag("image_type", ("ImageType",), _of_frame_types("FrameType"), text),
+    Tag("component", tuple(f"0043Maker{block:X}" for block in BLOCKS), (), _ge_component, True),
+    Tag("image_type", ("ImageType",), _of_frame_types("FrameType"), text, picture=True),
     Tag(
         "acquisition", ("AcquisitionNumber",), ((CONTENT, "FrameAcquisitionNumber"),), ordered=True
     ),
@@ -156,20 +182,23 @@ TAGS = (
         _seconds,
         ordered=True,
     ),
-    Tag("contrast_agent", ("ContrastBolusAgent",), (), text),
+    Tag("contrast_agent", ("ContrastBolusAgent",), (), text, picture=True),
     Tag(
         "kernel",
         ("ConvolutionKernel",),
         (("CTReconstructionSequence", "ConvolutionKernel"),),
         text,
+        picture=True,
     ),
     Tag("inversion_time", ("InversionTime",), (("MRModifierSequence", "InversionTimes"),)),
     Tag("repetition_time", ("RepetitionTime",), ((TIMING, "RepetitionTime"),)),
     Tag("flip_angle", ("FlipAngle",), ((TIMING, "FlipAngle"),)),
-    Tag("tube_voltage", ("KVP",), (("CTXRayDetailsSequence", "KVP"),)),
+    Tag("tube_voltage", ("KVP",), (("CTXRayDetailsSequence", "KVP"),), picture=True),
     Tag("slice_thickness", ("SliceThickness",), (("PixelMeasuresSequence", "SliceThickness"),)),
     Tag("series_number", ("SeriesNumber",)),
     Tag("stack", (), ((CONTENT, "StackID"),), text),
+    Tag("direction", ("DiffusionGradientOrientation",), ((DIFFUSION, DIRECTION),), _direction),
+    Tag("dimension", (), ((CONTENT, "DimensionIndexValues"),), text),
 )
 """The most telling first: temporal position, echo and b-value are made to tell scans apart, the
 others differ between scans as well as within some."""

@@ -88,6 +88,7 @@ def read_volume(
             min(slice_.form.stored for slice_ in decoded),
             decoded[0].form.signed,
             decoded[0].form.padding,
+            any(header.position is not None for header in headers),
         )
         kind = rescale.kind
         findings.remarks += rescale.notes

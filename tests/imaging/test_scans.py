@@ -312,6 +312,8 @@ def test_odd_values_in_a_regular_scan_cost_no_slice(tmp_path, odd, numbered):
         {"AcquisitionTime": lambda k: f"1015{k // 4:02d}"},
         {"TriggerTime": lambda k: 7.0 * (k * 5 % 16)},
         {"RepetitionTime": lambda k: 2000.0 + 37 * (k % 3)},
+        {"EchoTime": lambda k: 30.0 + k % 5},
+        {"InversionTime": lambda k: 900.0 + 90 * (k % 8)},
         {"EchoTime": lambda k: 30.0 + k / 1000},
         {"KVP": lambda k: 120 if k < 6 else 140},
         {"SliceThickness": lambda k: 1.0 if k < 6 else 1.25},
@@ -325,7 +327,7 @@ def test_a_value_of_its_own_for_slices_or_rotations_separates_nothing(tmp_path, 
     assert series.left_out == ()
 
 
-@pytest.mark.parametrize("passes", [2, 3])
+@pytest.mark.parametrize("passes", [2, 3, 5])
 @pytest.mark.parametrize("by_place", [True, False])
 def test_packages_of_one_scan_stay_together(tmp_path, passes, by_place):
     """MR: every second or third slice is acquired in a pass of its own."""
@@ -350,6 +352,44 @@ def test_a_head_scanned_thin_below_and_thick_above_is_one_scan(tmp_path):
     series = read(tmp_path)
     assert len(kept(series)) == 28
     assert series.status == "read"
+
+
+def test_two_patients_who_follow_each_other_are_not_one_scan(tmp_path):
+    write(tmp_path, 0, range(N), PatientID="A")
+    write(tmp_path, 1, range(-N, 0), PatientID="B")
+    series = read(tmp_path)
+    assert kept(series) == whole(0)
+    assert f"volume_incomplete:{N} slices:by patient" in series.notes
+
+
+def test_half_renamed_files_of_one_study_are_one_scan_and_noted(tmp_path):
+    write(tmp_path, 0, range(N), PatientID=lambda k: "A-1" if k < 9 else "ANON")
+    series = read(tmp_path)
+    assert kept(series) == whole(0)
+    assert "several_patient_ids" in series.notes
+
+
+@pytest.mark.parametrize("name", ["image_type", "contrast_agent", "kernel", "tube_voltage"])
+def test_pictures_between_each_other_are_two_though_numbered_as_one(tmp_path, name):
+    keyword, one, other = LIKE_TAGS[name]
+    write(tmp_path, 0, range(N), **{keyword: one})
+    write(tmp_path, 1, np.arange(N) + 0.5, **{keyword: other})
+    for path in tmp_path.iterdir():
+        dataset = pydicom.dcmread(path)
+        dataset.InstanceNumber = int(2 * dataset.ImagePositionPatient[2]) + 1
+        dataset.save_as(path)
+    assert kept(read(tmp_path)) == whole(0)
+
+
+def test_time_points_numbered_position_by_position_are_told_by_their_numbers(tmp_path):
+    for number in range(3):
+        write(tmp_path, number, np.arange(N) + 0.02 * number)
+    for path in tmp_path.iterdir():
+        dataset = pydicom.dcmread(path)
+        volume, k = map(int, dataset.SOPInstanceUID.split(".")[-2:])
+        dataset.InstanceNumber = 3 * k + volume + 1
+        dataset.save_as(path)
+    assert kept(read(tmp_path)) == whole(0)
 
 
 def test_half_anonymised_files_of_one_study_are_one_scan(tmp_path):

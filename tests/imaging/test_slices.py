@@ -68,6 +68,13 @@ def test_a_mosaic_is_told_by_the_number_of_its_images(tmp_path):
     assert code_of(tmp_path / "s") == "mosaic"
 
 
+def test_a_maker_may_have_reserved_another_block(tmp_path):
+    write(tmp_path / "s", head(6))
+    add_private(tmp_path / "s", 0x19, "SOMEONE ELSE", 0x0A, "US", 1)
+    add_private(tmp_path / "s", 0x19, "SIEMENS MR HEADER", 0x0A, "US", 36)
+    assert code_of(tmp_path / "s") == "mosaic"
+
+
 def test_the_number_of_another_maker_is_none_of_images(tmp_path):
     write(tmp_path / "s", head(6))
     add_private(tmp_path / "s", 0x19, "GEMS_ACQU_01", 0x0A, "US", 36)
@@ -135,8 +142,13 @@ def test_a_series_of_ct_scouts_is_rejected(tmp_path):
 
 @pytest.mark.parametrize("words", ["Localizer", "3-pl SCOUT", "Survey SHC", "Topogram  0.6"])
 def test_a_short_series_is_a_localizer_by_its_description(tmp_path, words):
-    write(tmp_path / "s", head(), tags={"SeriesDescription": words})
+    write(tmp_path / "s", head(3), tags={"SeriesDescription": words})
     assert code_of(tmp_path / "s") == "localizer"
+
+
+def test_a_stack_whose_description_mentions_the_scout_is_read(tmp_path):
+    write(tmp_path / "s", head(18, 8, 8), tags={"SeriesDescription": "HEAD 5MM NO SCOUT"})
+    assert len(read_series(tmp_path / "s").images) == 18
 
 
 def test_a_whole_head_for_planning_is_read(tmp_path):
