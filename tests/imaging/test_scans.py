@@ -356,7 +356,7 @@ def test_a_head_scanned_thin_below_and_thick_above_is_one_scan(tmp_path):
 
 def test_two_patients_who_follow_each_other_are_not_one_scan(tmp_path):
     write(tmp_path, 0, range(N), PatientID="A")
-    write(tmp_path, 1, range(-N, 0), PatientID="B")
+    write(tmp_path, 1, range(N, 2 * N), PatientID="B")
     series = read(tmp_path)
     assert kept(series) == whole(0)
     assert f"volume_incomplete:{N} slices:by patient" in series.notes
