@@ -10,6 +10,7 @@ import signal
 import socket
 import threading
 import time
+from collections.abc import Callable, Iterable
 from multiprocessing import util
 from pathlib import Path
 
@@ -63,6 +64,35 @@ def is_stopped(pid: int) -> bool:
     return after_name.split()[:1] == [b"T"]
 
 
+def is_alive(pid: int) -> bool:
+    """Whether a process is there, and is no mere entry that its parent has not taken note of."""
+    try:
+        after_name = (PROC / str(pid) / "stat").read_bytes().rpartition(b")")[2]
+    except OSError:
+        return False
+    return after_name.split()[:1] not in ([b"Z"], [b"X"])
+
+
+def siblings(parent: int) -> list[int]:
+    """Other processes that the parent of this one has started, where the system can tell."""
+    found: list[int] = []
+    for path in (PROC / str(parent) / "task").glob("*/children"):
+        try:
+            found += map(int, path.read_bytes().split())
+        except OSError:  # the thread has ended
+            continue
+    return [pid for pid in found if pid != os.getpid()]
+
+
+def environment_of(pid: int) -> dict[str, str]:
+    """Variables that a process was started with; none where they cannot be read."""
+    try:
+        content = (PROC / str(pid) / "environ").read_bytes().decode(errors="replace")
+    except OSError:
+        return {}
+    return dict(entry.split("=", 1) for entry in content.split("\0") if "=" in entry)
+
+
 class Guard:
     """Ends processes that stay stopped.
 
@@ -76,44 +106,62 @@ class Guard:
         self._seen: dict[int, int] = {}
         """Process -> how often in a row it was seen stopped."""
         self._ended: set[int] = set()
+        self._finders: list[Callable[[], Iterable[int]]] = []
         self._thread: threading.Thread | None = None
 
     def watch(self, pid: int) -> None:
         """Look at a process from now on."""
         with self._lock:
             self._ended.discard(pid)
-            self._seen[pid] = 0
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._look, daemon=True, name="guard")
-                self._thread.start()
+            self._seen.setdefault(pid, 0)
+            self._start()
 
     def forget(self, pid: int) -> None:
         """Look at it no more: its number may soon be another one's."""
         with self._lock:
             self._seen.pop(pid, None)
 
+    def follow(self, find: Callable[[], Iterable[int]]) -> None:
+        """Look at the processes, too, that `find` names at every look."""
+        with self._lock:
+            self._finders.append(find)
+            self._start()
+
+    def follow_no_more(self, find: Callable[[], Iterable[int]]) -> None:
+        """Look no more at what `find` names."""
+        with self._lock:
+            self._finders.remove(find)
+
     def has_ended(self, pid: int) -> bool:
         """Whether this process was ended because it stayed stopped."""
         return pid in self._ended
 
+    def _start(self) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._look, daemon=True, name="guard")
+            self._thread.start()
+
     def _look(self) -> None:
+        found: dict[int, int] = {}
         last = time.monotonic()
         while True:
             time.sleep(POLL_SECONDS)
             now = time.monotonic()
             late, last = now - last > 2 * POLL_SECONDS, now
             with self._lock:
-                if not self._seen:
+                if not self._seen and not self._finders:
                     self._thread = None
                     return
-                for pid, times in list(self._seen.items()):
-                    times = 0 if late or not is_stopped(pid) else times + 1
-                    self._seen[pid] = times
-                    if times * POLL_SECONDS >= STOPPED_SECONDS:
-                        self._end(pid)
+                named = {pid for find in self._finders for pid in find()}
+                found = {pid: found.get(pid, 0) for pid in named}
+                for seen in (self._seen, found):
+                    for pid, times in list(seen.items()):
+                        seen[pid] = 0 if late or not is_stopped(pid) else times + 1
+                        if seen[pid] * POLL_SECONDS >= STOPPED_SECONDS:
+                            del seen[pid]
+                            self._end(pid)
 
     def _end(self, pid: int) -> None:
-        del self._seen[pid]
         self._ended.add(pid)
         try:
             os.kill(pid, signal.SIGKILL)

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from src.artifacts import write_json
+from src.children import environment_of, guard, is_alive, siblings
 from src.errors import (
     EXIT_DONE,
     InputError,
@@ -87,6 +88,50 @@ def _checked(
     return Rank(int(numbers[0]), int(numbers[1]), launch) if int(numbers[1]) > 1 else None
 
 
+class Neighbours:
+    """The other processes of a launch on this machine; a context manager, which ends stopped ones.
+
+    Only those can be found that have the parent of this process.
+    """
+
+    def __init__(self, rank: Rank) -> None:
+        """Look for none yet; `rank` is this process."""
+        self._rank = rank
+        self._parent = os.getppid()
+        self._ranks: dict[int, int] = {}
+        """Process -> which one of the launch it is."""
+
+    def __enter__(self) -> "Neighbours":
+        """Look from now on."""
+        self._find()
+        guard.follow(self._find)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Look no more."""
+        guard.follow_no_more(self._find)
+
+    def lost(self) -> set[int]:
+        """Ranks that were there and have gone."""
+        return {self._ranks[pid] for pid in self._find() if not is_alive(pid)}
+
+    def _find(self) -> list[int]:
+        for pid in siblings(self._parent):
+            if pid not in self._ranks:
+                index = self._index(environment_of(pid))
+                if index is not None:
+                    self._ranks[pid] = index
+        return list(self._ranks)
+
+    def _index(self, environment: Mapping[str, str]) -> int | None:
+        try:
+            other = find_rank(environment)
+        except UsageError:
+            return None
+        own = self._rank.count, self._rank.launch
+        return other.index if other and (other.count, other.launch) == own else None
+
+
 def share_out(sizes: Mapping[str, int], ranks: Sequence[int]) -> dict[int, list[str]]:
     """Series of each rank: the largest first, each to the rank that has least to do so far.
 
@@ -119,6 +164,7 @@ class Team:
         self._patience = patience
         self._name = secrets.token_hex(8)
         self._presence = folder / f"rank-{rank.index}-{self._name}.json"
+        self._neighbours = Neighbours(rank)
         self._ended = threading.Event()
         self._heart = threading.Thread(target=self._beat, daemon=True)
         self._shares: dict[int, list[str]] | None = None
@@ -132,6 +178,7 @@ class Team:
                 path.unlink(missing_ok=True)
         self._show()
         self._heart.start()
+        self._neighbours.__enter__()
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
@@ -141,10 +188,14 @@ class Team:
             with contextlib.suppress(OSError):
                 self._gather()
                 self._publish({"stop": EXIT_DONE if error is None else exit_code_of(error)})
+        self._neighbours.__exit__()
         self._ended.set()
         self._heart.join()
         if leads and error is None and self._shares is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _presence_of(self, rank: int, name: str) -> Path:
+        return self._folder / f"rank-{rank}-{name}.json"
 
     def _show(self) -> None:
         write_json(self._presence, {"launch": self.rank.launch})
@@ -171,7 +222,8 @@ class Team:
         missing = sorted(set(range(self.rank.count)) - set(self._members))
         if missing:
             log.warning(
-                "%s did not come within %g s (--rank_patience): the others read all series",
+                "%s did not come within %g s (--rank_patience), or ended before: the others read "
+                "all series",
                 _ranks(missing),
                 self._patience,
             )
@@ -185,12 +237,14 @@ class Team:
         watch = _Watch(self._patience)
         while True:
             self._members = {0: self._name}
+            lost = self._neighbours.lost()
             for path in sorted(self._folder.glob("rank-*.json")):
                 said = _read(path)
                 _, index, name = path.stem.split("-")
                 if int(index) and said and said.get("launch") == self.rank.launch:
                     self._members[int(index)] = name
-            if len(self._members) >= self.rank.count or watch.unchanged(len(self._members)):
+            settled = len(lost | self._members.keys()) >= self.rank.count
+            if settled or watch.unchanged(len(self._members)):
                 return
             time.sleep(POLL_SECONDS)
 
@@ -209,6 +263,7 @@ class Team:
         watch = _Watch(self._patience)
         first_beats: dict[str, int] | None = None
         while True:
+            is_lost = 0 in self._neighbours.lost()  # what it has left is read after that
             plan = _read(self._folder / "plan.json")
             if plan and self._name in plan["members"]:
                 break
@@ -218,6 +273,11 @@ class Team:
             if lead in beats and beats[lead] != first_beats.get(lead):
                 log.warning("rank %d came too late: others read its series", self.rank.index)
                 return None
+            if is_lost:
+                raise Preempted(
+                    f"rank {self.rank.index} of {self.rank.count}: rank 0 has ended without a word "
+                    "(killed, or out of memory?). Run the same command again"
+                )
             if watch.unchanged(beats):
                 raise Preempted(
                     f"rank {self.rank.index} of {self.rank.count}: no sign of life from rank 0 in "
@@ -267,6 +327,7 @@ class Team:
         while pending:
             for rank, watch in list(pending.items()):
                 name = self._members[rank]
+                is_lost = rank in self._neighbours.lost()  # what it has left is read after that
                 done = _read(self._folder / f"done-{name}.json")
                 if done:
                     del pending[rank]
@@ -274,7 +335,7 @@ class Team:
                         take(outcome)
                     if done["failure"]:
                         stopped.append(f"rank {rank} has stopped: {done['failure']}")
-                elif watch.unchanged(_mtime(self._folder / f"rank-{rank}-{name}.json")):
+                elif watch.unchanged(_mtime(self._presence_of(rank, name))) or is_lost:
                     del pending[rank]
                     lost.append(rank)
             time.sleep(POLL_SECONDS)
@@ -285,7 +346,7 @@ class Team:
             more = f" and {len(missing) - NAMED} more" if len(missing) > NAMED else ""
             raise Preempted(
                 f"{_ranks(lost)} of {self.rank.count}: no sign of life for {self._patience:g} s "
-                f"(--rank_patience). Not finished: {len(missing)} series "
+                f"(--rank_patience), or gone. Not finished: {len(missing)} series "
                 f"({', '.join(missing[:NAMED])}{more}). The same command, with any number of "
                 "processes, goes on"
             )
