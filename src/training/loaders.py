@@ -216,8 +216,9 @@ class _Loaders:
         if not self._processes:
             return
         # from here on torch would take what dies for a crash
-        _remove_worker_pids(id(self._iterator))
-        self._iterator._worker_pids_set = False
+        if self._iterator._worker_pids_set:
+            _remove_worker_pids(id(self._iterator))
+            self._iterator._worker_pids_set = False
         stopped = [one for one in self._processes if not patience or is_stopped(_pid(one))]
         _kill(stopped)
         timer = threading.Timer(patience, _strike, [self._processes])
