@@ -34,6 +34,9 @@ Batch = dict[str, torch.Tensor]
 LOADING = ("DataLoader worker (pid", "Pin memory thread", "Communication with the workers")
 """Words of torch about a process or thread of a loader that has died, or cannot be heard."""
 
+SHARING = ("shared memory", "</torch_")
+"""Words of torch about shared memory that it cannot have."""
+
 SHARED_MEMORY = Path("/dev/shm")
 """Where tensors lie that one process hands to another."""
 
@@ -127,7 +130,7 @@ def _to_send(error: Exception) -> Exception:
     """An error as the main process raises it."""
     if isinstance(error, PipelineError):
         return type(error)(str(error))
-    if isinstance(error, RuntimeError) and "shared memory" in str(error):
+    if isinstance(error, RuntimeError) and any(words in str(error) for words in SHARING):
         return InputError(f"a process that loads data has no room for a batch ({error}). {ADVICE}")
     if isinstance(error, OSError | MemoryError):
         return InputError(f"a process that loads data: {type(error).__name__}: {error}. {ADVICE}")
@@ -188,7 +191,8 @@ class _Loaders:
     def _batches(self) -> Iterator[Batch | _Failure]:
         while True:
             try:
-                batch = next(self._iterator)
+                with deaths_explained():
+                    batch = next(self._iterator)
             except StopIteration:
                 return
             except (OSError, EOFError) as error:  # of the sockets: those of the data set are data
