@@ -16,7 +16,7 @@ from pathlib import Path
 
 from src.errors import InputError
 
-STOPPED_SECONDS = 5.0
+STOPPED_SECONDS = 3.0
 """How long a process may be stopped while the one that waits for it runs."""
 
 POLL_SECONDS = 1.0

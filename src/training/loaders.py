@@ -25,6 +25,7 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, Dataset, default_collate, get_worker_info
 from torch.utils.data._utils.signal_handling import _remove_worker_pids
+from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from src.children import STOPPED_SECONDS, guard, is_stopped, require_sockets
 from src.errors import InputError, PipelineError
@@ -44,8 +45,8 @@ PATIENCE_SECONDS = 2.0
 """How long loading processes may take to end by themselves."""
 
 ADVICE = (
-    "If the machine's memory or /dev/shm is full, give fewer --num_workers (0 loads without other "
-    "processes); the same command goes on"
+    "If the machine's memory or /dev/shm is full, or no more files may be open (ulimit -n), give "
+    "fewer --num_workers (0 loads without other processes); the same command goes on"
 )
 
 
@@ -167,6 +168,8 @@ class _Loaders:
 
     def __enter__(self) -> Iterator[Batch | _Failure]:
         before = multiprocessing.active_children()
+        # one that cannot be made is none to shut down
+        _MultiProcessingDataLoaderIter._shutdown = True
         with contextlib.closing(self._words):
             try:
                 self._iterator = iter(self._loader)
