@@ -188,8 +188,15 @@ def sessions() -> dict[int, int]:
     return found
 
 
-def begin(place: Place, stage: str, way: Way, zygote: Zygote | None, **environment: str) -> Run:
-    flags = [*FLAGS.get(stage, ())]
+def begin(
+    place: Place,
+    stage: str,
+    way: Way,
+    zygote: Zygote,
+    flags: Sequence[str] = (),
+    **environment: str,
+) -> Run:
+    flags = [*FLAGS.get(stage, ()), *flags]
     if stage not in ("create_folds", "eval_stage2"):
         flags += ["--num_workers", str(way.workers)]
     command = place.command(stage, *flags)
@@ -203,7 +210,7 @@ def begin(place: Place, stage: str, way: Way, zygote: Zygote | None, **environme
 
     reader = threading.Thread(target=read, daemon=True)
     reader.start()
-    if zygote is not None and way.ranks == 1:
+    if way.ranks == 1:
         pid = zygote.fork(command, output, environment)
         wait_for_fork(pid)
         os.close(output)
@@ -253,6 +260,8 @@ def place_for(stage: str, base: Place, root: Path) -> Place:
         shutil.rmtree(root)
     if stage in DATA_STAGES:
         left_out.append("model")
+    if stage not in ("preprocess_data", "eval_end_to_end"):
+        left_out.append("series")
     return base.copy(root, *left_out)
 
 
@@ -521,6 +530,11 @@ class Sweep:
         run = None
         if set(ending.codes) != {0} or "file" in trial.fault.name:
             run = begin(place, trial.stage, trial.way, self._zygote)
+        if run is not None and run.wait(UNDISTURBED_SECONDS) and set(run.codes()) == {5}:
+            # it was finished with other files, and says so
+            if not {0, 4}.issuperset(ending.codes):
+                ending.wrong.append("stale afterwards")
+            run = begin(place, trial.stage, trial.way, self._zygote, flags=["--overwrite"])
         if run is not None and not run.wait(UNDISTURBED_SECONDS):
             ending.wrong.append("hangs afterwards")
             for pid in run.processes():
