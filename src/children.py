@@ -55,33 +55,35 @@ def require_sockets() -> None:
         ) from None
 
 
+def _status(pid: int) -> list[bytes]:
+    """State, parent and more of a process; nothing where there is none."""
+    try:
+        return (PROC / str(pid) / "stat").read_bytes().rpartition(b")")[2].split()
+    except OSError:
+        return []
+
+
 def is_stopped(pid: int) -> bool:
     """Whether a process is there and stopped; not one that a debugger holds."""
-    try:
-        after_name = (PROC / str(pid) / "stat").read_bytes().rpartition(b")")[2]
-    except OSError:
-        return False
-    return after_name.split()[:1] == [b"T"]
+    return _status(pid)[:1] == [b"T"]
 
 
 def is_alive(pid: int) -> bool:
     """Whether a process is there, and is no mere entry that its parent has not taken note of."""
+    return _status(pid)[:1] not in ([], [b"Z"], [b"X"])
+
+
+def parent_of(pid: int) -> int:
+    """The process that has started this one; 0 where the system cannot tell."""
+    return int((_status(pid)[1:2] or [b"0"])[0])
+
+
+def all_processes() -> set[int]:
+    """Every process that this one can see, where the system can tell."""
     try:
-        after_name = (PROC / str(pid) / "stat").read_bytes().rpartition(b")")[2]
+        return {int(name) for name in os.listdir(PROC) if name.isdigit()}
     except OSError:
-        return False
-    return after_name.split()[:1] not in ([b"Z"], [b"X"])
-
-
-def siblings(parent: int) -> list[int]:
-    """Other processes that the parent of this one has started, where the system can tell."""
-    found: list[int] = []
-    for path in (PROC / str(parent) / "task").glob("*/children"):
-        try:
-            found += map(int, path.read_bytes().split())
-        except OSError:  # the thread has ended
-            continue
-    return [pid for pid in found if pid != os.getpid()]
+        return set()
 
 
 def environment_of(pid: int) -> dict[str, str]:

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from src.artifacts import write_json
-from src.children import environment_of, guard, is_alive, siblings
+from src.children import all_processes, environment_of, guard, is_alive, parent_of
 from src.errors import (
     EXIT_DONE,
     InputError,
@@ -88,16 +88,19 @@ def _checked(
     return Rank(int(numbers[0]), int(numbers[1]), launch) if int(numbers[1]) > 1 else None
 
 
-class Neighbours:
-    """The other processes of a launch on this machine; a context manager, which ends stopped ones.
+LOOKS = 3
+"""How often it is looked what a process is: for a moment it is what its parent was started as."""
 
-    Only those can be found that have the parent of this process.
-    """
+
+class Neighbours:
+    """The other processes of a launch on this machine; a context manager that ends stopped ones."""
 
     def __init__(self, rank: Rank) -> None:
         """Look for none yet; `rank` is this process."""
         self._rank = rank
-        self._parent = os.getppid()
+        self._lock = threading.Lock()
+        self._looks: dict[int, int] = {}
+        """Any process -> how often it was looked what it is."""
         self._ranks: dict[int, int] = {}
         """Process -> which one of the launch it is."""
 
@@ -116,20 +119,27 @@ class Neighbours:
         return {self._ranks[pid] for pid in self._find() if not is_alive(pid)}
 
     def _find(self) -> list[int]:
-        for pid in siblings(self._parent):
-            if pid not in self._ranks:
-                index = self._index(environment_of(pid))
-                if index is not None:
-                    self._ranks[pid] = index
-        return list(self._ranks)
+        with self._lock:
+            there = all_processes()
+            self._looks = {pid: self._looks.get(pid, 0) + 1 for pid in there}
+            for pid, looks in self._looks.items():
+                if looks <= LOOKS and pid not in self._ranks:
+                    index = self._index(pid)
+                    # what a rank has started is like it
+                    if index is not None and index != self._index(parent_of(pid)):
+                        self._ranks[pid] = index
+            return list(self._ranks)
 
-    def _index(self, environment: Mapping[str, str]) -> int | None:
+    def _index(self, pid: int) -> int | None:
+        """Which other rank of the launch a process is."""
         try:
-            other = find_rank(environment)
+            other = find_rank(environment_of(pid))
         except UsageError:
             return None
+        if other is None or other.index == self._rank.index:
+            return None
         own = self._rank.count, self._rank.launch
-        return other.index if other and (other.count, other.launch) == own else None
+        return other.index if (other.count, other.launch) == own else None
 
 
 def share_out(sizes: Mapping[str, int], ranks: Sequence[int]) -> dict[int, list[str]]:

@@ -271,7 +271,7 @@ def outputs(place: Place) -> dict[str, bytes]:
     return {
         name: content.replace(here, b"")
         for name, content in place.content().items()
-        if not name.endswith((*NOT_COMPARED, TEMPORARY_SUFFIX))
+        if not name.endswith((*NOT_COMPARED, TEMPORARY_SUFFIX)) and "/ranks/" not in name
     }
 
 
@@ -510,7 +510,8 @@ class Sweep:
             ending.wrong.append("hangs")
         if not trial.fault.codes.issuperset(run.codes()):
             ending.wrong.append("another code")
-        if "Traceback" in ending.text and "SIGINT" not in trial.fault.name:
+        # torchrun tells of a lost process with one of its own
+        if "Traceback" in ending.text and not ("SIGINT" in trial.fault.name or trial.way.torchrun):
             ending.wrong.append("traceback")
         left = left_behind(run)
         if left and in_time:

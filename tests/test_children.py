@@ -15,11 +15,12 @@ import pytest
 from src import children
 from src.children import (
     Guard,
+    all_processes,
     environment_of,
     is_alive,
     is_stopped,
+    parent_of,
     require_sockets,
-    siblings,
 )
 from src.errors import InputError
 
@@ -99,13 +100,17 @@ def test_processes_that_others_name_are_looked_at_while_they_are_followed(sleepi
 def test_the_system_tells_what_has_become_of_a_process(sleeping):
     assert is_alive(sleeping.pid) and not is_stopped(sleeping.pid)
     wait_until(lambda: environment_of(sleeping.pid) == {"RANK": "1"})
-    assert sleeping.pid in siblings(os.getpid())
+    assert sleeping.pid in all_processes() and parent_of(sleeping.pid) == os.getpid()
     sleeping.send_signal(signal.SIGSTOP)
     wait_until(lambda: is_stopped(sleeping.pid))
     sleeping.kill()
     wait_until(lambda: not is_alive(sleeping.pid))  # nobody has waited for it yet
     sleeping.wait()
-    assert not is_alive(sleeping.pid) and environment_of(sleeping.pid) == {}
+    assert (
+        not is_alive(sleeping.pid)
+        and not parent_of(sleeping.pid)
+        and environment_of(sleeping.pid) == {}
+    )
 
 
 @pytest.fixture

@@ -64,18 +64,17 @@ SLEEPING = {"RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "a", "MASTER_PORT": "
 
 @pytest.fixture
 def neighbour() -> Iterator[subprocess.Popen[bytes]]:
-    """Rank 1 of two that this process has started, as a launcher does; rank 0 is its brother."""
+    """Rank 1 of two."""
     with subprocess.Popen(["sleep", "60"], env=SLEEPING) as started:
         yield started
         started.kill()
 
 
 @pytest.fixture
-def launched(monkeypatch: pytest.MonkeyPatch) -> Rank:
-    """Rank 0, which has the same parent."""
+def launched() -> Rank:
+    """Rank 0 of the same launch."""
     if not Path("/proc/self/stat").exists():
         pytest.skip("there is no /proc")
-    monkeypatch.setattr(os, "getppid", os.getpid)
     return Rank(0, 2, "a 29500 ")
 
 
@@ -86,7 +85,7 @@ def wait_until(condition: Callable[[], object]) -> None:
         time.sleep(0.01)
 
 
-def test_a_neighbour_that_has_gone_is_lost_and_others_of_the_parent_are_none(launched, neighbour):
+def test_a_neighbour_that_has_gone_is_lost_and_others_are_none(launched, neighbour):
     with subprocess.Popen(["sleep", "60"], env={**SLEEPING, "MASTER_PORT": "1"}) as stranger:
         with Neighbours(launched) as neighbours:
             wait_until(lambda: neighbour.pid in neighbours._find())
@@ -96,6 +95,16 @@ def test_a_neighbour_that_has_gone_is_lost_and_others_of_the_parent_are_none(lau
             assert neighbours.lost() == set()
             neighbour.kill()
             wait_until(lambda: neighbours.lost() == {1})
+
+
+def test_what_a_neighbour_has_started_is_none(launched):
+    command = ["sh", "-c", "sleep 60 & wait"]
+    with subprocess.Popen(command, env=SLEEPING, start_new_session=True) as started:
+        with Neighbours(launched) as neighbours:
+            wait_until(lambda: started.pid in neighbours._find())
+            time.sleep(0.3)
+            assert neighbours._find() == [started.pid]
+        os.killpg(started.pid, signal.SIGKILL)
 
 
 def test_a_neighbour_that_stays_stopped_is_ended(launched, neighbour, monkeypatch):
@@ -117,16 +126,13 @@ def test_rank_0_waits_for_no_neighbour_that_has_gone(launched, neighbour, tmp_pa
     assert "rank 1 did not come within 60 s (--rank_patience), or ended before" in caplog.text
 
 
-def test_nobody_waits_for_a_rank_0_that_has_gone(neighbour, tmp_path, monkeypatch):
-    if not Path("/proc/self/stat").exists():
-        pytest.skip("there is no /proc")
-    monkeypatch.setattr(os, "getppid", os.getpid)
+def test_nobody_waits_for_a_rank_0_that_has_gone(neighbour, tmp_path):
     threading.Timer(0.5, neighbour.kill).start()
     with (
         pytest.raises(Preempted, match="rank 0 has ended without a word"),
-        Team(Rank(0, 2, "a 29500 "), tmp_path / "ranks", patience=60) as team,
+        Team(Rank(1, 2, "a 29500 "), tmp_path / "ranks", patience=60) as team,
     ):
-        team._neighbours._ranks = {neighbour.pid: 0}
+        team._neighbours._ranks[neighbour.pid] = 0  # as if it led
         team.share(CONFIG)
 
 
