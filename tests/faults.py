@@ -114,7 +114,7 @@ class Zygote:
         with self._news:
             self._process.stdin.write(json.dumps(script).encode() + b"\n")
             self._process.stdin.flush()
-            assert self._news.wait_for(lambda: self._forked, 60)
+            assert self._news.wait_for(lambda: self._forked, 300)
             return self._forked.pop()
 
     def code(self, pid: int) -> int | None:
