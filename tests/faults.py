@@ -212,7 +212,6 @@ def begin(
     reader.start()
     if way.ranks == 1:
         pid = zygote.fork(command, output, environment)
-        wait_for_fork(pid)
         os.close(output)
         return Run([pid], lambda _: zygote.code(pid), reader, said)
     base = {**os.environ, **ONE_THREAD, **environment}
@@ -241,14 +240,6 @@ def begin(
     ]
     os.close(output)
     return Run([p.pid for p in started], lambda n: started[n].poll(), reader, said)
-
-
-def wait_for_fork(pid: int) -> None:
-    """Until the forked process has a session of its own."""
-    end = time.monotonic() + 10
-    while sessions().get(pid, pid) != pid and time.monotonic() < end:
-        time.sleep(0.001)
-    time.sleep(0.01)
 
 
 def place_for(stage: str, base: Place, root: Path) -> Place:

@@ -48,7 +48,6 @@ def next_script() -> dict:
             if pid == 0:
                 return json.loads(line)
             running.add(pid)
-            say(pid)
         for pid in list(running):
             found, status = os.waitpid(pid, os.WNOHANG)
             if found:
@@ -61,6 +60,7 @@ script = next_script()
 os.setsid()
 output = os.open(script["output"], os.O_WRONLY)
 empty = os.open(os.devnull, os.O_RDONLY)
+say(os.getpid())
 for number, descriptor in ((0, empty), (1, output), (2, output)):
     os.dup2(descriptor, number)
 os.environ.update(script["environment"])
