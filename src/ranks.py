@@ -92,12 +92,17 @@ LOOKS = 3
 """How often it is looked what a process is: for a moment it is what its parent was started as."""
 
 
+GATHERING_SECONDS = 10.0
+"""Within how long the processes of a launch on one machine are started."""
+
+
 class Neighbours:
     """The other processes of a launch on this machine; a context manager that ends stopped ones."""
 
     def __init__(self, rank: Rank) -> None:
         """Look for none yet; `rank` is this process."""
         self._rank = rank
+        self._since = time.monotonic()
         self._lock = threading.Lock()
         self._looks: dict[int, int] = {}
         """Any process -> how often it was looked what it is."""
@@ -114,9 +119,27 @@ class Neighbours:
         """Look no more."""
         guard.follow_no_more(self._find)
 
-    def lost(self) -> set[int]:
-        """Ranks that were there and have gone."""
-        return {self._ranks[pid] for pid in self._find() if not is_alive(pid)}
+    def lost(self, gathering: bool = False) -> set[int]:
+        """Ranks that were there and have gone.
+
+        Args:
+            gathering: as long as not all have met, also those that have never been seen although
+                all processes of the launch must be on this machine, and were to be there by now.
+        """
+        found = {pid: self._ranks[pid] for pid in self._find()}
+        lost = {index for pid, index in found.items() if not is_alive(pid)}
+        late = time.monotonic() - self._since > GATHERING_SECONDS
+        if gathering and late and self._can_be_seen() and _all_are_here():
+            lost |= set(range(self._rank.count)) - {self._rank.index, *found.values()}
+        return lost
+
+    def _can_be_seen(self) -> bool:
+        """Whether this process shows which rank it is, so that the others do."""
+        try:
+            own = find_rank(environment_of(os.getpid()))
+        except UsageError:
+            return False
+        return own is not None and own.launch == self._rank.launch
 
     def _find(self) -> list[int]:
         with self._lock:
@@ -140,6 +163,16 @@ class Neighbours:
             return None
         own = self._rank.count, self._rank.launch
         return other.index if (other.count, other.launch) == own else None
+
+
+def _all_are_here(environment: Mapping[str, str] = os.environ) -> bool:
+    """Whether all processes of a launch are on this machine, as the launcher says."""
+    everyone = environment.get("WORLD_SIZE"), environment.get("SLURM_STEP_NUM_TASKS")
+    return (
+        environment.get("MASTER_ADDR") in ("localhost", "127.0.0.1", "::1")
+        or (environment.get("LOCAL_WORLD_SIZE") == everyone[0] is not None)
+        or (everyone[1] is not None and environment.get("SLURM_STEP_NUM_NODES") == "1")
+    )
 
 
 def share_out(sizes: Mapping[str, int], ranks: Sequence[int]) -> dict[int, list[str]]:
@@ -247,7 +280,7 @@ class Team:
         watch = _Watch(self._patience)
         while True:
             self._members = {0: self._name}
-            lost = self._neighbours.lost()
+            lost = self._neighbours.lost(gathering=True)
             for path in sorted(self._folder.glob("rank-*.json")):
                 said = _read(path)
                 _, index, name = path.stem.split("-")
@@ -273,7 +306,9 @@ class Team:
         watch = _Watch(self._patience)
         first_beats: dict[str, int] | None = None
         while True:
-            is_lost = 0 in self._neighbours.lost()  # what it has left is read after that
+            is_lost = 0 in self._neighbours.lost(
+                gathering=True
+            )  # what it has left is read after that
             plan = _read(self._folder / "plan.json")
             if plan and self._name in plan["members"]:
                 break

@@ -97,6 +97,38 @@ def test_a_neighbour_that_has_gone_is_lost_and_others_are_none(launched, neighbo
             wait_until(lambda: neighbours.lost() == {1})
 
 
+HERE = {"MASTER_ADDR": "127.0.0.1"}
+
+
+@pytest.mark.parametrize(
+    ("environment", "here"),
+    [
+        (HERE, True),
+        ({"MASTER_ADDR": "node1"}, False),
+        ({"MASTER_ADDR": "node1", "WORLD_SIZE": "4", "LOCAL_WORLD_SIZE": "4"}, True),
+        ({"MASTER_ADDR": "node1", "WORLD_SIZE": "4", "LOCAL_WORLD_SIZE": "2"}, False),
+        ({"SLURM_STEP_NUM_TASKS": "4", "SLURM_STEP_NUM_NODES": "1"}, True),
+        ({"SLURM_STEP_NUM_TASKS": "4", "SLURM_STEP_NUM_NODES": "2"}, False),
+        ({}, False),
+    ],
+)
+def test_a_launcher_says_whether_all_processes_are_on_this_machine(environment, here):
+    assert ranks._all_are_here(environment) == here
+
+
+def test_a_neighbour_that_never_comes_is_lost_while_all_gather(launched, neighbour, monkeypatch):
+    monkeypatch.setattr(ranks, "GATHERING_SECONDS", 0.3)
+    monkeypatch.setattr(Neighbours, "_can_be_seen", lambda self: True)
+    three = Rank(0, 3, launched.launch)
+    with Neighbours(three) as neighbours:
+        assert neighbours.lost(gathering=True) == set()
+        time.sleep(0.4)
+        assert neighbours.lost(gathering=True) == set()  # they may be on other machines
+        monkeypatch.setenv("MASTER_ADDR", "localhost")
+        assert neighbours.lost(gathering=True) == {1, 2}  # the one that sleeps is one of two
+        assert neighbours.lost() == set()
+
+
 def test_what_a_neighbour_has_started_is_none(launched):
     command = ["sh", "-c", "sleep 60 & wait"]
     with subprocess.Popen(command, env=SLEEPING, start_new_session=True) as started:

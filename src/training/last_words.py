@@ -112,7 +112,8 @@ class LastWords:
         while not self._known.is_set():
             if self._ended.wait(POLL_SECONDS):
                 return
-            lost = self._neighbours.lost()  # what it has left is read after that
+            # what it has left is read after that
+            lost = self._neighbours.lost(gathering=self._store is None)
             try:
                 if self._heard_from is not None and self._heard_from.check([STOPPED]):
                     self._take(self._heard_from)

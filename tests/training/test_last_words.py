@@ -106,7 +106,7 @@ def test_a_process_that_works_by_itself_notices_that_the_first_one_was_killed(
 def waits_for_one_that_has_gone(folder: Path) -> None:
     """The other one was there when this one was started, and never joins."""
     monkeyed = last_words.Neighbours
-    monkeyed.lost = lambda self: {1}
+    monkeyed.lost = lambda self, gathering: {1} if gathering else set()
     run(folder, sleep)
 
 
