@@ -99,7 +99,7 @@ class Guard:
     """Ends processes that stay stopped.
 
     Where all of them were stopped together (Ctrl-Z, a machine that slept) this one did not run
-    either: only time in which it has run counts.
+    either: not time counts, but how often in a row it has seen a process stopped.
     """
 
     def __init__(self) -> None:
@@ -145,11 +145,8 @@ class Guard:
 
     def _look(self) -> None:
         found: dict[int, int] = {}
-        last = time.monotonic()
         while True:
             time.sleep(POLL_SECONDS)
-            now = time.monotonic()
-            late, last = now - last > 2 * POLL_SECONDS, now
             with self._lock:
                 if not self._seen and not self._finders:
                     self._thread = None
@@ -158,7 +155,7 @@ class Guard:
                 found = {pid: found.get(pid, 0) for pid in named}
                 for seen in (self._seen, found):
                     for pid, times in list(seen.items()):
-                        seen[pid] = 0 if late or not is_stopped(pid) else times + 1
+                        seen[pid] = times + 1 if is_stopped(pid) else 0
                         if seen[pid] * POLL_SECONDS >= STOPPED_SECONDS:
                             del seen[pid]
                             self._end(pid)

@@ -72,12 +72,18 @@ def test_a_process_that_goes_on_soon_is_left_alone(sleeping, quick):
 
 @needs_proc
 def test_time_in_which_this_process_has_not_run_either_does_not_count(sleeping, quick, monkeypatch):
-    monkeypatch.setattr(time, "monotonic", iter(range(10**6)).__next__)  # a late look every time
+    asleep = time.sleep
+
+    def late(seconds: float) -> None:
+        asleep(20 * seconds)  # as if all had been stopped meanwhile
+
+    monkeypatch.setattr(children.time, "sleep", late)
     guard = Guard()
     guard.watch(sleeping.pid)
     sleeping.send_signal(signal.SIGSTOP)
-    time.sleep(0.6)
+    asleep(2.5)
     assert sleeping.poll() is None
+    assert sleeping.wait(10) == -signal.SIGKILL
 
 
 @needs_proc
