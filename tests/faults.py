@@ -499,7 +499,8 @@ class Sweep:
         )
         if not in_time:
             ending.wrong.append("hangs")
-        if not trial.fault.codes.issuperset(run.codes()):
+        allowed = {1} if trial.way.torchrun else trial.fault.codes  # torchrun's only other code
+        if not {0, *allowed}.issuperset(run.codes()):
             ending.wrong.append("another code")
         # torchrun tells of a lost process with one of its own
         if "Traceback" in ending.text and not ("SIGINT" in trial.fault.name or trial.way.torchrun):

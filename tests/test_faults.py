@@ -28,22 +28,21 @@ def sweep(tiny: Place, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Swe
 
 
 @pytest.mark.parametrize(
-    ("stage", "fault", "words"),
+    ("stage", "fault", "moment", "code", "words"),
     [
-        ("train_stage1", "files missing", "is missing: run preprocess_data.py first"),
-        ("train_stage1", "stop a child", "it was stopped (SIGSTOP) for 3 s and has been ended"),
-        ("preprocess_data", "kill a child", ""),
-        ("train_stage2", "long TMPDIR", "set TMPDIR to a folder with a short path"),
+        ("train_stage1", "files missing", 0.1, 3, "is missing: run preprocess_data.py first"),
+        ("train_stage1", "stop a child", 0.0, 3, "it was stopped (SIGSTOP) for 3 s"),
+        ("preprocess_data", "kill a child", 0.0, 0, ""),
+        ("train_stage2", "long TMPDIR", 0.0, 3, "set TMPDIR to a folder with a short path"),
     ],
 )
 def test_a_stage_with_two_loading_processes_ends_after_a_fault(
-    sweep: Sweep, stage: str, fault: str, words: str
+    sweep: Sweep, stage: str, fault: str, moment: float, code: int, words: str
 ):
-    moments = {"files missing": 0.1}
     (kind,) = (one for one in FAULTS if one.name == fault)
-    ending = sweep.try_it(Trial(stage, Way(workers=2), kind, moments.get(fault, 0.3), SEED))
+    ending = sweep.try_it(Trial(stage, Way(workers=2), kind, moment, SEED))
     assert not ending.wrong, f"{ending.row()}\n{ending.text}"
-    assert words in ending.text or ending.codes == [0], ending.text
+    assert ending.codes == [code] and words in ending.text, ending.text
 
 
 @pytest.mark.slow
