@@ -5,6 +5,7 @@ for ever: no timer of its own ends it, and whoever waits for its answer waits wi
 ended from outside, so that it counts as dead where it is waited for.
 """
 
+import atexit
 import os
 import signal
 import socket
@@ -170,3 +171,10 @@ class Guard:
 
 guard = Guard()
 """The one of this process."""
+
+
+@atexit.register
+def _end_stopped() -> None:
+    """Leave no guarded process behind that was stopped too late to be seen so for long."""
+    for pid in [pid for pid in list(guard._seen) if is_stopped(pid)]:
+        guard._end(pid)

@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
-from multiprocessing import forkserver
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from queue import SimpleQueue
@@ -193,9 +193,11 @@ def _guard_forking(context: Any) -> None:  # noqa: ANN401
     """Guard the process that forks the others: a stopped one starts none and reports no death."""
     if context.get_start_method() == "forkserver":
         forkserver.ensure_running()
-        pid = getattr(forkserver._forkserver, "_forkserver_pid", None)
-        if pid is not None:
-            guard.watch(pid)
+        tracker = resource_tracker._resource_tracker
+        for owner, name in ((forkserver._forkserver, "_forkserver_pid"), (tracker, "_pid")):
+            pid = getattr(owner, name, None)
+            if pid is not None:
+                guard.watch(pid)
 
 
 def _pid(process: BaseProcess) -> int:
