@@ -10,6 +10,7 @@ import errno
 import json
 import os
 import shutil
+import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -342,13 +343,90 @@ def save_array(path: Path, array: np.ndarray) -> None:
         np.save(file, array, allow_pickle=False)
 
 
-def load_array(path: Path, made_by: str, mmap: bool = True) -> np.ndarray:
-    """Open one npy array, as a read-only memory map unless `mmap` is False."""
+class ImageFile:
+    """The images of an npy file (n, ...), each read when it is asked for.
+
+    A memory map would do the same, but where a disk fails, or the file is cut while it is read,
+    the system kills a process for it; here it is an error.
+    """
+
+    def __init__(self, path: Path, made_by: str) -> None:
+        """Open it.
+
+        Raises:
+            MissingArtifact: it is not there; the message names the script `made_by`.
+            InputError: it is no npy file, or cut short.
+        """
+        self._path, self._made_by = path, made_by
+        try:
+            self._file = open(path, "rb", buffering=0)
+        except FileNotFoundError:
+            raise MissingArtifact(f"{path} is missing: run {made_by} first") from None
+        weakref.finalize(self, self._file.close)
+        try:
+            with _named(path):
+                version = np.lib.format.read_magic(self._file)
+                header = getattr(np.lib.format, f"read_array_header_{version[0]}_0")
+                self.shape, by_columns, self.dtype = header(self._file)
+        except (ValueError, AttributeError) as error:
+            raise self._damaged(str(error)) from None
+        if by_columns or self.dtype.hasobject or not self.shape:
+            raise self._damaged(f"{self.dtype} {self.shape} in another order of bytes")
+        self._start = self._file.tell()
+        self._bytes = int(np.prod(self.shape[1:])) * self.dtype.itemsize
+        expected = self._start + len(self) * self._bytes
+        found = os.fstat(self._file.fileno()).st_size
+        if found < expected:
+            raise self._damaged(f"{found} bytes in place of {expected}")
+
+    def __len__(self) -> int:
+        """Number of images."""
+        return int(self.shape[0])
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        """One image.
+
+        Raises:
+            IndexError: it has not so many.
+            InputError: the file was cut.
+            OSError: it cannot be read.
+        """
+        if not 0 <= index < len(self):
+            raise IndexError(f"{self._path}: image {index} of {len(self)}")
+        content = bytearray(self._bytes)
+        rest = memoryview(content)
+        with _named(self._path):
+            self._file.seek(self._start + index * self._bytes)
+            while rest:
+                count = self._file.readinto(rest)
+                if not count:
+                    raise self._damaged(f"it ends in image {index} of {len(self)}")
+                rest = rest[count:]
+        return np.frombuffer(content, self.dtype).reshape(self.shape[1:])
+
+    def _damaged(self, words: str) -> InputError:
+        return InputError(
+            f"{self._path} is not a readable npy file ({words}): delete it and run {self._made_by}"
+        )
+
+
+@contextlib.contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Errors of reading name the file: those of an open one do not."""
     try:
-        return np.load(path, mmap_mode="r" if mmap else None, allow_pickle=False)
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from None
+
+
+def load_array(path: Path, made_by: str) -> np.ndarray:
+    """Read one npy array; errors as `ImageFile`."""
+    try:
+        with _named(path):
+            return np.load(path, allow_pickle=False)
     except FileNotFoundError:
         raise MissingArtifact(f"{path} is missing: run {made_by} first") from None
-    except ValueError as error:
+    except (ValueError, EOFError) as error:
         raise InputError(
             f"{path} is not a readable npy file ({error}): delete it and run {made_by}"
         ) from None

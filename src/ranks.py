@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from src.artifacts import write_json
+from src.children import all_processes, environment_of, guard, is_alive, parent_of
 from src.errors import (
     EXIT_DONE,
     InputError,
@@ -87,6 +88,93 @@ def _checked(
     return Rank(int(numbers[0]), int(numbers[1]), launch) if int(numbers[1]) > 1 else None
 
 
+LOOKS = 3
+"""How often it is looked what a process is: for a moment it is what its parent was started as."""
+
+
+GATHERING_SECONDS = 10.0
+"""Within how long the processes of a launch on one machine are started."""
+
+
+class Neighbours:
+    """The other processes of a launch on this machine; a context manager that ends stopped ones."""
+
+    def __init__(self, rank: Rank) -> None:
+        """Look for none yet; `rank` is this process."""
+        self._rank = rank
+        self._since = time.monotonic()
+        self._lock = threading.Lock()
+        self._looks: dict[int, int] = {}
+        """Any process -> how often it was looked what it is."""
+        self._ranks: dict[int, int] = {}
+        """Process -> which one of the launch it is."""
+
+    def __enter__(self) -> "Neighbours":
+        """Look from now on."""
+        self._find()
+        guard.follow(self._find)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Look no more."""
+        guard.follow_no_more(self._find)
+
+    def lost(self, gathering: bool = False) -> set[int]:
+        """Ranks that were there and have gone.
+
+        Args:
+            gathering: as long as not all have met, also those that have never been seen although
+                all processes of the launch must be on this machine, and were to be there by now.
+        """
+        found = {pid: self._ranks[pid] for pid in self._find()}
+        lost = {index for pid, index in found.items() if not is_alive(pid)}
+        late = time.monotonic() - self._since > GATHERING_SECONDS
+        if gathering and late and self._can_be_seen() and _all_are_here():
+            lost |= set(range(self._rank.count)) - {self._rank.index, *found.values()}
+        return lost
+
+    def _can_be_seen(self) -> bool:
+        """Whether this process shows which rank it is, so that the others do."""
+        try:
+            own = find_rank(environment_of(os.getpid()))
+        except UsageError:
+            return False
+        return own is not None and own.launch == self._rank.launch
+
+    def _find(self) -> list[int]:
+        with self._lock:
+            there = all_processes()
+            self._looks = {pid: self._looks.get(pid, 0) + 1 for pid in there}
+            for pid, looks in self._looks.items():
+                if looks <= LOOKS and pid not in self._ranks:
+                    index = self._index(pid)
+                    # what a rank has started is like it
+                    if index is not None and index != self._index(parent_of(pid)):
+                        self._ranks[pid] = index
+            return list(self._ranks)
+
+    def _index(self, pid: int) -> int | None:
+        """Which other rank of the launch a process is."""
+        try:
+            other = find_rank(environment_of(pid))
+        except UsageError:
+            return None
+        if other is None or other.index == self._rank.index:
+            return None
+        own = self._rank.count, self._rank.launch
+        return other.index if (other.count, other.launch) == own else None
+
+
+def _all_are_here(environment: Mapping[str, str] = os.environ) -> bool:
+    """Whether all processes of a launch are on this machine, as the launcher says."""
+    everyone = environment.get("WORLD_SIZE"), environment.get("SLURM_STEP_NUM_TASKS")
+    return (
+        environment.get("MASTER_ADDR") in ("localhost", "127.0.0.1", "::1")
+        or (environment.get("LOCAL_WORLD_SIZE") == everyone[0] is not None)
+        or (everyone[1] is not None and environment.get("SLURM_STEP_NUM_NODES") == "1")
+    )
+
+
 def share_out(sizes: Mapping[str, int], ranks: Sequence[int]) -> dict[int, list[str]]:
     """Series of each rank: the largest first, each to the rank that has least to do so far.
 
@@ -119,6 +207,7 @@ class Team:
         self._patience = patience
         self._name = secrets.token_hex(8)
         self._presence = folder / f"rank-{rank.index}-{self._name}.json"
+        self._neighbours = Neighbours(rank)
         self._ended = threading.Event()
         self._heart = threading.Thread(target=self._beat, daemon=True)
         self._shares: dict[int, list[str]] | None = None
@@ -132,6 +221,7 @@ class Team:
                 path.unlink(missing_ok=True)
         self._show()
         self._heart.start()
+        self._neighbours.__enter__()
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
@@ -141,10 +231,14 @@ class Team:
             with contextlib.suppress(OSError):
                 self._gather()
                 self._publish({"stop": EXIT_DONE if error is None else exit_code_of(error)})
+        self._neighbours.__exit__()
         self._ended.set()
         self._heart.join()
         if leads and error is None and self._shares is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _presence_of(self, rank: int, name: str) -> Path:
+        return self._folder / f"rank-{rank}-{name}.json"
 
     def _show(self) -> None:
         write_json(self._presence, {"launch": self.rank.launch})
@@ -171,7 +265,8 @@ class Team:
         missing = sorted(set(range(self.rank.count)) - set(self._members))
         if missing:
             log.warning(
-                "%s did not come within %g s (--rank_patience): the others read all series",
+                "%s did not come within %g s (--rank_patience), or ended before: the others read "
+                "all series",
                 _ranks(missing),
                 self._patience,
             )
@@ -185,12 +280,14 @@ class Team:
         watch = _Watch(self._patience)
         while True:
             self._members = {0: self._name}
+            lost = self._neighbours.lost(gathering=True)
             for path in sorted(self._folder.glob("rank-*.json")):
                 said = _read(path)
                 _, index, name = path.stem.split("-")
                 if int(index) and said and said.get("launch") == self.rank.launch:
                     self._members[int(index)] = name
-            if len(self._members) >= self.rank.count or watch.unchanged(len(self._members)):
+            settled = len(lost | self._members.keys()) >= self.rank.count
+            if settled or watch.unchanged(len(self._members)):
                 return
             time.sleep(POLL_SECONDS)
 
@@ -209,6 +306,9 @@ class Team:
         watch = _Watch(self._patience)
         first_beats: dict[str, int] | None = None
         while True:
+            is_lost = 0 in self._neighbours.lost(
+                gathering=True
+            )  # what it has left is read after that
             plan = _read(self._folder / "plan.json")
             if plan and self._name in plan["members"]:
                 break
@@ -218,6 +318,11 @@ class Team:
             if lead in beats and beats[lead] != first_beats.get(lead):
                 log.warning("rank %d came too late: others read its series", self.rank.index)
                 return None
+            if is_lost:
+                raise Preempted(
+                    f"rank {self.rank.index} of {self.rank.count}: rank 0 has ended without a word "
+                    "(killed, or out of memory?). Run the same command again"
+                )
             if watch.unchanged(beats):
                 raise Preempted(
                     f"rank {self.rank.index} of {self.rank.count}: no sign of life from rank 0 in "
@@ -267,6 +372,7 @@ class Team:
         while pending:
             for rank, watch in list(pending.items()):
                 name = self._members[rank]
+                is_lost = rank in self._neighbours.lost()  # what it has left is read after that
                 done = _read(self._folder / f"done-{name}.json")
                 if done:
                     del pending[rank]
@@ -274,7 +380,7 @@ class Team:
                         take(outcome)
                     if done["failure"]:
                         stopped.append(f"rank {rank} has stopped: {done['failure']}")
-                elif watch.unchanged(_mtime(self._folder / f"rank-{rank}-{name}.json")):
+                elif watch.unchanged(_mtime(self._presence_of(rank, name))) or is_lost:
                     del pending[rank]
                     lost.append(rank)
             time.sleep(POLL_SECONDS)
@@ -285,7 +391,7 @@ class Team:
             more = f" and {len(missing) - NAMED} more" if len(missing) > NAMED else ""
             raise Preempted(
                 f"{_ranks(lost)} of {self.rank.count}: no sign of life for {self._patience:g} s "
-                f"(--rank_patience). Not finished: {len(missing)} series "
+                f"(--rank_patience), or gone. Not finished: {len(missing)} series "
                 f"({', '.join(missing[:NAMED])}{more}). The same command, with any number of "
                 "processes, goes on"
             )

@@ -6,7 +6,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -88,6 +88,18 @@ def _duration(seconds: float) -> str:
     return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
 
 
+class _LogFile(logging.FileHandler):
+    """The log of a run: where it cannot be written, what else cannot says so, and no traceback."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handleError(record)
+
+    def close(self) -> None:
+        with suppress(OSError):  # lines that wait to be written
+            super().close()
+
+
 def _start_logging(path: Path | None) -> logging.Handler:
     log.setLevel(logging.INFO)
     if not any(isinstance(h, logging.StreamHandler) for h in log.handlers):
@@ -97,7 +109,7 @@ def _start_logging(path: Path | None) -> logging.Handler:
     if path is None:
         return logging.NullHandler()
     path.parent.mkdir(parents=True, exist_ok=True)
-    file = logging.FileHandler(path, encoding="utf-8")
+    file = _LogFile(path, encoding="utf-8")
     file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     log.addHandler(file)
     return file

@@ -12,6 +12,7 @@ from torch import nn
 
 from src.artifacts import (
     FoldPaths,
+    ImageFile,
     atomic_open,
     atomic_path,
     free_gib,
@@ -124,7 +125,7 @@ def test_arrays_with_objects_are_neither_written_nor_read(tmp_path: Path):
     assert list(tmp_path.iterdir()) == []
     np.save(tmp_path / "b.npy", np.array([{}]), allow_pickle=True)
     with pytest.raises(InputError, match=r"run some\.py"):
-        load_array(tmp_path / "b.npy", "some.py", mmap=False)
+        load_array(tmp_path / "b.npy", "some.py")
     with pytest.raises(MissingArtifact, match=r"run some\.py first"):
         load_array(tmp_path / "none.npy", "some.py")
 
@@ -142,3 +143,51 @@ def test_json_files_end_with_a_line_break(tmp_path: Path):
     write_json(tmp_path / "a", {"x": [1]})
     assert (tmp_path / "a").read_text().endswith("}\n")
     assert json.loads((tmp_path / "a").read_text()) == {"x": [1]}
+
+
+def image_file(tmp_path: Path) -> tuple[Path, np.ndarray]:
+    path, images = tmp_path / "images.npy", np.arange(24, dtype=np.float16).reshape(4, 3, 2)
+    np.save(path, images)
+    return path, images
+
+
+def test_an_image_file_gives_every_image_and_no_more(tmp_path):
+    path, images = image_file(tmp_path)
+    file = ImageFile(path, "some.py")
+    assert (file.shape, file.dtype, len(file)) == ((4, 3, 2), np.float16, 4)
+    for index in (2, 0, 1, 3, 3):
+        np.testing.assert_array_equal(file[index], images[index])
+    for index in (-1, 4):
+        with pytest.raises(IndexError, match=f"image {index} of 4"):
+            file[index]
+
+
+def test_an_image_file_that_is_cut_before_or_while_it_is_read_is_an_input_error(tmp_path):
+    path, images = image_file(tmp_path)
+    file = ImageFile(path, "some.py")
+    os.truncate(path, path.stat().st_size - 13)  # a memory map would kill the process
+    np.testing.assert_array_equal(file[1], images[1])
+    with pytest.raises(InputError, match=r"images\.npy is not a .* ends in image 3 of 4.*some\.py"):
+        file[3]
+    with pytest.raises(InputError, match=r"images\.npy is not a readable npy .* in place of 176"):
+        ImageFile(path, "some.py")
+
+
+@pytest.mark.parametrize("read", [ImageFile, load_array])
+def test_a_disk_that_fails_is_an_error_with_the_name_of_the_file(tmp_path, read):
+    if not Path("/proc/self/mem").exists():
+        pytest.skip("there is no file that cannot be read")
+    path = tmp_path / "images.npy"
+    path.symlink_to("/proc/self/mem")
+    with pytest.raises(OSError, match=r"Input/output error: .*images\.npy"):
+        read(path, "some.py")
+
+
+def test_what_is_no_npy_file_of_images_is_an_input_error(tmp_path):
+    path = tmp_path / "images.npy"
+    for content in (b"", b"x" * 200):
+        path.write_bytes(content)
+        with pytest.raises(InputError, match=r"images\.npy is not a readable npy file"):
+            ImageFile(path, "some.py")
+    with pytest.raises(MissingArtifact, match=r"run some\.py first"):
+        ImageFile(tmp_path / "none.npy", "some.py")

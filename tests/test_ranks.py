@@ -2,18 +2,21 @@
 
 import itertools
 import json
+import os
 import shutil
+import signal
+import subprocess
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from src import ranks
+from src import children, ranks
 from src.errors import EXIT_STALE, InputError, PipelineError, Preempted, StaleArtifact, UsageError
-from src.ranks import Rank, Team, find_rank, share_out
+from src.ranks import Neighbours, Rank, Team, find_rank, share_out
 
 CONFIG = {"size": 32}
 SIZES = {"1.1": 50, "1.2": 40, "1.3": 30, "1.4": 20, "1.5": 10}
@@ -54,6 +57,115 @@ def test_torchrun_inside_srun_decides():
 def test_variables_that_contradict_each_other_are_refused(values):
     with pytest.raises(UsageError, match="RANK="):
         find_rank({"RANK": values[0], "WORLD_SIZE": values[1]})
+
+
+SLEEPING = {"RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "a", "MASTER_PORT": "29500"}
+
+
+@pytest.fixture
+def neighbour() -> Iterator[subprocess.Popen[bytes]]:
+    """Rank 1 of two."""
+    with subprocess.Popen(["sleep", "60"], env=SLEEPING) as started:
+        yield started
+        started.kill()
+
+
+@pytest.fixture
+def launched() -> Rank:
+    """Rank 0 of the same launch."""
+    if not Path("/proc/self/stat").exists():
+        pytest.skip("there is no /proc")
+    return Rank(0, 2, "a 29500 ")
+
+
+def wait_until(condition: Callable[[], object]) -> None:
+    end = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_a_neighbour_that_has_gone_is_lost_and_others_are_none(launched, neighbour):
+    with subprocess.Popen(["sleep", "60"], env={**SLEEPING, "MASTER_PORT": "1"}) as stranger:
+        with Neighbours(launched) as neighbours:
+            wait_until(lambda: neighbour.pid in neighbours._find())
+            assert neighbours.lost() == set()
+            stranger.kill()
+            stranger.wait()
+            assert neighbours.lost() == set()
+            neighbour.kill()
+            wait_until(lambda: neighbours.lost() == {1})
+
+
+HERE = {"MASTER_ADDR": "127.0.0.1"}
+
+
+@pytest.mark.parametrize(
+    ("environment", "here"),
+    [
+        (HERE, True),
+        ({"MASTER_ADDR": "node1"}, False),
+        ({"MASTER_ADDR": "node1", "WORLD_SIZE": "4", "LOCAL_WORLD_SIZE": "4"}, True),
+        ({"MASTER_ADDR": "node1", "WORLD_SIZE": "4", "LOCAL_WORLD_SIZE": "2"}, False),
+        ({"SLURM_STEP_NUM_TASKS": "4", "SLURM_STEP_NUM_NODES": "1"}, True),
+        ({"SLURM_STEP_NUM_TASKS": "4", "SLURM_STEP_NUM_NODES": "2"}, False),
+        ({}, False),
+    ],
+)
+def test_a_launcher_says_whether_all_processes_are_on_this_machine(environment, here):
+    assert ranks._all_are_here(environment) == here
+
+
+def test_a_neighbour_that_never_comes_is_lost_while_all_gather(launched, neighbour, monkeypatch):
+    monkeypatch.setattr(ranks, "GATHERING_SECONDS", 0.3)
+    monkeypatch.setattr(Neighbours, "_can_be_seen", lambda self: True)
+    three = Rank(0, 3, launched.launch)
+    with Neighbours(three) as neighbours:
+        assert neighbours.lost(gathering=True) == set()
+        time.sleep(0.4)
+        assert neighbours.lost(gathering=True) == set()  # they may be on other machines
+        monkeypatch.setenv("MASTER_ADDR", "localhost")
+        assert neighbours.lost(gathering=True) == {1, 2}  # the one that sleeps is one of two
+        assert neighbours.lost() == set()
+
+
+def test_what_a_neighbour_has_started_is_none(launched):
+    command = ["sh", "-c", "sleep 60 & wait"]
+    with subprocess.Popen(command, env=SLEEPING, start_new_session=True) as started:
+        with Neighbours(launched) as neighbours:
+            wait_until(lambda: started.pid in neighbours._find())
+            time.sleep(0.3)
+            assert neighbours._find() == [started.pid]
+        os.killpg(started.pid, signal.SIGKILL)
+
+
+def test_a_neighbour_that_stays_stopped_is_ended(launched, neighbour, monkeypatch):
+    monkeypatch.setattr(children, "POLL_SECONDS", 0.1)
+    monkeypatch.setattr(children, "STOPPED_SECONDS", 0.3)
+    with Neighbours(launched):
+        neighbour.send_signal(signal.SIGSTOP)
+        assert neighbour.wait(10) == -signal.SIGKILL
+
+
+def test_rank_0_waits_for_no_neighbour_that_has_gone(launched, neighbour, tmp_path, caplog):
+    caplog.set_level("WARNING", logger="aneurysm")
+    begin = time.monotonic()
+    threading.Timer(0.5, neighbour.kill).start()
+    with Team(launched, tmp_path / "ranks", patience=60) as team:
+        assert sorted(team.hand_out(SIZES, CONFIG)) == sorted(SIZES)
+        team.collect(lambda outcome: None, lambda uid: True)
+    assert time.monotonic() - begin < 10
+    assert "rank 1 did not come within 60 s (--rank_patience), or ended before" in caplog.text
+
+
+def test_nobody_waits_for_a_rank_0_that_has_gone(neighbour, tmp_path):
+    threading.Timer(0.5, neighbour.kill).start()
+    with (
+        pytest.raises(Preempted, match="rank 0 has ended without a word"),
+        Team(Rank(1, 2, "a 29500 "), tmp_path / "ranks", patience=60) as team,
+    ):
+        team._neighbours._ranks[neighbour.pid] = 0  # as if it led
+        team.share(CONFIG)
 
 
 def test_shares_are_balanced_by_size_and_cover_every_series_once():

@@ -18,6 +18,7 @@ from src.errors import (
     UsageError,
 )
 from src.runlog import Record, log, progress, run_stage, run_tool
+from tests.test_bad_input import full_disk
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,3 +161,16 @@ def test_without_a_terminal_progress_is_a_line_now_and_then(monkeypatch, caplog)
     caplog.clear()
     assert list(progress(range(3), 3, "reading")) == [0, 1, 2]
     assert not caplog.records
+
+
+def test_a_log_that_cannot_be_written_leaves_no_traceback(run, capsys):
+    def main(options: Options, record: Record) -> int:
+        for number in range(200):
+            log.info("line %d of many", number)
+        return 0
+
+    with full_disk(200):
+        assert run(main) == 3  # the record cannot be written either
+    said = capsys.readouterr()
+    assert "line 199 of many" in said.out and "the run record could not be written" in said.out
+    assert "Traceback" not in said.out + said.err

@@ -14,13 +14,11 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-import tyro
-
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from src.demo.dataset import make_data_set
 from src.errors import EXIT_INPUT
-from src.runlog import progress
+from src.runlog import progress, run_tool
 from src.task import ANEURYSM_PRESENT, TRAIN_COLUMNS
 
 MARK = "demo_data.json"
@@ -78,4 +76,4 @@ def main(options: Options) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(tyro.cli(Options, use_underscores=True)))
+    sys.exit(run_tool("make_demo_data", Options, main, __doc__))

@@ -2,9 +2,7 @@
 
 import csv
 import hashlib
-import multiprocessing
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +14,8 @@ from src.demo.geometry import grid_of
 from src.demo.phantom import make_patient, render
 from src.demo.protocol import draw_acquisition
 from src.demo.streams import Purpose, stream
+from src.errors import InputError
+from src.imaging.processes import WorkerDied, WorkerPool
 from src.task import ANEURYSM_PRESENT, LABELS, LOCALIZER_COLUMNS, TRAIN_COLUMNS
 
 SECOND_SERIES = 0.1
@@ -90,6 +90,10 @@ def make_series(folder: Path, seed: int, number: int) -> SeriesRows:
     return SeriesRows(number, row, tuple(localizers))
 
 
+MOST_SECONDS = 600.0
+"""Limit of one series, which takes a second."""
+
+
 def make_data_set(folder: Path, series: int, seed: int, num_workers: int) -> Iterator[SeriesRows]:
     """Write series and, at the end, train.csv and train_localizers.csv; yields as series finish.
 
@@ -98,6 +102,9 @@ def make_data_set(folder: Path, series: int, seed: int, num_workers: int) -> Ite
         series: number of series.
         seed: of the data set.
         num_workers: processes; 0 works here.
+
+    Raises:
+        InputError: a process died, or could not be started.
     """
     rows: list[SeriesRows] = []
     if num_workers == 0:
@@ -105,13 +112,18 @@ def make_data_set(folder: Path, series: int, seed: int, num_workers: int) -> Ite
             rows.append(make_series(folder, seed, number))
             yield rows[-1]
     else:
-        context = multiprocessing.get_context("forkserver")
-        with ProcessPoolExecutor(num_workers, mp_context=context) as pool:
-            for found in pool.map(
-                make_series, *zip(*((folder, seed, k) for k in range(series)), strict=True)
-            ):
-                rows.append(found)
-                yield found
+        with WorkerPool(num_workers, MOST_SECONDS) as pool:
+            made = [pool.submit(make_series, folder, seed, number) for number in range(series)]
+            for number, future in enumerate(made):
+                try:
+                    rows.append(future.result())
+                except WorkerDied as death:
+                    raise InputError(
+                        f"the process that made series {number} {death} (killed for memory, or "
+                        "stopped?); run the same command again, with fewer --num_workers if memory "
+                        "is short"
+                    ) from None
+                yield rows[-1]
     _write(
         folder / "train_localizers.csv", LOCALIZER_COLUMNS, [r for s in rows for r in s.localizers]
     )

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from src.artifacts import DataPaths, atomic_open, load_array, write_json
+from src.artifacts import DataPaths, ImageFile, atomic_open, write_json
 from src.errors import InputError
 from src.evaluation.data_figures import (
     ContactPicture,
@@ -216,9 +216,10 @@ def _histograms(data: DataPaths, meta: pd.DataFrame) -> str | None:
 
 def _values(data: DataPaths, uid: str) -> np.ndarray:
     """Float32 (k,): sampled values of one series above 0, which is background and padding."""
-    volume = load_array(data.sequence(uid), MADE_BY["preprocess"])
+    volume = ImageFile(data.sequence(uid), MADE_BY["preprocess"])
     at = sorted({int(share * (len(volume) - 1)) for share in SAMPLED_SHARES})
-    values = np.asarray(volume[at][:, ::SAMPLED_PIXEL, ::SAMPLED_PIXEL], dtype=np.float32).ravel()
+    images = [volume[index][::SAMPLED_PIXEL, ::SAMPLED_PIXEL] for index in at]
+    values = np.asarray(images, dtype=np.float32).ravel()
     return values[values > 0]
 
 
@@ -232,7 +233,7 @@ def _contacts(data: DataPaths, meta: pd.DataFrame) -> list[dict[str, str]]:
             uid = str(part.index[i])
             cells: Any = part.iloc[i]
             geometry = Geometry.from_row(cells)
-            volume = load_array(data.sequence(uid), MADE_BY["preprocess"])
+            volume = ImageFile(data.sequence(uid), MADE_BY["preprocess"])
             middle = len(volume) // 2
             x_mm, y_mm = pixel_mm(geometry, volume.shape[-1])
             directions, place = array_directions(geometry), ""

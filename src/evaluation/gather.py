@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from src.artifacts import load_array
+from src.artifacts import ImageFile
 from src.compute import choose_compute
 from src.errors import InputError
 from src.evaluation.figures import Example
@@ -51,7 +51,7 @@ def best_ranked_example(options: ModelOptions, task: Task) -> Example:
     info = infos[uid]
     compute = choose_compute(options.device)
     encoder = Encoder(paths, stage1, compute)
-    volume = load_array(options.data.sequence(uid), MADE_BY["preprocess"])
+    volume = ImageFile(options.data.sequence(uid), MADE_BY["preprocess"])
     index, step = int(info.indices[0]), encoder.steps[0]
     stack = prepare_slices(volume, encoder.inputs, neighbours(index, step, info.n))
     with torch.inference_mode(), compute.autocast():

@@ -7,8 +7,8 @@ from src.imaging.processes import WorkerDied, WorkerPool
 from src.imaging.worker import Job, Outcome, cache_series
 
 DIED = (
-    "the process that read this series died (killed for memory, or a crash in a decoder); rerun "
-    "the same command to try it again, with fewer --num_workers if memory is short"
+    "the process that read this series died (killed for memory, stopped, or a crash in a decoder); "
+    "rerun the same command to try it again, with fewer --num_workers if memory is short"
 )
 TIMED_OUT = (
     "reading took more than {seconds:g} s and was ended; rerun the same command to try it again, "
@@ -29,7 +29,8 @@ def run_jobs(jobs: Sequence[Job], workers: int, seconds: float) -> Iterator[Outc
         seconds: wall-clock limit of one job.
 
     Raises:
-        OSError: a file could not be written; jobs that have not started are dropped.
+        OSError: a file could not be written; jobs that are not done are dropped.
+        InputError: a process could not be started.
     """
     if workers == 0:
         yield from map(cache_series, jobs)

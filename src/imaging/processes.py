@@ -12,7 +12,8 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from queue import SimpleQueue
@@ -20,8 +21,14 @@ from typing import Any, TypeVar
 
 import cv2
 
+from src.children import guard, require_sockets
+from src.errors import InputError
+
 PRELOADED = ("src.imaging.worker", "src.imaging.prepare")
 """Modules that the fork server imports once, so that a worker starts in milliseconds."""
+
+STARTS = 2
+"""Attempts to start a process: the one that forks it may have died, and is then started anew."""
 
 T = TypeVar("T")
 
@@ -54,7 +61,11 @@ class WorkerPool:
             seconds: wall-clock limit of one call. The operating system's timer ends the process
                 (ITIMER_REAL, default action of SIGALRM), also inside native code that never
                 returns. Where the platform has no such timer (Windows) no limit holds.
+
+        Raises:
+            InputError: the processes could not be spoken with; see `require_sockets`.
         """
+        require_sockets()
         self._threads = ThreadPoolExecutor(workers)  # each waits for one process
         self._workers = [_Worker(seconds) for _ in range(workers)]
         self._idle: SimpleQueue[_Worker] = SimpleQueue()
@@ -65,24 +76,30 @@ class WorkerPool:
         """The pool itself; leaving the block waits for the calls that have started."""
         return self
 
-    def __exit__(self, *error: object) -> None:
-        """Drop calls that have not started, wait for the others and end the processes."""
-        self._threads.shutdown(wait=True, cancel_futures=True)
-        for worker in self._workers:
-            worker.stop()
+    def __exit__(self, kind: object, *error: object) -> None:
+        """Drop calls that have not started and end the processes: after an error at once."""
+        if kind is None:
+            try:
+                self._threads.shutdown(wait=True, cancel_futures=True)
+            except BaseException:  # Ctrl-C
+                self.kill()
+                raise
+        self.kill()
 
     def kill(self) -> None:
-        """End the processes now, whatever they do: for calls that leave nothing on disk."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        """End the processes now, whatever they do: what they write is whole or not there."""
         for worker in self._workers:
             worker.kill()
-        self.__exit__()
+        self._threads.shutdown(wait=True, cancel_futures=True)
+        for worker in self._workers:
+            worker.bury()
 
     def submit(self, function: Callable[..., T], *args: object) -> Future[T]:
         """Run `function(*args)` in a process; both must be picklable.
 
         A process imports the module of the function, but never the program's main module. The
-        future raises what the function raised, or `WorkerDied`.
+        future raises what the function raised, or `WorkerDied`, or `InputError` where no process
+        could be started.
 
         Raises:
             ValueError: the function is defined in the main module.
@@ -101,12 +118,13 @@ class WorkerPool:
 
 
 class _Worker:
-    """One process and the pipe to it, used by one thread at a time."""
+    """One process and the pipe to it, used by one thread at a time; `kill` is for any other."""
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
         self._process: BaseProcess | None = None
         self._pipe: Connection | None = None
+        self._killed = False
 
     def call(self, function: Callable[..., T], args: tuple[object, ...]) -> T:
         process, pipe = self._started()
@@ -115,44 +133,76 @@ class _Worker:
             wait([pipe, process.sentinel])
             done, value = pipe.recv()
         except (EOFError, OSError):
-            raise WorkerDied(timed_out=self._bury() == -_alarm()) from None
+            raise WorkerDied(timed_out=self.bury() == -_alarm()) from None
         if not done:
             raise value
         result: T = value
         return result
 
-    def stop(self) -> None:
-        """Let the process end by itself: it reads the end of its pipe."""
-        if self._process is not None:
-            self._bury()
-
     def kill(self) -> None:
-        process = self._process
-        if process is not None:
-            with _PROCESS_TABLE:
-                process.kill()
+        """End the process, and start none any more."""
+        with _PROCESS_TABLE:
+            self._killed = True
+            if self._process is not None:
+                self._process.kill()
 
     def _started(self) -> tuple[BaseProcess, Connection]:
-        if self._process is None or self._pipe is None:
-            context = _context()
-            pipe, theirs = context.Pipe()
-            process = context.Process(target=_serve, args=(theirs, self.seconds), daemon=True)
-            with _PROCESS_TABLE, _main_left_alone():
-                process.start()
-            theirs.close()  # so that the pipe ends with the process
-            self._process, self._pipe = process, pipe
-        return self._process, self._pipe
+        if self._process is not None and self._pipe is not None:
+            return self._process, self._pipe
+        failure: Exception | None = None
+        for _ in range(STARTS):
+            try:
+                return self._start()
+            except (EOFError, OSError) as error:
+                failure = error
+        raise InputError(
+            f"a process that reads series cannot be started ({failure}): is there room in the "
+            "temporary folder (TMPDIR) and in /dev/shm, and are more processes and open files "
+            "allowed? Fewer --num_workers need less, 0 starts none"
+        )
 
-    def _bury(self) -> int | None:
+    def _start(self) -> tuple[BaseProcess, Connection]:
+        context = _context()
+        pipe, theirs = context.Pipe()
+        process = context.Process(target=_serve, args=(theirs, self.seconds), daemon=True)
+        # so that the pipe ends with the process
+        with closing(theirs), _PROCESS_TABLE, _main_left_alone():
+            if self._killed:
+                raise WorkerDied(timed_out=False)
+            _guard_forking(context)
+            process.start()
+            self._process, self._pipe = process, pipe
+        guard.watch(_pid(process))
+        return process, pipe
+
+    def bury(self) -> int | None:
         """Forget a process that is dead or about to end; returns its exit status."""
         process, pipe = self._process, self._pipe
-        assert process is not None and pipe is not None
-        self._process = self._pipe = None
+        if process is None or pipe is None:
+            return None
         pipe.close()
         wait([process.sentinel])
         with _PROCESS_TABLE:
+            self._process = self._pipe = None
             process.join()
-            return process.exitcode
+        guard.forget(_pid(process))
+        return process.exitcode
+
+
+def _guard_forking(context: Any) -> None:  # noqa: ANN401
+    """Guard the process that forks the others: a stopped one starts none and reports no death."""
+    if context.get_start_method() == "forkserver":
+        forkserver.ensure_running()
+        tracker = resource_tracker._resource_tracker
+        for owner, name in ((forkserver._forkserver, "_forkserver_pid"), (tracker, "_pid")):
+            pid = getattr(owner, name, None)
+            if pid is not None:
+                guard.watch(pid)
+
+
+def _pid(process: BaseProcess) -> int:
+    assert process.pid is not None  # it was started
+    return process.pid
 
 
 @contextmanager

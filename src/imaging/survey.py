@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import xxhash
 
-from src.artifacts import DataPaths, load_array
+from src.artifacts import DataPaths, ImageFile, load_array
 from src.errors import InputError, StaleArtifact
 from src.imaging.preprocess_tables import rejected_row
 from src.imaging.sources import ABSENT, Fingerprints, Source, look_at
@@ -176,11 +176,11 @@ def _is_intact(data: DataPaths, uid: str, sidecar: dict[str, Any], slices: bool)
             return False
     if not slices:
         return True
-    sequence = load_array(data.sequence(uid), SCRIPT)
+    sequence = ImageFile(data.sequence(uid), SCRIPT)
     paths = [data.slice(uid, index) for index in range(len(sequence))]
     return all(
         path.is_file() and np.array_equal(load_array(path, SCRIPT), image)
-        for path, image in zip(paths, sequence, strict=True)
+        for path, image in zip(paths, map(sequence.__getitem__, range(len(paths))), strict=True)
     )
 
 

@@ -19,6 +19,7 @@ from src.compute import Compute, compile_network
 from src.models.slice_classifier import HEATMAP_STRIDE, SliceClassifier, SliceClassifierConfig
 from src.provenance import MADE_BY
 from src.sampling.stacks import (
+    Images,
     InputSpec,
     input_to_cache,
     neighbours,
@@ -106,14 +107,14 @@ class Encoder:
 
     def prepare(
         self,
-        volume: np.ndarray,
+        volume: Images,
         transform: Callable[[np.ndarray], np.ndarray] | None = None,
     ) -> PreparedSlices:
         """What can be done ahead, in another thread, while the network computes.
 
         Args:
-            volume: float16 (n, size, size), cached values 0..5; of a memory map only the crop is
-                read, once for all steps.
+            volume: float16 (n, size, size), cached values 0..5; a file is read once for all
+                steps.
             transform: an augmented view: prepared slices float32 (n, S, S) -> the same shape.
         """
         if transform is None:
@@ -128,7 +129,7 @@ class Encoder:
 
     def encode(
         self,
-        volume: np.ndarray,
+        volume: Images,
         transform: Callable[[np.ndarray], np.ndarray] | None = None,
     ) -> dict[int, SeriesFeatures]:
         """Features of every slice at every step.

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from src.artifacts import DataPaths, FoldPaths, load_array, write_csv
+from src.artifacts import DataPaths, FoldPaths, ImageFile, write_csv
 from src.inference.encoder import Encoder, PreparedSlices
 from src.provenance import MADE_BY
 from src.sampling.augment import AugmentSpec, augment
@@ -49,7 +49,7 @@ def prepare_views(
     Raises:
         MissingArtifact, InputError: the cache is gone or damaged.
     """
-    volume = load_array(data.sequence(info.uid), MADE_BY["preprocess"])
+    volume = ImageFile(data.sequence(info.uid), MADE_BY["preprocess"])
     found = [PreparedView(0, encoder.prepare(volume))]
     for view in range(1, views + 1):
         flags: list[tuple[bool, bool]] = []

@@ -11,13 +11,13 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from src.artifacts import DataPaths, load_array
+from src.artifacts import DataPaths, ImageFile
 from src.provenance import MADE_BY
 from src.sampling.augment import AugmentSpec, augment
 from src.sampling.blame import blame
 from src.sampling.series_info import SeriesInfo
 from src.sampling.spots import eligible_negatives, relative_position, slice_at, slice_targets
-from src.sampling.stacks import InputSpec, cache_to_input, neighbours, prepare_slices
+from src.sampling.stacks import Images, InputSpec, cache_to_input, neighbours, prepare_slices
 from src.task import Task, mirror_permutation
 
 
@@ -127,7 +127,7 @@ class TargetSpec:
 
 
 class StackDataset(Dataset[dict[str, torch.Tensor]]):
-    """Stacks by request, read from the memory-mapped caches.
+    """Stacks by request, read from the caches.
 
     An item has `stack` float32 (3, S, S), `targets` and `weights` float32 (L,), and `heatmap`
     float32 (L, cells, cells), whose overall channel shows every localizer.
@@ -173,9 +173,9 @@ class StackDataset(Dataset[dict[str, torch.Tensor]]):
         """
         path = self.data.sequence(request.uid)
         with blame(f"series {request.uid}, slice {request.index}, file {path}"):
-            return self._make(request, load_array(path, MADE_BY["preprocess"]))
+            return self._make(request, ImageFile(path, MADE_BY["preprocess"]))
 
-    def _make(self, request: StackRequest, volume: np.ndarray) -> dict[str, torch.Tensor]:
+    def _make(self, request: StackRequest, volume: Images) -> dict[str, torch.Tensor]:
         info = self.infos[request.uid]
         chosen = neighbours(request.index, request.step, info.n)
         stack = prepare_slices(volume, self.inputs, chosen)

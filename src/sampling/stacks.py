@@ -5,6 +5,7 @@ so that stage 1 is fed the same pixels everywhere.
 """
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import cv2
 import numpy as np
@@ -49,18 +50,29 @@ class InputSpec:
         return self.input_size / self.crop_edge(size)
 
 
+class Images(Protocol):
+    """An array (n, size, size), or a file of one."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Images, rows and columns."""
+        ...
+
+    def __getitem__(self, index: int, /) -> np.ndarray:
+        """One image."""
+        ...
+
+
 def neighbours(index: int, step: int, n: int) -> list[int]:
     """Slices of the stack at `index`: index-step, index, index+step; the ends repeat."""
     return [min(max(i, 0), n - 1) for i in (index - step, index, index + step)]
 
 
-def prepare_slices(
-    volume: np.ndarray, spec: InputSpec, chosen: list[int] | None = None
-) -> np.ndarray:
+def prepare_slices(volume: Images, spec: InputSpec, chosen: list[int] | None = None) -> np.ndarray:
     """Crop and resample cached slices.
 
     Args:
-        volume: float16 (n, size, size), values 0..5; a memory map is read only where cropped.
+        volume: float16 (n, size, size), values 0..5; of a file only the chosen slices are read.
         spec: crop, size and mean of the input.
         chosen: k slices, in their order; all of them by default.
 
@@ -71,9 +83,7 @@ def prepare_slices(
     return _float32(slices) - np.float32(spec.mean)
 
 
-def resample_slices(
-    volume: np.ndarray, spec: InputSpec, chosen: list[int] | None = None
-) -> np.ndarray:
+def resample_slices(volume: Images, spec: InputSpec, chosen: list[int] | None = None) -> np.ndarray:
     """`prepare_slices` before the mean is subtracted.
 
     Returns:
@@ -82,15 +92,17 @@ def resample_slices(
     """
     size = volume.shape[-1]
     edge, offset = spec.crop_edge(size), spec.offset(size)
-    window = volume[:, offset : offset + edge, offset : offset + edge]
-    if chosen is not None:
-        window = window[chosen]
+    window = slice(offset, offset + edge)
+    images = (
+        volume[index][window, window]
+        for index in (range(volume.shape[0]) if chosen is None else chosen)
+    )
     if edge == spec.input_size:
-        return np.array(window)
+        return np.stack(list(images))
     target = (spec.input_size, spec.input_size)
     method = cv2.INTER_AREA if spec.input_size < edge else cv2.INTER_LINEAR
     return np.stack(
-        [cv2.resize(_float32(np.array(image)), target, interpolation=method) for image in window]
+        [cv2.resize(_float32(np.array(image)), target, interpolation=method) for image in images]
     )
 
 

@@ -5,27 +5,22 @@ processes cut it in space. Every piece is a strided part of the same keyed batch
 number of processes decides where a sample is computed, and never which samples make a step.
 """
 
-import signal
 import zlib
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import chain, islice
 from typing import Any, TypeVar
 
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from src.compute import Compute
-from src.errors import InputError, PipelineError
 from src.training.distributed import process_count, process_index
+from src.training.loaders import Batch, load
 
-Batch = dict[str, torch.Tensor]
 ItemT = TypeVar("ItemT")
-
-LOADING = ("DataLoader worker", "Pin memory thread")
-"""Words of torch about a process or thread of a loader that has died."""
 
 WEIGHTS = "weights"
 """Names of batch entries that end in this hold the loss weights."""
@@ -138,67 +133,13 @@ def _load_pieces(
                 idle.append(not piece)
                 yield piece or list(batch[:1])
 
-    for loaded in load(dataset, requests(), num_workers, pin_memory, collate):
-        if idle.popleft():
-            for name in loaded:
-                if name.endswith(WEIGHTS):
-                    loaded[name].zero_()
-        yield loaded
-
-
-def load(
-    dataset: Dataset[Batch],
-    batches: Iterable[list[Any]],
-    num_workers: int,
-    pin_memory: bool,
-    collate: Callable[[list[Batch]], Batch] | None = None,
-) -> Iterator[Batch]:
-    """Load batches of requests to the data set; consume them within `deaths_explained`.
-
-    Args:
-        dataset: what is loaded.
-        batches: requests of each batch; read ahead of what is loaded.
-        num_workers: processes that load, 0 for this one.
-        pin_memory: place batches in memory that a CUDA device copies from by itself.
-        collate: makes a batch of what was requested; torch's own way by default.
-
-    Raises:
-        PipelineError: what the data set has raised, without a loading process's traceback.
-    """
-    loader = DataLoader(
-        dataset,
-        batch_sampler=batches,
-        num_workers=num_workers,
-        collate_fn=collate,
-        pin_memory=pin_memory,
-        worker_init_fn=_leave_the_end_to_the_parent,
-    )
-    return _explained(loader)
-
-
-def _leave_the_end_to_the_parent(worker: int) -> None:
-    """A cluster sends SIGTERM to the whole group; torch would take dead workers for a crash."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-
-
-@contextmanager
-def deaths_explained() -> Iterator[None]:
-    """Context in which loaded batches are consumed.
-
-    torch tells of a killed process wherever the main thread is: in its handler of SIGCHLD.
-
-    Raises:
-        InputError: a loading process or the thread that pins memory has died.
-    """
-    try:
-        yield
-    except RuntimeError as error:
-        if not any(words in str(error) for words in LOADING):
-            raise
-        raise InputError(
-            f"a process that loads data has died ({error}). If the machine's memory or "
-            "/dev/shm is full, give fewer --num_workers; the same command goes on"
-        ) from None
+    with closing(load(dataset, requests(), num_workers, pin_memory, collate)) as batches_loaded:
+        for loaded in batches_loaded:
+            if idle.popleft():
+                for name in loaded:
+                    if name.endswith(WEIGHTS):
+                        loaded[name].zero_()
+            yield loaded
 
 
 def placed(
@@ -240,16 +181,3 @@ def _arrived(pieces: list[Batch], copied: torch.cuda.Event, device: torch.device
         for tensor in piece.values():
             tensor.record_stream(stream)
     return pieces
-
-
-def _explained(loader: DataLoader[Batch]) -> Iterator[Batch]:
-    batches = iter(loader)
-    while True:
-        try:
-            batch = next(batches)
-        except StopIteration:
-            return
-        except PipelineError as error:
-            name = f"{type(error).__module__}.{type(error).__qualname__}: "
-            raise type(error)(str(error).rpartition(name)[2].strip()) from None
-        yield batch

@@ -9,7 +9,8 @@ import torch
 
 from src.artifacts import atomic_open
 from src.task import Task
-from src.training.batches import Batch, TrainingData, deaths_explained
+from src.training.batches import Batch, TrainingData
+from src.training.loaders import deaths_explained
 
 SHOWN_BATCHES = 2
 """Batches of the first epoch that are drawn."""

@@ -75,14 +75,15 @@ def processes(device: str) -> Iterator[None]:
             "training with torchrun, or one process with python"
         )
     place = choose_compute(device).device
-    with _meeting(rank):
-        store, _, _ = next(
-            distributed.rendezvous("env://", rank.index, rank.count, timeout=JOINING)
-        )
-        store.set(f"here {rank.index}", "")
-        # one that is lost from here on is waited for in a collective, for longer
-        store.wait([f"here {index}" for index in range(rank.count)], JOINING)
-    with LastWords(store, rank) as last_words:
+    with LastWords(rank) as last_words:
+        with _meeting(rank):
+            store, _, _ = next(
+                distributed.rendezvous("env://", rank.index, rank.count, timeout=JOINING)
+            )
+            store.set(f"here {rank.index}", "")
+            # one that is lost from here on is waited for in a collective, for longer
+            store.wait([f"here {index}" for index in range(rank.count)], JOINING)
+        last_words.speak_through(store)
         try:
             with _meeting(rank):
                 _join(rank, store, place)

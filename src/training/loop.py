@@ -24,7 +24,7 @@ from src.errors import NumericalError, Preempted, UsageError
 from src.models.depthwise import speed_up_depthwise
 from src.runlog import log, progress
 from src.training import memory
-from src.training.batches import Batch, TrainingData, deaths_explained, key, placed
+from src.training.batches import Batch, TrainingData, key, placed
 from src.training.checkpoint import load_state, save_state
 from src.training.distributed import (
     is_first,
@@ -38,6 +38,7 @@ from src.training.distributed import (
     without_sync,
 )
 from src.training.epoch_log import EpochLog
+from src.training.loaders import deaths_explained
 from src.training.optimization import (
     FitSpec,
     GradientClipper,

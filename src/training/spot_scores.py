@@ -1,6 +1,7 @@
 """Stage 1 scored at spots."""
 
 from collections.abc import Sequence
+from contextlib import closing
 
 import numpy as np
 import torch
@@ -11,8 +12,8 @@ from src.metrics import score_table
 from src.sampling.folds import Split
 from src.sampling.slice_samples import StackDataset, StackRequest
 from src.task import SERIES_COLUMN, Task
-from src.training.batches import deaths_explained, load
 from src.training.distributed import share_work
+from src.training.loaders import deaths_explained, load
 
 
 def spot_requests(split: Split, uids: list[str], steps: tuple[int, ...]) -> list[StackRequest]:
@@ -53,8 +54,9 @@ def predict_stacks(
 
     def predict(batches: Sequence[list[StackRequest]]) -> list[tuple[np.ndarray, np.ndarray]]:
         found = []
-        with torch.inference_mode(), deaths_explained():
-            for batch in load(dataset, batches, num_workers, compute.device.type == "cuda"):
+        loaded = load(dataset, batches, num_workers, compute.device.type == "cuda")
+        with torch.inference_mode(), closing(loaded), deaths_explained():
+            for batch in loaded:
                 with compute.autocast():
                     output = model(compute.place(batch["stack"]))
                 found.append((output.logits.float().cpu().numpy(), batch["targets"].numpy()))

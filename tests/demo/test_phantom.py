@@ -1,5 +1,7 @@
 """The synthetic heads are what their labels say, and nothing but the sac gives a label away."""
 
+import os
+import signal
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,12 +12,14 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import cross_val_predict
 
+from src.demo import dataset
 from src.demo.dataset import make_data_set, make_series, patient_of, uid_from
 from src.demo.dicom_writer import Identity, write_series
 from src.demo.geometry import Acquisition, grid_of, plane_orientation
 from src.demo.phantom import make_patient, render
 from src.demo.protocol import draw_acquisition
 from src.demo.streams import Purpose, stream
+from src.errors import InputError
 from src.imaging.geometry import cache_to_patient, mirror_axis, patient_to_cache
 from src.imaging.series import read_series
 from src.sampling.augment import AugmentSpec, augment
@@ -214,3 +218,13 @@ def auc(features: np.ndarray, labels: np.ndarray) -> float:
     model = LogisticRegression(max_iter=2000)
     found = cross_val_predict(model, scaled, labels, cv=5, method="predict_proba")[:, 1]
     return float(roc_auc_score(labels, found))
+
+
+def _die(folder: Path, seed: int, number: int) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_process_that_dies_is_an_input_error_that_names_its_series(tmp_path, monkeypatch):
+    monkeypatch.setattr(dataset, "make_series", _die)
+    with pytest.raises(InputError, match=r"series 0 died .* fewer --num_workers"):
+        list(make_data_set(tmp_path, 2, seed=3, num_workers=1))

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from src import children
 from src.errors import InputError
+from src.imaging import processes
 from src.imaging.processes import WorkerDied, WorkerPool
 from tests.imaging.make_series import head, store, write_single_frames
 
@@ -58,6 +60,24 @@ def _wait_a_little(seconds: float) -> int:
     return os.getpid()
 
 
+def _forking() -> int:
+    return os.getppid()
+
+
+def _stop_self() -> None:
+    os.kill(os.getpid(), signal.SIGSTOP)
+
+
+def _stop_forking() -> None:
+    os.kill(os.getppid(), signal.SIGSTOP)
+    os.kill(os.getpid(), signal.SIGKILL)  # whose death it cannot report
+
+
+def _kill_forking() -> None:
+    os.kill(os.getppid(), signal.SIGKILL)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 def _raise_input_error() -> None:
     raise InputError("a file that is no use")
 
@@ -91,6 +111,58 @@ def test_a_process_that_dies_costs_its_own_call_only(number):
         assert not died.value.timed_out
         assert beside.result() > 0
         assert [future.result() for future in later] == [0, 2, 4, 6]
+
+
+needs_proc = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="there is no /proc")
+
+
+@pytest.fixture
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stopped process is ended within a second."""
+    monkeypatch.setattr(children, "POLL_SECONDS", 0.1)
+    monkeypatch.setattr(children, "STOPPED_SECONDS", 0.5)
+
+
+@needs_proc
+@pytest.mark.parametrize("act", [_stop_self, _stop_forking, _kill_forking])
+def test_a_process_that_is_stopped_costs_its_own_call_as_one_that_dies(soon, act):
+    with WorkerPool(1, LONG) as pool:
+        before = pool.submit(_forking).result()
+        with pytest.raises(WorkerDied) as died:
+            pool.submit(act).result(20)
+        assert not died.value.timed_out
+        assert pool.submit(_double, 2).result(20) == 4
+        after = pool.submit(_forking).result()
+    assert (before == after) == (act is _stop_self)
+
+
+def test_after_an_error_nobody_waits_for_a_call_that_takes_its_time():
+    begin = time.monotonic()
+    with pytest.raises(KeyboardInterrupt), WorkerPool(1, LONG) as pool:
+        pool.submit(_pid).result()
+        slow = pool.submit(_wait_a_little, 40)
+        time.sleep(0.2)
+        raise KeyboardInterrupt
+    assert time.monotonic() - begin < 30
+    with pytest.raises(WorkerDied):
+        slow.result()
+
+
+def test_a_pool_that_was_killed_starts_no_process_any_more():
+    pool = WorkerPool(1, LONG)
+    waiting = pool.submit(_wait_a_little, 0)
+    pool.kill()
+    assert waiting.cancelled() or waiting.exception() is not None or waiting.result()
+    assert pool._workers[0]._process is None
+
+
+def test_a_process_that_cannot_be_started_is_an_input_error_of_the_run(monkeypatch):
+    def fail(context: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(processes, "_guard_forking", fail)
+    with WorkerPool(1, LONG) as pool, pytest.raises(InputError, match=r"No space left.*TMPDIR"):
+        pool.submit(_pid).result()
 
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="the platform has no interval timer")

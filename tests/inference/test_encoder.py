@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from src.artifacts import FoldPaths
+from src.artifacts import FoldPaths, ImageFile
 from src.compute import choose_compute
 from src.errors import InputError, MissingArtifact
 from src.inference.encoder import (
@@ -105,10 +105,10 @@ def test_a_stack_is_a_slice_and_its_neighbours_at_the_step(encoder: Encoder):
     assert not np.array_equal(found[1].logits, found[2].logits)
 
 
-def test_a_memory_map_gives_what_an_array_gives(encoder: Encoder, tmp_path):
+def test_a_file_gives_what_an_array_gives(encoder: Encoder, tmp_path):
     np.save(tmp_path / "a.npy", volume(20))
-    mapped = np.load(tmp_path / "a.npy", mmap_mode="r")
-    assert same(encoder.encode(volume(20))[1], encoder.encode(mapped)[1])
+    file = ImageFile(tmp_path / "a.npy", "some.py")
+    assert same(encoder.encode(volume(20))[1], encoder.encode(file)[1])
 
 
 def test_the_features_on_disk_are_what_the_encoder_says(tiny: Place, encoder: Encoder):

@@ -13,8 +13,9 @@ import torch
 from torch.utils.data import Dataset
 
 from src.errors import InputError
-from src.training import batches
-from src.training.batches import Batch, PieceLoader, TrainingData, deaths_explained, load
+from src.training import batches, loaders
+from src.training.batches import PieceLoader, TrainingData
+from src.training.loaders import Batch, deaths_explained, load
 from tests.training.test_loop import BATCHES, SquaredError, fit
 from tests.training.test_loop import batches as ready
 
@@ -62,7 +63,7 @@ def test_memory_is_pinned_only_for_a_training_on_a_cuda_device(monkeypatch, devi
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     asked = []
-    monkeypatch.setattr(batches, "DataLoader", lambda *_, **flags: asked.append(flags) or [])
+    monkeypatch.setattr(loaders, "DataLoader", lambda *_, **flags: asked.append(flags) or [])
     list(load(Deadly(), [], 0, is_cuda(device)))
     assert [flags["pin_memory"] for flags in asked] == [device == "cuda"]
 

@@ -43,12 +43,12 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-def in_processes(function, folder: Path, count: int = 2) -> list[int]:
-    """Exit codes of `count` processes that run `function(folder)` together."""
+def in_processes(function, folder: Path, count: int = 2, of: int | None = None) -> list[int]:
+    """Exit codes of `count` processes that run `function(folder)` together, of `of` in all."""
     context = multiprocessing.get_context("spawn")
     port = free_port()
     running = [
-        context.Process(target=run_rank, args=(function, folder, rank, count, port))
+        context.Process(target=run_rank, args=(function, folder, rank, of or count, port))
         for rank in range(count)
     ]
     for process in running:

@@ -103,6 +103,20 @@ def test_a_process_that_works_by_itself_notices_that_the_first_one_was_killed(
     assert "because of process 0, which left no message" in capfd.readouterr().err
 
 
+def waits_for_one_that_has_gone(folder: Path) -> None:
+    """The other one was there when this one was started, and never joins."""
+    monkeyed = last_words.Neighbours
+    monkeyed.lost = lambda self, gathering: {1} if gathering else set()
+    run(folder, sleep)
+
+
+def test_a_process_that_was_lost_before_all_have_met_is_not_waited_for(tmp_path: Path, capfd):
+    begin = time.monotonic()
+    assert in_processes(waits_for_one_that_has_gone, tmp_path, count=1, of=2) == [75]
+    assert time.monotonic() - begin < ASLEEP
+    assert "because of process 1, which left no message" in capfd.readouterr().err
+
+
 def first_dies_second_fails(folder: Path) -> None:
     last_words.POLL_SECONDS = ASLEEP  # so that the error comes before anything is noticed
     run(folder, work_of(die, fail_later))

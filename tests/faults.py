@@ -1,0 +1,570 @@
+"""Faults that are injected into running scripts, from outside: what they are, and how they ended.
+
+A trial starts one stage as one or as several processes, does something to it at some moment, waits
+for its end, undoes what it did, and gives the same command again.
+"""
+
+import contextlib
+import json
+import os
+import random
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from src.artifacts import TEMPORARY_SUFFIX
+from tests.tiny_runs import DATA_STAGES, ONE_THREAD, ROOT, Place
+from tests.training.test_distributed import free_port
+
+LIMIT_SECONDS = 20.0
+"""A command has ended so long after its fault."""
+
+UNDISTURBED_SECONDS = 120.0
+"""A command without a fault has ended after so long."""
+
+MADE = {
+    "preprocess_data": ("npy_sequence", "*.csv.meta", "model"),
+    "create_folds": ("train_*_folds.csv", "folds.json", "model"),
+    "train_stage1": ("model",),
+    "eval_stage1": ("stage1_metrics.json", "stage1_predictions.csv"),
+    "extract_features": ("features", "features.json", "stage2*", "end_to_end*"),
+    "train_stage2": ("stage2*", "end_to_end*"),
+    "eval_stage2": ("stage2_metrics.json", "stage2_predictions.csv"),
+    "eval_end_to_end": ("end_to_end*",),
+}
+"""Names of what a stage, or a later one, has made: left out of the place where it runs again."""
+
+TABLES = ("train_meta.csv", "slices.csv", "rejected.csv", "preprocess.json", "fingerprints.json")
+
+FLAGS = {
+    "train_stage1": ("--epochs", "3"),
+    "train_stage2": ("--epochs", "4"),
+    "eval_end_to_end": ("--resamples", "100"),
+    "eval_stage1": ("--resamples", "100"),
+    "eval_stage2": ("--resamples", "100"),
+}
+
+NOT_COMPARED = ("fingerprints.json", "report.json", "report.html", "metrics.json", ".png")
+"""Ends of names of files that hold times, or times of files."""
+
+
+@dataclass(frozen=True)
+class Way:
+    """How many processes run a stage: `ranks` of a launch, and `workers` that load or read."""
+
+    ranks: int = 1
+    workers: int = 0
+    torchrun: bool = False
+
+    def __str__(self) -> str:
+        if self.ranks > 1:
+            start = f"torchrun {self.ranks}" if self.torchrun else f"{self.ranks} ranks"
+            return f"{start} + {self.workers}" if self.workers else start
+        return f"1 + {self.workers}" if self.workers else "1"
+
+
+WAYS = {
+    "preprocess_data": (Way(), Way(workers=1), Way(workers=2), Way(2, 1), Way(2, 1, True)),
+    "create_folds": (Way(),),
+    "train_stage1": (Way(), Way(workers=2), Way(2), Way(3), Way(2, 1), Way(2, 0, True)),
+    "eval_stage1": (Way(), Way(workers=2)),
+    "extract_features": (Way(), Way(2), Way(3), Way(2, 0, True)),
+    "train_stage2": (Way(), Way(workers=2), Way(2), Way(2, 0, True)),
+    "eval_stage2": (Way(),),
+    "eval_end_to_end": (Way(), Way(workers=2)),
+}
+
+
+class Zygote:
+    """Starts scripts by forking a process that has imported everything."""
+
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.faults_zygote"],
+            cwd=ROOT,
+            env={**os.environ, **ONE_THREAD},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        self._codes: dict[int, int] = {}
+        self._forked: list[int] = []
+        self._news = threading.Condition()
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def _listen(self) -> None:
+        for line in self._process.stdout:
+            said = json.loads(line)
+            with self._news:
+                if len(said) == 1:
+                    self._forked += said
+                else:
+                    self._codes[said[0]] = said[1]
+                self._news.notify_all()
+
+    def fork(self, command: Sequence[str], output: int, environment: dict[str, str]) -> int:
+        name = f"/proc/{os.getpid()}/fd/{output}"
+        script = {"argv": list(command[1:]), "environment": environment, "output": name}
+        with self._news:
+            self._process.stdin.write(json.dumps(script).encode() + b"\n")
+            self._process.stdin.flush()
+            assert self._news.wait_for(lambda: self._forked, 300)
+            return self._forked.pop()
+
+    def code(self, pid: int) -> int | None:
+        return self._codes.get(pid)
+
+    def close(self) -> None:
+        self._process.stdin.close()
+        self._process.wait(60)
+
+
+@dataclass
+class Run:
+    """A command of one or more processes, as it runs."""
+
+    pids: list[int]
+    poll: Callable[[int], int | None]
+    reader: threading.Thread
+    said: list[bytes] = field(default_factory=list)
+
+    def ended(self) -> bool:
+        return all(self.poll(number) is not None for number in range(len(self.pids)))
+
+    def codes(self) -> list[int | None]:
+        return [self.poll(number) for number in range(len(self.pids))]
+
+    def text(self) -> str:
+        return b"".join(self.said).decode(errors="replace")
+
+    def wait(self, seconds: float) -> bool:
+        """Whether it has ended by then."""
+        end = time.monotonic() + seconds
+        while not self.ended() and time.monotonic() < end:
+            time.sleep(0.02)
+        return self.ended()
+
+    def processes(self) -> list[int]:
+        """All that belong to it: they are in the sessions of its processes."""
+        return [pid for pid, session in sessions().items() if session in self._sessions()]
+
+    def _sessions(self) -> set[int]:
+        return {*self.pids, *self.more}
+
+    more: set[int] = field(default_factory=set)
+    """Sessions that a launcher has begun."""
+
+    def look(self) -> None:
+        """Remember the sessions of processes that a launcher has started."""
+        for pid in self.pids:
+            for child in children(pid):
+                session = sessions().get(child)
+                if session is not None:
+                    self.more.add(session)
+
+
+def children(pid: int) -> list[int]:
+    found: list[int] = []
+    for path in Path(f"/proc/{pid}/task").glob("*/children"):
+        with contextlib.suppress(OSError):
+            found += map(int, path.read_text().split())
+    return found
+
+
+def sessions() -> dict[int, int]:
+    """Session of every process that is more than an entry of a dead one."""
+    found = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            state, _, _, session = path.read_bytes().rpartition(b")")[2].split()[:4]
+            if state not in (b"Z", b"X"):
+                found[int(path.parent.name)] = int(session)
+    return found
+
+
+def begin(
+    place: Place,
+    stage: str,
+    way: Way,
+    zygote: Zygote,
+    flags: Sequence[str] = (),
+    **environment: str,
+) -> Run:
+    flags = [*FLAGS.get(stage, ()), *flags]
+    if stage not in ("create_folds", "eval_stage2"):
+        flags += ["--num_workers", str(way.workers)]
+    command = place.command(stage, *flags)
+    heard, output = os.pipe()
+    said: list[bytes] = []
+
+    def read() -> None:
+        with open(heard, "rb", buffering=0) as pipe:
+            while block := pipe.read(65536):
+                said.append(block)
+
+    reader = threading.Thread(target=read, daemon=True)
+    reader.start()
+    if way.ranks == 1:
+        pid = zygote.fork(command, output, environment)
+        os.close(output)
+        return Run([pid], lambda _: zygote.code(pid), reader, said)
+    base = {**os.environ, **ONE_THREAD, **environment}
+    ranked: list[tuple[list[str], dict[str, str]]] = [(command, base)]
+    if way.torchrun:
+        launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node"]
+        port = ["--master_port", str(free_port())]
+        ranked = [([*launcher, str(way.ranks), *port, *command[1:]], base)]
+    elif way.ranks > 1:
+        meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+        ranked = [
+            (command, {**base, **meeting, "RANK": str(r), "WORLD_SIZE": str(way.ranks)})
+            for r in range(way.ranks)
+        ]
+    started = [
+        subprocess.Popen(
+            words,
+            cwd=ROOT,
+            env=variables,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+        for words, variables in ranked
+    ]
+    os.close(output)
+    return Run([p.pid for p in started], lambda n: started[n].poll(), reader, said)
+
+
+def place_for(stage: str, base: Place, root: Path) -> Place:
+    """A copy of what the stage needs, without what it and later stages make."""
+    left_out = [*MADE[stage], "ranks"]
+    if stage == "preprocess_data":
+        left_out += [*TABLES, "train_*_folds.csv", "folds.json", "report.*"]
+    if root.exists():
+        shutil.rmtree(root)
+    if stage in DATA_STAGES:
+        left_out.append("model")
+    if stage not in ("preprocess_data", "eval_end_to_end"):
+        left_out.append("series")
+    return base.copy(root, *left_out)
+
+
+def outputs(place: Place) -> dict[str, bytes]:
+    """Bytes to compare; where the place lies is left out of them."""
+    here = str(place.root).encode()
+    return {
+        name: content.replace(here, b"")
+        for name, content in place.content().items()
+        if not name.endswith((*NOT_COMPARED, TEMPORARY_SUFFIX)) and "/ranks/" not in name
+    }
+
+
+# --- faults ---
+
+
+@dataclass(frozen=True)
+class Fault:
+    """`strike` does it to a run in a place, and returns what undoes it, or None if it missed."""
+
+    name: str
+    strike: Callable[[Run, Place, str, random.Random], Callable[[], None] | None]
+    codes: frozenset[int]
+    environment: Callable[[Path], dict[str, str]] = lambda root: {}
+    fits: Callable[[str, Way], bool] = lambda stage, way: True
+
+
+def nothing() -> None:
+    """Nothing is to be undone."""
+
+
+def to_main(number: int, group: bool) -> Callable[..., Callable[[], None]]:
+    def strike(run: Run, place: Place, stage: str, rng: random.Random) -> Callable[[], None]:
+        for pid in run.pids if len(run.pids) == 1 or group else [rng.choice(run.pids)]:
+            with contextlib.suppress(ProcessLookupError):
+                (os.killpg if group else os.kill)(pid, number)
+        return nothing
+
+    return strike
+
+
+def to_child(number: int) -> Callable[..., Callable[[], None] | None]:
+    def strike(run: Run, place: Place, stage: str, rng: random.Random) -> Callable | None:
+        run.look()
+        found = sorted(set(run.processes()) - set(run.pids))
+        if not found:
+            return None
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(rng.choice(found), number)
+        return nothing
+
+    return strike
+
+
+def to_rank(number: int) -> Callable[..., Callable[[], None] | None]:
+    def strike(run: Run, place: Place, stage: str, rng: random.Random) -> Callable | None:
+        run.look()
+        ranks = run.pids if len(run.pids) > 1 else children(run.pids[0])
+        if not ranks:
+            return None
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(rng.choice(sorted(ranks)), number)
+        return nothing
+
+    return strike
+
+
+def inputs(place: Place, stage: str) -> list[Path]:
+    if stage in ("preprocess_data", "eval_end_to_end"):
+        return sorted((place.data.root / "series").rglob("*.dcm"))
+    if stage == "create_folds":
+        return sorted(place.data.root.glob("*.csv"))
+    if stage in ("train_stage2", "eval_stage2"):
+        return sorted(place.fold().features.glob("*.safetensors"))
+    return sorted(place.data.sequences.glob("*.npy"))
+
+
+def to_files(change: Callable[[Path], None]) -> Callable[..., Callable[[], None]]:
+    def strike(run: Run, place: Place, stage: str, rng: random.Random) -> Callable[[], None]:
+        found = inputs(place, stage)
+        chosen = rng.sample(found, max(1, len(found) // 3))
+        kept = place.root.with_name(place.root.name + "-kept")
+        kept.mkdir()
+        for number, path in enumerate(chosen):
+            shutil.copy2(path, kept / str(number))
+            change(path)
+
+        def undo() -> None:
+            for number, path in enumerate(chosen):
+                if path.is_dir() and not path.is_symlink():
+                    path.rmdir()
+                path.unlink(missing_ok=True)
+                if path.parent.is_dir():  # a series may have been rejected, with its cache
+                    shutil.copy2(kept / str(number), path)
+            shutil.rmtree(kept)
+
+        return undo
+
+    return strike
+
+
+def cut(path: Path) -> None:
+    content = path.read_bytes()
+    path.unlink()
+    path.write_bytes(content[: len(content) * 2 // 3])
+
+
+def make_a_folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def make_unreadable(path: Path) -> None:
+    """Reading from its beginning is an input/output error."""
+    path.unlink()
+    path.symlink_to("/proc/self/mem")
+
+
+def limit(what: int, value: int) -> Callable[..., Callable[[], None]]:
+    def strike(run: Run, place: Place, stage: str, rng: random.Random) -> Callable[[], None]:
+        run.look()
+        for pid in {*run.pids, *run.processes()}:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                resource.prlimit(pid, what, (value, value))
+        return nothing
+
+    return strike
+
+
+def none(run: Run, place: Place, stage: str, rng: random.Random) -> Callable[[], None]:
+    return nothing
+
+
+def long_path(root: Path) -> dict[str, str]:
+    folder = root / ("a-folder-with-a-long-name/" * 6)
+    folder.mkdir(parents=True, exist_ok=True)
+    return {"TMPDIR": str(folder)}
+
+
+def together(stage: str, way: Way) -> bool:
+    return way.ranks > 1
+
+
+def has_children(stage: str, way: Way) -> bool:
+    return way.workers > 0 and way.ranks == 1 and stage != "extract_features"
+
+
+def one(stage: str, way: Way) -> bool:
+    return way.ranks == 1
+
+
+READ = frozenset({0, 3, 4, 5})
+FAULTS = (
+    Fault("kill", to_main(signal.SIGKILL, False), frozenset({0, -9, 3, 75}), fits=one),
+    Fault("SIGTERM", to_main(signal.SIGTERM, False), frozenset({0, -15, 75}), fits=one),
+    Fault("SIGTERM to all", to_main(signal.SIGTERM, True), frozenset({0, -15, 75, 3})),
+    Fault("SIGINT to all", to_main(signal.SIGINT, True), frozenset({0, -2, 130, 1, 75, 3})),
+    Fault("SIGINT", to_main(signal.SIGINT, False), frozenset({0, -2, 130, 1}), fits=one),
+    Fault("kill a child", to_child(signal.SIGKILL), frozenset({0, 3}), fits=has_children),
+    Fault("stop a child", to_child(signal.SIGSTOP), frozenset({0, 3}), fits=has_children),
+    Fault("kill a rank", to_rank(signal.SIGKILL), frozenset({0, 1, 3, 75, -9}), fits=together),
+    Fault("stop a rank", to_rank(signal.SIGSTOP), frozenset({0, 1, 3, 75, -9}), fits=together),
+    Fault("files missing", to_files(Path.unlink), READ),
+    Fault("files cut short", to_files(cut), READ),
+    Fault("folders for files", to_files(make_a_folder), READ),
+    Fault("unreadable files", to_files(make_unreadable), READ),
+    Fault("disk full", limit(resource.RLIMIT_FSIZE, 1000), frozenset({0, 3, 75, 4})),
+    Fault("no more open files", limit(resource.RLIMIT_NOFILE, 24), frozenset({0, 3, 75})),
+    Fault("long TMPDIR", none, frozenset({0, 3}), environment=long_path),
+)
+
+
+@dataclass(frozen=True)
+class Trial:
+    stage: str
+    way: Way
+    fault: Fault
+    moment: float
+    """Share of the time that an undisturbed run takes."""
+
+    seed: int
+
+
+@dataclass
+class Ending:
+    """How a trial ended: codes and seconds after the fault, what was wrong, what was printed."""
+
+    trial: Trial
+    at: float
+    codes: list[int | None]
+    seconds: float
+    wrong: list[str]
+    text: str
+
+    def row(self) -> str:
+        trial = self.trial
+        codes = ",".join(map(str, self.codes))
+        place = f"{trial.stage:17} {trial.way!s:14} {trial.fault.name:20}"
+        return f"{place} {self.at:5.2f} s {codes:12} {self.seconds:5.1f} s {'; '.join(self.wrong)}"
+
+
+class Sweep:
+    """Trials on copies of a place in which all stages have run."""
+
+    def __init__(self, base: Place, folder: Path) -> None:
+        self.base, self.folder = base, folder
+        self._zygote = Zygote()
+        self._references: dict[tuple[str, str], tuple[dict[str, bytes], float]] = {}
+
+    def close(self) -> None:
+        self._zygote.close()
+
+    def reference(self, stage: str, way: Way) -> tuple[dict[str, bytes], float]:
+        """What an undisturbed run makes, and its seconds."""
+        name = stage, str(way)
+        if name not in self._references:
+            place = place_for(stage, self.base, self.folder / "undisturbed")
+            begun = time.monotonic()
+            run = begin(place, stage, way, self._zygote)
+            assert run.wait(UNDISTURBED_SECONDS), run.text()
+            seconds = time.monotonic() - begun
+            assert set(run.codes()) == {0}, (stage, way, run.codes(), run.text())
+            self._references[name] = outputs(place), seconds
+        return self._references[name]
+
+    def try_it(self, trial: Trial) -> Ending:
+        expected, seconds = self.reference(trial.stage, trial.way)
+        rng = random.Random(trial.seed)
+        place = place_for(trial.stage, self.base, self.folder / "trial")
+        environment = trial.fault.environment(self.folder)
+        begun = time.monotonic()
+        run = begin(place, trial.stage, trial.way, self._zygote, **environment)
+        if run.wait(trial.moment * seconds) and not environment:  # it was faster this time
+            return self.try_it(replace(trial, moment=0.6 * trial.moment))
+        struck = time.monotonic()
+        undo = trial.fault.strike(run, place, trial.stage, rng)
+        while undo is None and not run.ended():
+            time.sleep(0.01)
+            struck = time.monotonic()
+            undo = trial.fault.strike(run, place, trial.stage, rng)
+        in_time = run.wait(LIMIT_SECONDS + max(0.0, begun + seconds - struck))
+        ending = Ending(
+            trial, struck - begun, run.codes(), time.monotonic() - struck, [], run.text()
+        )
+        if not in_time:
+            ending.wrong.append("hangs")
+        allowed = {1} if trial.way.torchrun else trial.fault.codes  # torchrun's only other code
+        if not {0, *allowed}.issuperset(run.codes()):
+            ending.wrong.append("another code")
+        # torchrun tells of a lost process with one of its own
+        if "Traceback" in ending.text and not ("SIGINT" in trial.fault.name or trial.way.torchrun):
+            ending.wrong.append("traceback")
+        left = left_behind(run)
+        if left and in_time:
+            ending.wrong.append(f"left {left}")
+        for pid in {*left, *(run.pids if not in_time else ())}:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        run.wait(10)
+        if undo is not None:
+            undo()
+        self._go_on(place, trial, expected, ending)
+        return ending
+
+    def _go_on(
+        self, place: Place, trial: Trial, expected: dict[str, bytes], ending: Ending
+    ) -> None:
+        run = None
+        if set(ending.codes) != {0} or "file" in trial.fault.name:
+            run = begin(place, trial.stage, trial.way, self._zygote)
+        if run is not None and run.wait(UNDISTURBED_SECONDS) and set(run.codes()) == {5}:
+            # it was finished with other files, and says so
+            if not {0, 4}.issuperset(ending.codes):
+                ending.wrong.append("stale afterwards")
+            run = begin(place, trial.stage, trial.way, self._zygote, flags=["--overwrite"])
+        if run is not None and not run.wait(UNDISTURBED_SECONDS):
+            ending.wrong.append("hangs afterwards")
+            for pid in run.processes():
+                os.kill(pid, signal.SIGKILL)
+        elif run is not None and set(run.codes()) != {0}:
+            ending.wrong.append(f"afterwards {run.codes()}: {run.text()[-300:]}")
+        else:
+            found = outputs(place)
+            differing = sorted(
+                name for name in {*found, *expected} if found.get(name) != expected.get(name)
+            )
+            if differing:
+                ending.wrong.append(f"other bytes: {differing[:3]}")
+
+
+def left_behind(run: Run) -> list[int]:
+    """Processes that are still there some seconds after the end."""
+    end = time.monotonic() + 8
+    while (left := run.processes()) and time.monotonic() < end:
+        time.sleep(0.05)
+    return left
+
+
+def combinations() -> list[tuple[str, Way, Fault]]:
+    """Every kind of fault on every stage and number of processes."""
+    return [
+        (stage, way, fault)
+        for stage, ways in WAYS.items()
+        for way in ways
+        for fault in FAULTS
+        if fault.fits(stage, way)
+    ]
+
+
+def trials(seed: int) -> Iterator[Trial]:
+    """Trials at random moments without end: every combination once before any comes again."""
+    rng = random.Random(seed)
+    while True:
+        for stage, way, fault in rng.sample(combinations(), len(combinations())):
+            yield Trial(stage, way, fault, rng.uniform(0, 1.0), rng.randrange(2**32))
