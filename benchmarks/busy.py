@@ -57,11 +57,15 @@ BEFORE, AFTER = "before", "after"
 UNBOUNDED = "300000"
 """GNU OpenMP's own default."""
 
-BUSY_LOOP = "while True: pass"
+DIE_WITH_PARENT = "import ctypes; ctypes.CDLL(None).prctl(1, 9, 0, 0, 0)  # PR_SET_PDEATHSIG"
+BUSY_LOOP = f"{DIE_WITH_PARENT}\nwhile True: pass"
 
 METER = """
 import ctypes, os, resource, signal, subprocess, sys, time
-ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER: also what outlives the script
+libc = ctypes.CDLL(None)
+libc.prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER: also what outlives the script
+libc.prctl(1, signal.SIGTERM, 0, 0, 0)  # PR_SET_PDEATHSIG
+signal.signal(signal.SIGTERM, lambda *_: sys.exit("the benchmark has ended"))
 start = time.perf_counter()
 script = subprocess.Popen(sys.argv[2:], start_new_session=True)
 try:
@@ -69,6 +73,9 @@ try:
 except subprocess.TimeoutExpired:
     code = -1
     os.killpg(script.pid, signal.SIGKILL)
+except BaseException:
+    os.killpg(script.pid, signal.SIGKILL)
+    raise
 wall = time.perf_counter() - start
 try:
     while True:
