@@ -18,6 +18,9 @@ def __getattr__(name: str) -> Any:  # noqa: ANN401
     """Import the interface when it is asked for: torch takes seconds that not every use needs."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from src.threads import bound_spinning
+
+    bound_spinning()
     from src.inference import detector
 
     return getattr(detector, name)

@@ -18,6 +18,7 @@ from src.artifacts import write_json
 from src.config import parse_options, plain
 from src.errors import EXIT_INPUT, EXIT_INTERNAL, PipelineError
 from src.provenance import versions
+from src.threads import bound_spinning
 
 LINE_SECONDS = 15.0
 """Without a terminal, progress is one line in this many seconds."""
@@ -138,6 +139,7 @@ def run_tool(
         main: does the work and returns the exit code.
         description: the script's docstring; it becomes the head of `--help`.
     """
+    bound_spinning()
     try:
         options = tyro.cli(options_type, description=description, use_underscores=True)
         return main(options)
@@ -163,6 +165,7 @@ def run_stage(
         main: does the work and returns the exit code.
         description: the script's docstring; it becomes the head of `--help`.
     """
+    bound_spinning()
     try:
         options = parse_options(options_type, stage, description=description)
         # microseconds, for the folds of a run that a cluster starts at the same moment

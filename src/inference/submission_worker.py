@@ -4,17 +4,23 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from src.imaging.outcome import SeriesError
-from src.inference.detector import AneurysmDetector
 from src.inference.submission import SubmissionConfig
+from src.threads import bound_spinning
+
+if TYPE_CHECKING:
+    from src.inference.detector import AneurysmDetector
 
 
 def main(folder: Path) -> None:
     """Load the networks, say so, then answer until the questions end."""
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # what libraries print must not get among the answers
+    bound_spinning()
+    from src.inference.detector import AneurysmDetector
+
     config = SubmissionConfig.load(folder)
     detector = AneurysmDetector(folder / config.run, config.folds, views=config.views)
     print(json.dumps({"ready": detector.compute.reason}), file=answers)
@@ -22,7 +28,7 @@ def main(folder: Path) -> None:
         print(json.dumps(answer(detector, json.loads(line)["series"])), file=answers)
 
 
-def answer(detector: AneurysmDetector, series: str) -> dict[str, Any]:
+def answer(detector: "AneurysmDetector", series: str) -> dict[str, Any]:
     """Probabilities by label, or the reason why there are none."""
     try:
         found = detector.predict(series)
