@@ -17,8 +17,17 @@ CPU-sized:  python create_folds.py --config configs/demo.yaml --data_dir demo/da
 """
 
 import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from src.surroundings import make_safe
+
+if __name__ == "__main__":
+    make_safe()  # before the imports that take seconds
 
 from src.errors import EXIT_DONE
+from src.locks import only_one
 from src.options.folds import CreateFoldsOptions
 from src.provenance import Request, file_digest, read_manifest
 from src.runlog import Record, log, run_stage
@@ -48,7 +57,7 @@ def main(options: CreateFoldsOptions, record: Record) -> int:
     if not needs_work(data, folds, request, options.overwrite):
         log.info("%s is up to date: nothing to do", data.folds_csv(folds))
         return EXIT_DONE
-    with record.timed("make"):
+    with only_one(data.lock("create_folds"), f"the splits in {data.root}"), record.timed("make"):
         made = make_split(data, folds, options.seed, options.negatives_per_positive)
         manifest = save_split(data, folds, options.seed, made, request)
     for name, value in manifest["counts"].items():

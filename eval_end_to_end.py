@@ -14,6 +14,14 @@ Elsewhere:  python eval_end_to_end.py --run demo --series_dir incoming --out_dir
 """
 
 import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from src.surroundings import make_safe
+
+if __name__ == "__main__":
+    make_safe()  # before the imports that take seconds
 
 from src.artifacts import ALL_FOLDS, FINAL_FOLD, ScoredFolderPaths
 from src.errors import EXIT_DONE, UsageError

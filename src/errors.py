@@ -2,7 +2,8 @@
 
 Exit codes: 0 done or nothing to do; 1 internal error; 2 usage; 3 input or an optional
 package invalid or missing; 4 finished, but series were rejected; 5 stale or changed artifact;
-6 numerical stop; 75 preempted.
+6 numerical stop; 75 preempted, or another command works on the same artifact; 130 Ctrl-C;
+141 nobody reads the output any more.
 """
 
 import importlib.util
@@ -15,6 +16,8 @@ EXIT_REJECTED = 4
 EXIT_STALE = 5
 EXIT_NUMERICAL = 6
 EXIT_PREEMPTED = 75
+EXIT_INTERRUPTED = 130
+EXIT_CLOSED_PIPE = 141
 
 
 class PipelineError(Exception):
@@ -57,6 +60,12 @@ class NumericalError(PipelineError):
 
 class Preempted(PipelineError):
     """The scheduler asked the process to stop; the same command goes on from the checkpoint."""
+
+    exit_code = EXIT_PREEMPTED
+
+
+class Busy(PipelineError):
+    """Another command works on the same artifact; the message says which and where."""
 
     exit_code = EXIT_PREEMPTED
 

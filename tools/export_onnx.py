@@ -15,6 +15,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from src.surroundings import make_safe
+
+if __name__ == "__main__":
+    make_safe()  # before the imports that take seconds
+
 from src.artifacts import FoldPaths
 from src.errors import require_packages
 from src.runlog import run_tool

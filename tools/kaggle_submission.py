@@ -24,9 +24,15 @@ from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from src.artifacts import FINAL_FOLD, FoldPaths
+from src.surroundings import make_safe
+
+if __name__ == "__main__":
+    make_safe()  # before the imports that take seconds
+
+from src.artifacts import FINAL_FOLD, LOCK_SUFFIX, FoldPaths
 from src.errors import InputError, UsageError
 from src.inference.submission import SubmissionConfig, not_to_be_emptied
+from src.locks import only_one
 from src.runlog import run_tool
 from src.sidecar import damaged, part
 
@@ -75,7 +81,14 @@ class Options:
 
 
 def main(options: Options) -> int:
-    """Pack and say what was packed."""
+    """Pack and say what was packed; the lock is beside the folder, which has to be empty."""
+    lock = options.out_dir.with_name(f".{options.out_dir.name}{LOCK_SUFFIX}")
+    with only_one(lock, f"{options.out_dir}"):
+        return pack(options)
+
+
+def pack(options: Options) -> int:
+    """`main`, when no other command writes into the folder."""
     from src.inference.detector import AneurysmDetector, trained_folds
 
     if options.out_dir.exists() and any(options.out_dir.iterdir()):

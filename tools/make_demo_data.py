@@ -14,13 +14,18 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-import tyro
-
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from src.surroundings import make_safe
+
+if __name__ == "__main__":
+    make_safe()  # before the imports that take seconds
+
+from src.artifacts import LOCK_SUFFIX
 from src.demo.dataset import make_data_set
 from src.errors import EXIT_INPUT
-from src.runlog import progress
+from src.locks import only_one
+from src.runlog import progress, run_tool
 from src.task import ANEURYSM_PRESENT, TRAIN_COLUMNS
 
 MARK = "demo_data.json"
@@ -48,10 +53,17 @@ class Options:
 
 
 def main(options: Options) -> int:
-    """Make the data set unless it is there."""
+    """Make the data set unless it is there; the lock is beside the folder, which may be deleted."""
+    lock = options.out_dir.with_name(f".{options.out_dir.name}{LOCK_SUFFIX}")
+    with only_one(lock, f"{options.out_dir}"):
+        return make(options)
+
+
+def make(options: Options) -> int:
+    """`main`, when no other command works on the folder."""
     mark = options.out_dir / MARK
     wanted = {"series": options.series, "seed": options.seed}
-    found = json.loads(mark.read_text()) if mark.exists() else None
+    found = json.loads(mark.read_text(encoding="utf-8")) if mark.exists() else None
     if found == {**wanted, "complete": True} and not options.overwrite:
         print(f"{options.out_dir} holds these {options.series} series: nothing to do")
         return 0
@@ -68,14 +80,14 @@ def main(options: Options) -> int:
         print(f"{options.out_dir} was not made by this tool: delete it yourself", file=sys.stderr)
         return EXIT_INPUT
     options.out_dir.mkdir(parents=True, exist_ok=True)
-    mark.write_text(json.dumps({**wanted, "complete": False}))
+    mark.write_text(json.dumps({**wanted, "complete": False}), encoding="utf-8")
     made = make_data_set(options.out_dir, options.series, options.seed, options.num_workers)
     rows = [found.train for found in progress(made, options.series, "making series")]
-    mark.write_text(json.dumps({**wanted, "complete": True}))
+    mark.write_text(json.dumps({**wanted, "complete": True}), encoding="utf-8")
     positive = sum(int(str(row[TRAIN_COLUMNS.index(ANEURYSM_PRESENT)])) for row in rows)
     print(f"wrote {len(rows)} series, {positive} with an aneurysm, to {options.out_dir}")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(tyro.cli(Options, use_underscores=True)))
+    sys.exit(run_tool("make_demo_data", Options, main, __doc__))

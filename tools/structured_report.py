@@ -17,6 +17,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from src.surroundings import make_safe
+
+if __name__ == "__main__":
+    make_safe()  # before the imports that take seconds
+
 from src.errors import EXIT_DONE, EXIT_REJECTED, MissingArtifact, UsageError
 from src.predict import ME, PredictPaths, report_module, write_structured_reports
 from src.runlog import run_tool

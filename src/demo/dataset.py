@@ -6,6 +6,7 @@ import multiprocessing
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from multiprocessing import forkserver
 from pathlib import Path
 
 import cv2
@@ -16,6 +17,7 @@ from src.demo.geometry import grid_of
 from src.demo.phantom import make_patient, render
 from src.demo.protocol import draw_acquisition
 from src.demo.streams import Purpose, stream
+from src.surroundings import own_modules
 from src.task import ANEURYSM_PRESENT, LABELS, LOCALIZER_COLUMNS, TRAIN_COLUMNS
 
 SECOND_SERIES = 0.1
@@ -106,6 +108,8 @@ def make_data_set(folder: Path, series: int, seed: int, num_workers: int) -> Ite
             yield rows[-1]
     else:
         context = multiprocessing.get_context("forkserver")
+        with own_modules():
+            forkserver.ensure_running()
         with ProcessPoolExecutor(num_workers, mp_context=context) as pool:
             for found in pool.map(
                 make_series, *zip(*((folder, seed, k) for k in range(series)), strict=True)

@@ -20,6 +20,8 @@ from typing import Any, TypeVar
 
 import cv2
 
+from src.surroundings import own_modules
+
 PRELOADED = ("src.imaging.worker", "src.imaging.prepare")
 """Modules that the fork server imports once, so that a worker starts in milliseconds."""
 
@@ -65,8 +67,14 @@ class WorkerPool:
         """The pool itself; leaving the block waits for the calls that have started."""
         return self
 
-    def __exit__(self, *error: object) -> None:
-        """Drop calls that have not started, wait for the others and end the processes."""
+    def __exit__(self, kind: object = None, *error: object) -> None:
+        """Drop calls that have not started, wait for the others and end the processes.
+
+        At Ctrl-C nobody waits for a call; what it has not finished is not on disk.
+        """
+        if kind is KeyboardInterrupt:
+            self.kill()
+            return
         self._threads.shutdown(wait=True, cancel_futures=True)
         for worker in self._workers:
             worker.stop()
@@ -137,7 +145,7 @@ class _Worker:
             context = _context()
             pipe, theirs = context.Pipe()
             process = context.Process(target=_serve, args=(theirs, self.seconds), daemon=True)
-            with _PROCESS_TABLE, _main_left_alone():
+            with _PROCESS_TABLE, _main_left_alone(), own_modules(), _ctrl_c_later():
                 process.start()
             theirs.close()  # so that the pipe ends with the process
             self._process, self._pipe = process, pipe
@@ -176,6 +184,19 @@ def _main_left_alone() -> Iterator[None]:
         names.update(hidden)
 
 
+@contextmanager
+def _ctrl_c_later() -> Iterator[None]:
+    """Processes started inside hear nothing of Ctrl-C until `_serve` knows how to answer it."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows has none
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _alarm() -> int:
     return getattr(signal, "SIGALRM", 0)  # Windows has none
 
@@ -193,6 +214,8 @@ def _serve(pipe: Connection, seconds: float) -> None:
     """Run calls until the pipe ends, in a worker process."""
     cv2.setNumThreads(1)
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it without a traceback
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     parent = multiprocessing.parent_process()
     assert parent is not None
     threading.Thread(target=_leave_with, args=(parent.sentinel,), daemon=True).start()

@@ -1,0 +1,111 @@
+"""What a program takes from the place where it is run, made safe before its slow imports.
+
+A program may be started in any folder, with any locale, with streams that are closed or that end
+early, and may be ended by Ctrl-C while it still imports torch. `make_safe` is called first by every
+script; only the standard library is imported here.
+"""
+
+import contextlib
+import io
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import IO
+
+from src.errors import EXIT_CLOSED_PIPE, EXIT_INTERRUPTED
+
+ROOT = Path(__file__).resolve().parents[__name__.count(".")]
+"""Folder from which this package is imported."""
+
+INTERRUPTED = "interrupted; what was finished is kept, the same command goes on"
+
+_NAMES = ("stdin", "stdout", "stderr")
+
+
+def make_safe() -> None:
+    """Prepare the standard streams and the answer to Ctrl-C; a second call changes nothing."""
+    _open_closed_streams()
+    _write_any_text()
+    if sys.excepthook is sys.__excepthook__:
+        sys.excepthook = _without_traceback
+
+
+def _open_closed_streams() -> None:
+    """Give what is closed the null device.
+
+    Else the next file that is opened gets the number of a closed stream, and what a decoder
+    complains of lands in a cache.
+    """
+    for number, name in enumerate(_NAMES):
+        try:
+            os.fstat(number)
+        except OSError:
+            null = os.open(os.devnull, os.O_RDWR)  # the lowest number that is free: this one
+            if null != number:
+                os.dup2(null, number)
+                os.close(null)
+            os.set_inheritable(number, True)
+        if getattr(sys, name) is None:
+            mode = "w" if number else "r"
+            stream = open(number, mode, encoding="utf-8", closefd=False)
+            setattr(sys, name, stream)
+            setattr(sys, f"__{name}__", stream)
+
+
+def _write_any_text() -> None:
+    """Letters that a terminal's encoding lacks, or names that are no text, are shown as codes."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _without_traceback(
+    kind: type[BaseException], error: BaseException, trace: TracebackType | None
+) -> None:
+    """End at Ctrl-C with one line, where nobody reads the output any more with none."""
+    if issubclass(kind, BrokenPipeError):
+        leave_closed_pipe(sys.stdout)
+        os._exit(EXIT_CLOSED_PIPE)
+    if issubclass(kind, KeyboardInterrupt):
+        print(f"{Path(sys.argv[0]).name}: {INTERRUPTED}", file=sys.stderr, flush=True)
+        os._exit(EXIT_INTERRUPTED)
+    sys.__excepthook__(kind, error, trace)
+
+
+def leave_closed_pipe(stream: IO[str] | None) -> None:
+    """Write nothing more to a pipe whose reader has gone, at the end of the program neither."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, stream.fileno())  # type: ignore[union-attr]
+        os.close(null)
+
+
+def working_directory_is_gone() -> bool:
+    """Whether the folder in which the program runs has been deleted."""
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        return True
+    return False
+
+
+@contextlib.contextmanager
+def own_modules() -> Iterator[None]:
+    """Python processes started inside import this package, and nothing from the working directory.
+
+    multiprocessing starts its servers with `python -c`, which looks for modules in the working
+    directory first: a folder `src` or a file `numpy.py` there would be taken for ours.
+    """
+    before = {name: os.environ.get(name) for name in ("PYTHONSAFEPATH", "PYTHONPATH")}
+    os.environ["PYTHONSAFEPATH"] = "1"
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), before["PYTHONPATH"]]))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
