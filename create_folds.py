@@ -16,10 +16,10 @@ Full size:  python create_folds.py --folds 10
 CPU-sized:  python create_folds.py --config configs/demo.yaml --data_dir demo/data
 """
 
+import os
 import sys
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 from src.surroundings import make_safe
 

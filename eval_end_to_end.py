@@ -13,10 +13,10 @@ On a CPU:   python eval_end_to_end.py --config configs/demo.yaml --data_dir demo
 Elsewhere:  python eval_end_to_end.py --run demo --series_dir incoming --out_dir results
 """
 
+import os
 import sys
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 from src.surroundings import make_safe
 

@@ -8,16 +8,17 @@ Full size:  python eval_stage2.py --config configs/convnext_base_dinov3.yaml --f
 On a CPU:   python eval_stage2.py --config configs/demo.yaml --data_dir demo/data
 """
 
+import os
 import sys
-from pathlib import Path
-from typing import TYPE_CHECKING
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 from src.surroundings import make_safe
 
 if __name__ == "__main__":
     make_safe()  # before the imports that take seconds
+
+from typing import TYPE_CHECKING
 
 from src.artifacts import ALL_FOLDS, FINAL_FOLD, write_csv
 from src.errors import UsageError

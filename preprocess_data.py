@@ -33,16 +33,17 @@ Full size:  python preprocess_data.py --num_workers 16
 CPU-sized:  python preprocess_data.py --config configs/demo.yaml --data_dir demo/data
 """
 
+import os
 import sys
-from collections.abc import Sequence
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 from src.surroundings import make_safe
 
 if __name__ == "__main__":
     make_safe()  # before the imports that take seconds
+
+from collections.abc import Sequence
 
 from src.artifacts import free_gib
 from src.errors import EXIT_DONE, EXIT_REJECTED, Busy

@@ -12,16 +12,17 @@ Four GPUs:  torchrun --nproc_per_node=4 train_stage2.py --config configs/convnex
 On a CPU:   python train_stage2.py --config configs/demo.yaml --data_dir demo/data
 """
 
+import os
 import sys
-from pathlib import Path
-from typing import TYPE_CHECKING
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 from src.surroundings import make_safe
 
 if __name__ == "__main__":
     make_safe()  # before the imports that take seconds
+
+from typing import TYPE_CHECKING
 
 from src.artifacts import FINAL_FOLD
 from src.options.stage2 import TrainStage2Options

@@ -6,8 +6,6 @@ package invalid or missing; 4 finished, but series were rejected; 5 stale or cha
 141 nobody reads the output any more.
 """
 
-import importlib.util
-
 EXIT_DONE = 0
 EXIT_INTERNAL = 1
 EXIT_USAGE = 2
@@ -87,6 +85,8 @@ def require_packages(what: str, *names: str) -> None:
     Raises:
         MissingPackage: some are not.
     """
+    import importlib.util
+
     missing = [name for name in names if importlib.util.find_spec(name) is None]
     if missing:
         raise MissingPackage(f"{what} needs {', '.join(missing)}: pip install {' '.join(missing)}")

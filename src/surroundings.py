@@ -2,24 +2,31 @@
 
 A program may be started in any folder, with any locale, with streams that are closed or that end
 early, and may be ended by Ctrl-C while it still imports torch. `make_safe` is called first by every
-script; only the standard library is imported here.
+script. Only what Python has imported by itself is imported here: the sooner it has run, the less is
+left that shows a traceback at Ctrl-C.
 """
 
-import contextlib
+from __future__ import annotations
+
 import io
 import os
 import sys
-from collections.abc import Iterator
-from pathlib import Path
-from types import TracebackType
-from typing import IO
 
 from src.errors import EXIT_CLOSED_PIPE, EXIT_INTERRUPTED
 
-ROOT = Path(__file__).resolve().parents[__name__.count(".")]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import IO
+
+
+ROOT = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
 """Folder from which this package is imported."""
 
 INTERRUPTED = "interrupted; what was finished is kept, the same command goes on"
+
+AGAIN_SECONDS = 0.02
+"""After which Ctrl-C comes once more: when the function that it came in has ended."""
 
 _NAMES = ("stdin", "stdout", "stderr")
 
@@ -30,6 +37,8 @@ def make_safe() -> None:
     _write_any_text()
     if sys.excepthook is sys.__excepthook__:
         sys.excepthook = _without_traceback
+    if sys.unraisablehook is sys.__unraisablehook__:
+        sys.unraisablehook = _interrupt_again
 
 
 def _open_closed_streams() -> None:
@@ -69,17 +78,31 @@ def _without_traceback(
         leave_closed_pipe(sys.stdout)
         os._exit(EXIT_CLOSED_PIPE)
     if issubclass(kind, KeyboardInterrupt):
-        print(f"{Path(sys.argv[0]).name}: {INTERRUPTED}", file=sys.stderr, flush=True)
+        print(f"{os.path.basename(sys.argv[0])}: {INTERRUPTED}", file=sys.stderr, flush=True)
         os._exit(EXIT_INTERRUPTED)
     sys.__excepthook__(kind, error, trace)
 
 
+def _interrupt_again(unraisable: sys.UnraisableHookArgs) -> None:
+    """Ctrl-C that came where nothing can be raised, in a destructor say, comes once more."""
+    if issubclass(unraisable.exc_type, KeyboardInterrupt):
+        import _thread
+        from threading import Timer
+
+        Timer(AGAIN_SECONDS, _thread.interrupt_main).start()
+        return
+    sys.__unraisablehook__(unraisable)
+
+
 def leave_closed_pipe(stream: IO[str] | None) -> None:
     """Write nothing more to a pipe whose reader has gone, at the end of the program neither."""
-    with contextlib.suppress(OSError, ValueError, AttributeError):
+    try:
+        assert stream is not None
         null = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(null, stream.fileno())  # type: ignore[union-attr]
+        os.dup2(null, stream.fileno())
         os.close(null)
+    except (OSError, ValueError):  # it is no file
+        pass
 
 
 def working_directory_is_gone() -> bool:
@@ -91,20 +114,24 @@ def working_directory_is_gone() -> bool:
     return False
 
 
-@contextlib.contextmanager
-def own_modules() -> Iterator[None]:
-    """Python processes started inside import this package, and nothing from the working directory.
+class OwnModules:
+    """Context in which Python processes are started that import this package.
 
-    multiprocessing starts its servers with `python -c`, which looks for modules in the working
-    directory first: a folder `src` or a file `numpy.py` there would be taken for ours.
+    They import nothing from the working directory: multiprocessing starts its servers with
+    `python -c`, which looks for modules there first, and would take a folder `src` or a file
+    `numpy.py` for ours.
     """
-    before = {name: os.environ.get(name) for name in ("PYTHONSAFEPATH", "PYTHONPATH")}
-    os.environ["PYTHONSAFEPATH"] = "1"
-    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), before["PYTHONPATH"]]))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
+
+    def __enter__(self) -> None:
+        """Say where modules are in the environment that the processes inherit."""
+        self._before = {name: os.environ.get(name) for name in ("PYTHONSAFEPATH", "PYTHONPATH")}
+        others = self._before["PYTHONPATH"]
+        os.environ["PYTHONSAFEPATH"] = "1"
+        os.environ["PYTHONPATH"] = os.pathsep.join([ROOT, *([others] if others else [])])
+
+    def __exit__(self, *_: object) -> None:
+        """Leave the environment as it was."""
+        for name, value in self._before.items():
             if value is None:
                 os.environ.pop(name, None)
             else:

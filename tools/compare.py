@@ -12,17 +12,19 @@ on the same list of series; otherwise the tool refuses.
     python tools/compare.py results_a results_b
 """
 
+import os
 import sys
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated, Literal
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 from src.surroundings import make_safe
 
 if __name__ == "__main__":
     make_safe()  # before the imports that take seconds
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
 
 import tyro
 

@@ -9,25 +9,26 @@ it. Exit code 1 when something needed is missing. Nothing is written, and nothin
     python tools/doctor.py --data_dir data --model_dir model
 """
 
+import os
+import sys
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+from src.surroundings import make_safe
+
+if __name__ == "__main__":
+    make_safe()  # before the imports that take seconds
+
 import argparse
 import importlib.metadata
-import os
 import re
 import shutil
-import sys
 import threading
 import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlparse
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-from src.surroundings import make_safe
-
-if __name__ == "__main__":
-    make_safe()  # before the imports that take seconds
 
 ROOT = Path(__file__).resolve().parent.parent
 

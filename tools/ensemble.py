@@ -10,18 +10,20 @@ Writes   <out_dir>/mean_predictions.csv, rank_predictions.csv and fitted_predict
     python tools/ensemble.py seed0 seed1 seed2 --fold all --out_dir model/ensemble
 """
 
-import math
+import os
 import sys
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated, Literal
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 from src.surroundings import make_safe
 
 if __name__ == "__main__":
     make_safe()  # before the imports that take seconds
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
 
 import tyro
 

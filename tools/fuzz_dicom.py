@@ -18,12 +18,20 @@ and a number name a file: go on where a run ended with `--first N`, look at one 
     python tools/fuzz_dicom.py --count 10000 --minutes 10 --keep fuzz
 """
 
+import os
+import sys
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+from src.surroundings import make_safe
+
+if __name__ == "__main__":
+    make_safe()  # before the imports that take seconds
+
 import json
 import logging
 import multiprocessing
-import os
 import resource
-import sys
 import tempfile
 import time
 import traceback
@@ -36,18 +44,11 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Literal
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-from src.surroundings import make_safe
-
-if __name__ == "__main__":
-    make_safe()  # before the imports that take seconds
-
 import numpy as np
 
 from src.imaging.series import ReadOptions, Series, SeriesError, read_series
 from src.runlog import run_tool
-from src.surroundings import own_modules
+from src.surroundings import OwnModules
 from tests.imaging.fuzz_mutations import MUTATIONS, Sample, make_corpus, mutate
 
 READERS: tuple[Literal["scan", "pydicom"], ...] = ("scan", "pydicom")
@@ -246,7 +247,7 @@ class Worker:
         context = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
         self.process = context.Process(target=work, args=(theirs, options), daemon=True)
-        with own_modules():
+        with OwnModules():
             self.process.start()
         theirs.close()
         self.seconds = options.seconds

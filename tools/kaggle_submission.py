@@ -10,24 +10,26 @@ Writes   <out_dir>/kaggle_submission.py with predict(series_path); aneurysm_dete
     python tools/kaggle_submission.py --model model/convnext_base_dinov3 --out_dir upload
 """
 
+import os
+import sys
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+from src.surroundings import make_safe
+
+if __name__ == "__main__":
+    make_safe()  # before the imports that take seconds
+
 import contextlib
 import importlib.metadata
 import json
 import math
 import re
 import shutil
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-from src.surroundings import make_safe
-
-if __name__ == "__main__":
-    make_safe()  # before the imports that take seconds
 
 from src.artifacts import FINAL_FOLD, LOCK_SUFFIX, FoldPaths
 from src.errors import InputError, UsageError

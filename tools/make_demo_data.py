@@ -7,19 +7,20 @@ Writes   <out_dir>/series/<SeriesInstanceUID>/<SOPInstanceUID>.dcm, train.csv an
     python tools/make_demo_data.py --out_dir demo/data --series 400
 """
 
-import json
 import os
-import shutil
 import sys
-from dataclasses import dataclass
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 from src.surroundings import make_safe
 
 if __name__ == "__main__":
     make_safe()  # before the imports that take seconds
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
 
 from src.artifacts import LOCK_SUFFIX
 from src.demo.dataset import make_data_set

@@ -17,7 +17,7 @@ from src.demo.geometry import grid_of
 from src.demo.phantom import make_patient, render
 from src.demo.protocol import draw_acquisition
 from src.demo.streams import Purpose, stream
-from src.surroundings import own_modules
+from src.surroundings import OwnModules
 from src.task import ANEURYSM_PRESENT, LABELS, LOCALIZER_COLUMNS, TRAIN_COLUMNS
 
 SECOND_SERIES = 0.1
@@ -108,7 +108,7 @@ def make_data_set(folder: Path, series: int, seed: int, num_workers: int) -> Ite
             yield rows[-1]
     else:
         context = multiprocessing.get_context("forkserver")
-        with own_modules():
+        with OwnModules():
             forkserver.ensure_running()
         with ProcessPoolExecutor(num_workers, mp_context=context) as pool:
             for found in pool.map(

@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from queue import SimpleQueue
@@ -20,7 +21,7 @@ from typing import Any, TypeVar
 
 import cv2
 
-from src.surroundings import own_modules
+from src.surroundings import OwnModules
 
 PRELOADED = ("src.imaging.worker", "src.imaging.prepare")
 """Modules that the fork server imports once, so that a worker starts in milliseconds."""
@@ -145,7 +146,7 @@ class _Worker:
             context = _context()
             pipe, theirs = context.Pipe()
             process = context.Process(target=_serve, args=(theirs, self.seconds), daemon=True)
-            with _PROCESS_TABLE, _main_left_alone(), own_modules(), _ctrl_c_later():
+            with _PROCESS_TABLE, _main_left_alone(), OwnModules(), _ctrl_c_later():
                 process.start()
             theirs.close()  # so that the pipe ends with the process
             self._process, self._pipe = process, pipe
@@ -190,6 +191,7 @@ def _ctrl_c_later() -> Iterator[None]:
     if not hasattr(signal, "pthread_sigmask"):  # Windows has none
         yield
         return
+    resource_tracker.ensure_running()  # lifts the block where it starts
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
