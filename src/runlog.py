@@ -121,6 +121,8 @@ class _Console(logging.StreamHandler[TextIO]):
 
 def _start_logging(path: Path | None) -> logging.Handler:
     log.setLevel(logging.INFO)
+    # where it cannot write into the home folder it makes do, and would say so in every run
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
     if not any(isinstance(h, logging.StreamHandler) for h in log.handlers):
         console = _Console(sys.stdout)
         console.setFormatter(logging.Formatter("%(message)s"))
