@@ -12,16 +12,23 @@ import time
 from pathlib import Path
 
 import pytest
+from _pytest.mark import ParameterSet
 
-from src.artifacts import write_csv
+from src.artifacts import DataPaths, write_csv
 from src.config import STAGES
 from src.errors import EXIT_CLOSED_PIPE, EXIT_INPUT, EXIT_INTERRUPTED
+from tests.tiny_data import make_tiny_data
 from tests.tiny_runs import ONE_THREAD, ROOT, Place
 
 SHADOWING = ("numpy", "cv2", "random", "signal", "socket", "json", "tests")
 """Modules in a user's folder that are not those of the same name that are meant."""
 
 ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+
+
+def slow(value: object) -> ParameterSet:
+    """A value of which another one stands for in the fast tests."""
+    return pytest.param(value, marks=pytest.mark.slow)
 
 
 def start(command: list[str], cwd: Path = ROOT, **environment: str) -> "subprocess.Popen[bytes]":
@@ -46,14 +53,22 @@ def in_shell(command: list[str], words: str, cwd: Path = ROOT) -> tuple[int, str
     return run(["bash", "-c", f'set -o pipefail; "$@" {words}', "bash", *command], cwd)
 
 
+@pytest.fixture(scope="module")
+def raw(tmp_path_factory: pytest.TempPathFactory) -> DataPaths:
+    """The tiny data set, of which nothing is made yet."""
+    data = DataPaths(tmp_path_factory.mktemp("raw"))
+    make_tiny_data(data.root)
+    return data
+
+
 @pytest.fixture
-def place(tiny: Place, tmp_path: Path) -> Place:
-    """The tiny data set without what is made from it."""
+def place(raw: DataPaths, tmp_path: Path) -> Place:
+    """A data folder of one's own, with the series of all."""
     made = Place(tmp_path)
     made.data.root.mkdir()
-    for name in ("train.csv", "train_localizers.csv"):
-        shutil.copyfile(tiny.data.root / name, made.data.root / name)
-    made.data.series.symlink_to(tiny.data.series)
+    for path in (raw.train_csv, raw.localizers_csv):
+        shutil.copyfile(path, made.data.root / path.name)
+    made.data.series.symlink_to(raw.series)
     return made
 
 
@@ -86,13 +101,14 @@ def modules_at_start() -> list[str]:
     return [name for name, file in zip(names, found, strict=True) if file.startswith(str(ROOT))]
 
 
-@pytest.mark.parametrize("how", ["-P", "-I"])
+@pytest.mark.parametrize("how", ["-I", slow("-P")])
 def test_a_safe_path_of_modules_leaves_scripts_as_they_are(how: str, tmp_path: Path):
     for script in ("create_folds.py", "tools/compare.py"):
         code, text = run([sys.executable, how, str(ROOT / script), "--help"], tmp_path)
         assert code == 0 and "usage: " in text, text
 
 
+@pytest.mark.slow
 def test_a_data_folder_may_be_named_from_where_one_is(place: Place):
     command = place.command("preprocess_data", "--num_workers", "1", "--limit", "2")
     command[command.index("--data_dir") + 1] = "data"
@@ -109,7 +125,7 @@ def test_a_working_directory_that_is_gone_is_named(place: Place, tmp_path: Path)
     assert "Traceback" not in text
 
 
-@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize("closed", ["<&- >&- 2>&-", *map(slow, ("<&-", ">&-", "2>&-"))])
 def test_closed_streams_do_no_harm(place: Place, closed: str):
     command = place.command("preprocess_data", "--num_workers", "0", "--limit", "2")
     code, text = in_shell(command, closed)
@@ -119,6 +135,7 @@ def test_closed_streams_do_no_harm(place: Place, closed: str):
     assert len(list(place.data.sequences.glob("*.npy"))) == 2
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_when_nobody_reads_what_it_says(place: Place):
     command = place.command("preprocess_data", "--num_workers", "0", "--limit", "2")
     code, text = in_shell(command, "| true")
@@ -126,12 +143,13 @@ def test_a_run_goes_on_when_nobody_reads_what_it_says(place: Place):
     assert place.data.preprocess_manifest.exists()
 
 
-@pytest.mark.parametrize("script", ["create_folds.py", "tools/compare.py"])
+@pytest.mark.parametrize("script", ["tools/compare.py", slow("create_folds.py")])
 def test_help_that_nobody_reads_ends_quietly(script: str):
     code, text = in_shell([sys.executable, str(ROOT / script), "--help"], "| true")
     assert (code, text) == (EXIT_CLOSED_PIPE, "")
 
 
+@pytest.mark.slow
 def test_output_to_a_full_disk_is_said_once_and_the_run_goes_on(place: Place):
     command = place.command("preprocess_data", "--num_workers", "0", "--limit", "2")
     code, text = in_shell(command, "2>&1 >/dev/full")
@@ -141,17 +159,19 @@ def test_output_to_a_full_disk_is_said_once_and_the_run_goes_on(place: Place):
 NAMES = {"letters": "schädel.dcm", "bytes that are no text": os.fsdecode(b"bad\xff\xfe.dcm")}
 
 
-@pytest.mark.parametrize("environment", [ASCII, {"PYTHONIOENCODING": "ascii"}], ids=str)
+@pytest.mark.parametrize(
+    "environment", [ASCII, slow({"PYTHONIOENCODING": "ascii"})], ids=lambda how: " ".join(how)
+)
 def test_names_that_the_locale_cannot_write_are_shown_as_codes(
-    tiny: Place, tmp_path: Path, environment: dict[str, str]
+    raw: DataPaths, tmp_path: Path, environment: dict[str, str]
 ):
     place = Place(tmp_path / "dätä")
     place.root.mkdir()
     place.data.root.mkdir()
-    shutil.copyfile(tiny.data.train_csv, place.data.train_csv)
-    (uid, other) = sorted(path.name for path in tiny.data.series.iterdir())[:2]
+    shutil.copyfile(raw.train_csv, place.data.train_csv)
+    (uid, other) = sorted(path.name for path in raw.series.iterdir())[:2]
     for name, broken in zip((uid, other), NAMES.values(), strict=True):
-        shutil.copytree(tiny.data.series / name, place.data.series / name)
+        shutil.copytree(raw.series / name, place.data.series / name)
         file = min((place.data.series / name).iterdir())
         file.with_name(broken).write_bytes(file.read_bytes()[:400])
         file.unlink()
@@ -170,6 +190,7 @@ def test_tables_take_names_that_are_no_text(tmp_path: Path):
     assert (tmp_path / "table.csv").read_text(encoding="utf-8") == "file\nbad\\udcff\\udcfe.dcm\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mask", [0o077, 0o000])
 def test_files_have_the_modes_that_the_user_asks_for(place: Place, mask: int):
     before = os.umask(mask)
