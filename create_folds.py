@@ -16,19 +16,25 @@ Full size:  python create_folds.py --folds 10
 CPU-sized:  python create_folds.py --config configs/demo.yaml --data_dir demo/data
 """
 
+import os
 import sys
 
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+
+from src.surroundings import make_safe
+
+if __name__ == "__main__":
+    make_safe()  # before the imports that take seconds
+
 from src.errors import EXIT_DONE
+from src.locks import only_one
 from src.options.folds import CreateFoldsOptions
 from src.provenance import Request, file_digest, read_manifest
 from src.runlog import Record, log, run_stage
 from src.sampling.folds import cache_inputs
-from src.sampling.localizers import REASONS, LeftOut, count_reasons
+from src.sampling.localizers import LeftOut, count_reasons, log_left_out
 from src.sampling.making import make_split, needs_work, save_split
 from src.sampling.summary import fold_table, rare_labels
-
-LISTED_ROWS = 20
-"""Rows left out that the log lists; the run record has all of them."""
 
 
 def main(options: CreateFoldsOptions, record: Record) -> int:
@@ -48,13 +54,13 @@ def main(options: CreateFoldsOptions, record: Record) -> int:
     if not needs_work(data, folds, request, options.overwrite):
         log.info("%s is up to date: nothing to do", data.folds_csv(folds))
         return EXIT_DONE
-    with record.timed("make"):
+    with only_one(data.lock("create_folds"), f"the splits in {data.root}"), record.timed("make"):
         made = make_split(data, folds, options.seed, options.negatives_per_positive)
         manifest = save_split(data, folds, options.seed, made, request)
     for name, value in manifest["counts"].items():
         record.count(name, value)
     record.count("split hash", manifest["split_hash"])
-    report_left_out(made.left_out, record)
+    report_left_out(options, made.left_out, record)
     for warning in rare_labels(made.series, folds):
         log.warning("%s", warning)
     if request.partial:
@@ -64,23 +70,14 @@ def main(options: CreateFoldsOptions, record: Record) -> int:
     return EXIT_DONE
 
 
-def report_left_out(left_out: list[LeftOut], record: Record) -> None:
+def report_left_out(options: CreateFoldsOptions, left_out: list[LeftOut], record: Record) -> None:
     """Say which localizer rows were not used and why; the record keeps all of them."""
-    counts = count_reasons(left_out)
-    record.count("localizers left out by reason", counts)
+    record.count("localizers left out by reason", count_reasons(left_out))
     record.count(
         "left out localizers",
         [{"line": row.line, "reason": row.reason, "detail": row.detail} for row in left_out],
     )
-    if not left_out:
-        return
-    log.warning("%d rows of train_localizers.csv were left out:", len(left_out))
-    for reason, count in counts.items():
-        log.warning("  %5d  %s (%s)", count, REASONS[reason], reason)
-    for row in left_out[:LISTED_ROWS]:
-        log.warning("  %s", row)
-    if len(left_out) > LISTED_ROWS:
-        log.warning("  ... and %d more, all in the run record", len(left_out) - LISTED_ROWS)
+    log_left_out(options.data.localizers_csv, left_out)
 
 
 if __name__ == "__main__":

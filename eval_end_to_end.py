@@ -13,7 +13,15 @@ On a CPU:   python eval_end_to_end.py --config configs/demo.yaml --data_dir demo
 Elsewhere:  python eval_end_to_end.py --run demo --series_dir incoming --out_dir results
 """
 
+import os
 import sys
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+
+from src.surroundings import make_safe
+
+if __name__ == "__main__":
+    make_safe()  # before the imports that take seconds
 
 from src.artifacts import ALL_FOLDS, FINAL_FOLD, ScoredFolderPaths
 from src.errors import EXIT_DONE, UsageError

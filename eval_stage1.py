@@ -8,53 +8,77 @@ Full size:  python eval_stage1.py --config configs/convnext_base_dinov3.yaml --f
 On a CPU:   python eval_stage1.py --config configs/demo.yaml --data_dir demo/data
 """
 
+import os
 import sys
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+
+from src.surroundings import make_safe
+
+if __name__ == "__main__":
+    make_safe()  # before the imports that take seconds
+
+from typing import TYPE_CHECKING
 
 from src.artifacts import ALL_FOLDS, FINAL_FOLD, write_csv
 from src.errors import UsageError
+from src.locks import only_one
 from src.options.stage1 import EvalStage1Options
 from src.provenance import Plan, Request, plan, write_manifest
 from src.runlog import Record, log, run_stage
 from src.task import RSNA_2025, SERIES_COLUMN
 
+if TYPE_CHECKING:
+    from src.sampling.folds import Split
+
 
 def main(options: EvalStage1Options, record: Record) -> int:
     """Score every requested fold."""
-    from src.compute import choose_compute, loading_processes
-    from src.evaluation.intervals import Settings
     from src.evaluation.out_of_fold import check_seed_runs, summarise_folds
-    from src.evaluation.predictions import GROUP_COLUMN
-    from src.evaluation.stages import stage_metrics
-    from src.evaluation.subgroups import sample_of_split
-    from src.inference.encoder import Encoder
-    from src.inference.scores import prediction_rows
-    from src.lineage import data_identities, open_stage, require_record
     from src.sampling.folds import chosen_folds, load_split
-    from src.sampling.series_info import series_infos
-    from src.training.spot_scores import predict_stacks, spot_requests
-    from src.training.stage1 import stack_dataset
 
     if options.fold == FINAL_FOLD:
         raise UsageError("--fold final: the final model has no held-out fold to score")
     check_seed_runs(options, "stage1", RSNA_2025)
     split = load_split(options.data, options.folds)
     for fold in chosen_folds(split, options.fold):
-        paths = options.fold_paths(fold)
-        current = data_identities(options.data, split.identity)
-        stage1 = open_stage(paths, "stage1", current, RSNA_2025)
-        require_record(paths, "stage1", stage1)
-        inputs = {**current, "stage1": stage1["identity"]}
-        request = Request("stage1_metrics", options.fold_identity(fold), inputs, stage1["partial"])
-        outputs = [paths.predictions("stage1")]
-        if plan(paths.metrics("stage1"), request, options.overwrite, outputs) is Plan.DONE:
-            log.info("%s: nothing to do, stage 1 is scored", paths.root)
-            continue
+        score(options, split, int(fold), record)
+    if options.fold == ALL_FOLDS:
+        summarise_folds(options, split, "stage1", RSNA_2025)
+    return 0
+
+
+def score(options: EvalStage1Options, split: "Split", fold: int, record: Record) -> None:
+    """Score one fold, unless it is scored."""
+    from src.compute import choose_compute, loading_processes
+    from src.evaluation.intervals import Settings
+    from src.evaluation.predictions import GROUP_COLUMN
+    from src.evaluation.stages import stage_metrics
+    from src.evaluation.subgroups import sample_of_split
+    from src.inference.encoder import Encoder
+    from src.inference.scores import prediction_rows
+    from src.lineage import data_identities, open_stage, require_record
+    from src.sampling.series_info import series_infos
+    from src.training.spot_scores import predict_stacks, spot_requests
+    from src.training.stage1 import stack_dataset
+
+    paths = options.fold_paths(fold)
+    current = data_identities(options.data, split.identity)
+    stage1 = open_stage(paths, "stage1", current, RSNA_2025)
+    require_record(paths, "stage1", stage1)
+    inputs = {**current, "stage1": stage1["identity"]}
+    request = Request("stage1_metrics", options.fold_identity(fold), inputs, stage1["partial"])
+    outputs = [paths.predictions("stage1")]
+    if plan(paths.metrics("stage1"), request, options.overwrite, outputs) is Plan.DONE:
+        log.info("%s: nothing to do, stage 1 is scored", paths.root)
+        return
+    with only_one(paths.lock("stage1_metrics"), f"the scores of stage 1 in {paths.root}"):
         compute = choose_compute(options.device, options.precision)
         log.info("fold %s: %s", fold, compute.reason)
         encoder = Encoder(paths, stage1, compute)
         scored = {}
         for part, uids in (
-            ("held out", split.held_out(int(fold))),
+            ("held out", split.held_out(fold)),
             ("training", stage1["training_series"]),
         ):
             requests = spot_requests(split, uids, encoder.steps)
@@ -94,9 +118,6 @@ def main(options: EvalStage1Options, record: Record) -> int:
         content = {**metrics, "split_hash": split.split_hash}
         write_manifest(paths.metrics("stage1"), request, complete=True, content=content)
         log.info("wrote %s", paths.metrics("stage1"))
-    if options.fold == ALL_FOLDS:
-        summarise_folds(options, split, "stage1", RSNA_2025)
-    return 0
 
 
 if __name__ == "__main__":

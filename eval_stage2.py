@@ -8,22 +8,51 @@ Full size:  python eval_stage2.py --config configs/convnext_base_dinov3.yaml --f
 On a CPU:   python eval_stage2.py --config configs/demo.yaml --data_dir demo/data
 """
 
+import os
 import sys
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+
+from src.surroundings import make_safe
+
+if __name__ == "__main__":
+    make_safe()  # before the imports that take seconds
+
+from typing import TYPE_CHECKING
 
 from src.artifacts import ALL_FOLDS, FINAL_FOLD, write_csv
 from src.errors import UsageError
+from src.locks import only_one
 from src.options.stage2 import EvalStage2Options
 from src.provenance import Plan, Request, plan, write_manifest
 from src.runlog import Record, log, progress, run_stage
 from src.task import RSNA_2025, SERIES_COLUMN
 
+if TYPE_CHECKING:
+    from src.sampling.folds import Split
+
 
 def main(options: EvalStage2Options, record: Record) -> int:
     """Score every requested fold."""
+    from src.evaluation.out_of_fold import check_seed_runs, summarise_folds
+    from src.sampling.folds import chosen_folds, load_split
+
+    if options.fold == FINAL_FOLD:
+        raise UsageError("--fold final: the final model has no held-out fold to score")
+    check_seed_runs(options, "stage2", RSNA_2025)
+    split = load_split(options.data, options.folds)
+    for fold in chosen_folds(split, options.fold):
+        score(options, split, int(fold), record)
+    if options.fold == ALL_FOLDS:
+        summarise_folds(options, split, "stage2", RSNA_2025)
+    return 0
+
+
+def score(options: EvalStage2Options, split: "Split", fold: int, record: Record) -> None:
+    """Score one fold, unless it is scored."""
     import numpy as np
 
     from src.evaluation.intervals import Settings
-    from src.evaluation.out_of_fold import check_seed_runs, summarise_folds
     from src.evaluation.predictions import GROUP_COLUMN
     from src.evaluation.stages import stage_metrics
     from src.evaluation.subgroups import sample_of_split
@@ -31,32 +60,27 @@ def main(options: EvalStage2Options, record: Record) -> int:
     from src.inference.sequence_detector import SequenceDetector
     from src.lineage import data_identities, open_stage, require_record
     from src.sampling.features import load_features
-    from src.sampling.folds import chosen_folds, load_split
     from src.sampling.series_info import series_infos
     from src.training.sequence_scores import plain_views
 
-    if options.fold == FINAL_FOLD:
-        raise UsageError("--fold final: the final model has no held-out fold to score")
-    check_seed_runs(options, "stage2", RSNA_2025)
-    split = load_split(options.data, options.folds)
-    for fold in chosen_folds(split, options.fold):
-        paths = options.fold_paths(fold)
-        current = data_identities(options.data, split.identity)
-        stage1 = open_stage(paths, "stage1", current, RSNA_2025)
-        current["stage1"] = stage1["identity"]
-        features = open_stage(paths, "features", current, RSNA_2025)
-        current["features"] = features["identity"]
-        stage2 = open_stage(paths, "stage2", current, RSNA_2025)
-        require_record(paths, "stage2", stage2)
-        inputs = {**current, "stage2": stage2["identity"]}
-        request = Request("stage2_metrics", options.fold_identity(fold), inputs, stage2["partial"])
-        outputs = [paths.predictions("stage2")]
-        if plan(paths.metrics("stage2"), request, options.overwrite, outputs) is Plan.DONE:
-            log.info("%s: nothing to do, stage 2 is scored", paths.root)
-            continue
+    paths = options.fold_paths(fold)
+    current = data_identities(options.data, split.identity)
+    stage1 = open_stage(paths, "stage1", current, RSNA_2025)
+    current["stage1"] = stage1["identity"]
+    features = open_stage(paths, "features", current, RSNA_2025)
+    current["features"] = features["identity"]
+    stage2 = open_stage(paths, "stage2", current, RSNA_2025)
+    require_record(paths, "stage2", stage2)
+    inputs = {**current, "stage2": stage2["identity"]}
+    request = Request("stage2_metrics", options.fold_identity(fold), inputs, stage2["partial"])
+    outputs = [paths.predictions("stage2")]
+    if plan(paths.metrics("stage2"), request, options.overwrite, outputs) is Plan.DONE:
+        log.info("%s: nothing to do, stage 2 is scored", paths.root)
+        return
+    with only_one(paths.lock("stage2_metrics"), f"the scores of stage 2 in {paths.root}"):
         detector = SequenceDetector(paths, stage2, options.device)
         log.info("fold %s: %s", fold, detector.compute.reason)
-        held_out = [uid for uid in split.held_out(int(fold)) if uid in set(features["series"])]
+        held_out = [uid for uid in split.held_out(fold) if uid in set(features["series"])]
         scored = {}
         for part, uids in (("held out", held_out), ("training", stage2["training_series"])):
             labels, found = [], []
@@ -84,9 +108,6 @@ def main(options: EvalStage2Options, record: Record) -> int:
         content = {**metrics, "split_hash": split.split_hash}
         write_manifest(paths.metrics("stage2"), request, complete=True, content=content)
         log.info("wrote %s", paths.metrics("stage2"))
-    if options.fold == ALL_FOLDS:
-        summarise_folds(options, split, "stage2", RSNA_2025)
-    return 0
 
 
 if __name__ == "__main__":

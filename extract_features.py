@@ -15,10 +15,22 @@ Four GPUs:  torchrun --nproc_per_node=4 extract_features.py --config … --fold 
 On a CPU:   python extract_features.py --config configs/demo.yaml --data_dir demo/data
 """
 
+import os
 import sys
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+
+from src.surroundings import make_safe
+
+if __name__ == "__main__":
+    make_safe()  # before the imports that take seconds
+
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from src.artifacts import FINAL_FOLD
+from src.errors import Busy
+from src.locks import only_one
 from src.options.features import ExtractFeaturesOptions
 from src.provenance import Plan
 from src.ranks import Team, find_rank
@@ -38,11 +50,18 @@ def main(options: ExtractFeaturesOptions, record: Record) -> int:
     if options.dry_run and rank is not None and rank.index:
         return 0
     split = load_split(options.data, options.folds)
-    if options.dry_run or rank is None:
+    if options.dry_run:
         lead(options, split, record, None)
         return 0
     folds = FINAL_FOLD if options.train_on_all else options.fold
-    with Team(rank, options.fold_paths(folds).ranks, options.rank_patience) as team:
+    with ExitStack() as held:
+        if rank is None or rank.index == 0:  # before the team, which clears away old messages
+            hold(options, split, held)
+        if rank is None:
+            lead(options, split, record, None)
+            return 0
+        ranks = options.fold_paths(folds).ranks
+        team = held.enter_context(Team(rank, ranks, options.rank_patience))
         if rank.index:
             help_out(options, split, team)
         else:
@@ -50,13 +69,34 @@ def main(options: ExtractFeaturesOptions, record: Record) -> int:
     return 0
 
 
-def works_of(options: ExtractFeaturesOptions, split: "Split") -> "list[FoldWork]":
+def folds_of(options: ExtractFeaturesOptions, split: "Split") -> list[int | str]:
     """The folds that are asked for."""
-    from src.inference.feature_run import fold_work
     from src.sampling.folds import chosen_folds
 
-    folds = [FINAL_FOLD] if options.train_on_all else chosen_folds(split, options.fold)
-    return [fold_work(options, split, fold, RSNA_2025) for fold in folds]
+    return [FINAL_FOLD] if options.train_on_all else chosen_folds(split, options.fold)
+
+
+def hold(options: ExtractFeaturesOptions, split: "Split", held: ExitStack) -> None:
+    """Let no other command make the features of these folds, unless they are complete."""
+    from src.inference.feature_run import decide, fold_work
+
+    for fold in folds_of(options, split):
+        paths = options.fold_paths(fold)
+        if not paths.root.is_dir():  # nothing is trained: there is an error to come
+            continue
+        try:
+            held.enter_context(only_one(paths.lock("features"), f"the features in {paths.root}"))
+        except Busy:
+            work = fold_work(options, split, fold, RSNA_2025)
+            if decide(work, options.overwrite) is not Plan.DONE:
+                raise
+
+
+def works_of(options: ExtractFeaturesOptions, split: "Split") -> "list[FoldWork]":
+    """The features of these folds."""
+    from src.inference.feature_run import fold_work
+
+    return [fold_work(options, split, fold, RSNA_2025) for fold in folds_of(options, split)]
 
 
 def help_out(options: ExtractFeaturesOptions, split: "Split", team: Team) -> None:

@@ -33,15 +33,25 @@ Full size:  python preprocess_data.py --num_workers 16
 CPU-sized:  python preprocess_data.py --config configs/demo.yaml --data_dir demo/data
 """
 
+import os
 import sys
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+
+from src.surroundings import make_safe
+
+if __name__ == "__main__":
+    make_safe()  # before the imports that take seconds
+
 from collections.abc import Sequence
 
 from src.artifacts import free_gib
-from src.errors import EXIT_DONE, EXIT_REJECTED
+from src.errors import EXIT_DONE, EXIT_REJECTED, Busy
 from src.imaging.estimate import describe
 from src.imaging.preprocess import clear, finish, help_out, replaced_gib, run, summary
 from src.imaging.sources import Fingerprints
-from src.imaging.survey import settle, survey
+from src.imaging.survey import State, settle, survey
+from src.locks import only_one
 from src.options.preprocess import PreprocessOptions
 from src.ranks import Team, find_rank
 from src.runlog import Record, log, run_stage
@@ -50,10 +60,24 @@ from src.runlog import Record, log, run_stage
 def main(options: PreprocessOptions, record: Record) -> int:
     """Cache every series that is not cached yet, then write the tables; or help rank 0 with it."""
     rank = find_rank()
-    if rank is None:
-        return lead(options, record, None)
-    with Team(rank, options.data.ranks, options.rank_patience) as team:
-        return help_out(options, team) if rank.index else lead(options, record, team)
+    data = options.data
+    if rank is not None and rank.index:
+        with Team(rank, data.ranks, options.rank_patience) as team:
+            return help_out(options, team)
+    try:
+        # before the team, which clears away the messages of an earlier one
+        with only_one(data.lock("preprocess_data"), f"the caches in {data.root}"):
+            if rank is None:
+                return lead(options, record, None)
+            with Team(rank, data.ranks, options.rank_patience) as team:
+                return lead(options, record, team)
+    except Busy:
+        if rank is not None or not data.preprocess_manifest.exists():
+            raise
+        state = survey(options, Fingerprints(data.fingerprints))
+        if options.overwrite or not state.tables_done:
+            raise
+        return nothing_to_do(state, options)
 
 
 def lead(options: PreprocessOptions, record: Record, team: Team | None) -> int:
@@ -67,8 +91,7 @@ def lead(options: PreprocessOptions, record: Record, team: Team | None) -> int:
         fingerprints.save()
         if not (data.report.exists() and data.report_figures.exists()):
             write_report(options)
-        log.info("%s holds all %d series: nothing to do", data.sequences, len(state.rows))
-        return exit_code(state.rejected, options)
+        return nothing_to_do(state, options)
     log.info("%d series in %s, %d already done", len(state.rows), data.train_csv, state.done)
     sources = [state.sources[uid] for uid in state.todo]
     free = free_gib(data.root) + replaced_gib(state, data)
@@ -96,6 +119,12 @@ def lead(options: PreprocessOptions, record: Record, team: Team | None) -> int:
     if len(state.rows) < state.total:
         log.warning("partial: %d of %d series (--limit)", len(state.rows), state.total)
     return exit_code(rejected, options)
+
+
+def nothing_to_do(state: State, options: PreprocessOptions) -> int:
+    """Say so; the exit code is that of the run that did it."""
+    log.info("%s holds all %d series: nothing to do", options.data.sequences, len(state.rows))
+    return exit_code(state.rejected, options)
 
 
 def write_report(options: PreprocessOptions) -> None:

@@ -14,7 +14,16 @@ Four GPUs:  torchrun --nproc_per_node=4 train_stage1.py --config configs/convnex
 On a CPU:   python train_stage1.py --config configs/demo.yaml --data_dir demo/data
 """
 
+import os
 import sys
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+
+from src.surroundings import make_safe
+
+if __name__ == "__main__":
+    make_safe()  # before the imports that take seconds
+
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,7 +56,7 @@ def train(options: TrainStage1Options, split: "Split", fold: int | str, record: 
     from src.lineage import data_identities
     from src.sampling.hard_negatives import hard_negatives
     from src.training.stage1 import fit_stage1, preview_stage1
-    from src.training.stage_files import decide, finish, prepare
+    from src.training.stage_files import begun, decide, finish
 
     paths = options.fold_paths(fold)
     uids = split.training(fold)[: options.limit]
@@ -63,14 +72,14 @@ def train(options: TrainStage1Options, split: "Split", fold: int | str, record: 
         todo = decide(paths, "stage1", request, options.overwrite)
         preview_stage1(options, split, fold, uids, hard, request, todo, RSNA_2025)
         return
-    todo = prepare(paths, "stage1", request, options.overwrite)
-    if todo is Plan.DONE:
-        log.info("%s: nothing to do, stage 1 is complete", paths.root)
-        return
-    with record.timed(f"fold {fold}"):
-        content = fit_stage1(options, split, fold, uids, hard, request, RSNA_2025)
-    finish(paths, "stage1", request, content)
-    log.info("wrote %s", paths.weights("stage1"))
+    with begun(paths, "stage1", request, options.overwrite) as todo:
+        if todo is Plan.DONE:
+            log.info("%s: nothing to do, stage 1 is complete", paths.root)
+            return
+        with record.timed(f"fold {fold}"):
+            content = fit_stage1(options, split, fold, uids, hard, request, RSNA_2025)
+        finish(paths, "stage1", request, content)
+        log.info("wrote %s", paths.weights("stage1"))
 
 
 if __name__ == "__main__":

@@ -12,7 +12,16 @@ Four GPUs:  torchrun --nproc_per_node=4 train_stage2.py --config configs/convnex
 On a CPU:   python train_stage2.py --config configs/demo.yaml --data_dir demo/data
 """
 
+import os
 import sys
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+
+from src.surroundings import make_safe
+
+if __name__ == "__main__":
+    make_safe()  # before the imports that take seconds
+
 from typing import TYPE_CHECKING
 
 from src.artifacts import FINAL_FOLD
@@ -41,7 +50,7 @@ def train(options: TrainStage2Options, split: "Split", fold: int | str, record: 
     """Train one fold, unless it is complete."""
     from src.lineage import data_identities, open_stage
     from src.training.stage2 import fit_stage2, preview_stage2
-    from src.training.stage_files import decide, finish, prepare
+    from src.training.stage_files import begun, decide, finish
 
     paths = options.fold_paths(fold)
     current = data_identities(options.data, split.identity)
@@ -56,14 +65,14 @@ def train(options: TrainStage2Options, split: "Split", fold: int | str, record: 
         todo = decide(paths, "stage2", request, options.overwrite)
         preview_stage2(options, split, fold, uids, request, todo, RSNA_2025)
         return
-    todo = prepare(paths, "stage2", request, options.overwrite)
-    if todo is Plan.DONE:
-        log.info("%s: nothing to do, stage 2 is complete", paths.root)
-        return
-    with record.timed(f"fold {fold}"):
-        content = fit_stage2(options, split, fold, uids, request, RSNA_2025)
-    finish(paths, "stage2", request, content)
-    log.info("wrote %s", paths.weights("stage2"))
+    with begun(paths, "stage2", request, options.overwrite) as todo:
+        if todo is Plan.DONE:
+            log.info("%s: nothing to do, stage 2 is complete", paths.root)
+            return
+        with record.timed(f"fold {fold}"):
+            content = fit_stage2(options, split, fold, uids, request, RSNA_2025)
+        finish(paths, "stage2", request, content)
+        log.info("wrote %s", paths.weights("stage2"))
 
 
 if __name__ == "__main__":

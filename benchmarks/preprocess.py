@@ -37,6 +37,7 @@ from benchmarks.side_by_side import (
     ratio,
     status_kib,
 )
+from src.surroundings import OwnModules
 
 if TYPE_CHECKING:
     from src.imaging.processes import WorkerPool
@@ -260,7 +261,7 @@ def main(options: Options) -> None:
         measure_set(options, name, results)
         peaks = []
         for method in METHODS:
-            with ProcessPoolExecutor(1, spawn) as pool:
+            with OwnModules(), ProcessPoolExecutor(1, spawn) as pool:
                 peaks.append(pool.submit(peak_mib, method, root, options.uids[0]).result())
         memory.append([labels[name], *(f"{peak:.0f}" for peak in peaks)])
     print(f"{machine()};")

@@ -3,8 +3,7 @@
 `AneurysmDetector` and what it returns can be imported from here, other programs need no more.
 """
 
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = False  # typing takes time before Ctrl-C has an answer
 if TYPE_CHECKING:
     from src.imaging.outcome import SeriesError
     from src.imaging.prepare import Rejected
@@ -14,7 +13,7 @@ if TYPE_CHECKING:
 __all__ = ["AneurysmDetector", "Point", "Prediction", "Rejected", "SeriesError"]
 
 
-def __getattr__(name: str) -> Any:  # noqa: ANN401
+def __getattr__(name: str) -> object:
     """Import the interface when it is asked for: torch takes seconds that not every use needs."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

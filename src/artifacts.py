@@ -21,6 +21,7 @@ import numpy as np
 from src.errors import InputError, MissingArtifact
 
 TEMPORARY_SUFFIX = ".partial"
+LOCK_SUFFIX = ".lock"
 
 FINAL_FOLD = "final"
 """Name of the model that is trained on every series, beside the numbered folds."""
@@ -125,6 +126,10 @@ class DataPaths:
         """Every split made so far: count, seed, hash, file names."""
         return self.root / "folds.json"
 
+    def lock(self, script: str) -> Path:
+        """Tells that a script works on what it makes here; see `src.locks`."""
+        return self.root / f".{script}{LOCK_SUFFIX}"
+
     @property
     def records(self) -> Path:
         """Folder of run records and logs of the data stages."""
@@ -214,6 +219,10 @@ class FoldPaths:
         """The self-contained report page."""
         return self.root / "report.html"
 
+    def lock(self, kind: str) -> Path:
+        """Tells that a command makes a kind of artifact here; see `src.locks`."""
+        return self.root / f".{kind}{LOCK_SUFFIX}"
+
     @property
     def records(self) -> Path:
         """Folder of run records and logs."""
@@ -252,6 +261,11 @@ class ScoredFolderPaths:
         return self.root / "report.html"
 
     @property
+    def lock(self) -> Path:
+        """Tells that a command scores here; see `src.locks`."""
+        return self.root / f".end_to_end{LOCK_SUFFIX}"
+
+    @property
     def fingerprints(self) -> Path:
         """Cache of the digests of the scored series; safe to delete."""
         return self.root / "fingerprints.json"
@@ -277,11 +291,11 @@ def atomic_path(path: Path) -> Iterator[Path]:
 @contextlib.contextmanager
 def atomic_open(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
     """An open file that becomes `path` when the block ends without an error."""
-    encoding = None if "b" in mode else "utf-8"
-    newline = None if "b" in mode else ""
+    # names of files that are no text in the machine's encoding become codes, so that it is UTF-8
+    encoding, newline, errors = (None,) * 3 if "b" in mode else ("utf-8", "", "backslashreplace")
     with (
         atomic_path(path) as temporary,
-        open(temporary, mode, encoding=encoding, newline=newline) as file,
+        open(temporary, mode, encoding=encoding, newline=newline, errors=errors) as file,
     ):
         yield file
 

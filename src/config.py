@@ -35,8 +35,15 @@ OptionsT = TypeVar("OptionsT")
 
 
 def nearest(word: str, known: Sequence[str]) -> str:
-    """A hint such as ' (nearest: resnet18, resnet18d)', or '' when nothing is close."""
-    close = difflib.get_close_matches(word, known, n=4, cutoff=0.5)
+    """A hint such as ' (nearest: resnet18, resnet18d)', or '' when nothing is close.
+
+    Names that differ in case alone are the closest.
+    """
+    folded: dict[str, list[str]] = {}
+    for name in known:
+        folded.setdefault(name.casefold(), []).append(name)
+    found = difflib.get_close_matches(word.casefold(), folded, n=4, cutoff=0.5)
+    close = [name for fold in found for name in folded[fold]][:4]
     return f" (nearest: {', '.join(close)})" if close else ""
 
 

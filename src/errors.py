@@ -2,10 +2,9 @@
 
 Exit codes: 0 done or nothing to do; 1 internal error; 2 usage; 3 input or an optional
 package invalid or missing; 4 finished, but series were rejected; 5 stale or changed artifact;
-6 numerical stop; 75 preempted.
+6 numerical stop; 75 preempted, or another command works on the same artifact; 130 Ctrl-C;
+141 nobody reads the output any more.
 """
-
-import importlib.util
 
 EXIT_DONE = 0
 EXIT_INTERNAL = 1
@@ -15,6 +14,8 @@ EXIT_REJECTED = 4
 EXIT_STALE = 5
 EXIT_NUMERICAL = 6
 EXIT_PREEMPTED = 75
+EXIT_INTERRUPTED = 130
+EXIT_CLOSED_PIPE = 141
 
 
 class PipelineError(Exception):
@@ -61,6 +62,12 @@ class Preempted(PipelineError):
     exit_code = EXIT_PREEMPTED
 
 
+class Busy(PipelineError):
+    """Another command works on the same artifact; the message says which and where."""
+
+    exit_code = EXIT_PREEMPTED
+
+
 def exit_code_of(error: BaseException) -> int:
     """What a script returns that ends with this error."""
     if isinstance(error, PipelineError):
@@ -78,6 +85,8 @@ def require_packages(what: str, *names: str) -> None:
     Raises:
         MissingPackage: some are not.
     """
+    import importlib.util
+
     missing = [name for name in names if importlib.util.find_spec(name) is None]
     if missing:
         raise MissingPackage(f"{what} needs {', '.join(missing)}: pip install {' '.join(missing)}")

@@ -21,7 +21,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from src.artifacts import read_json, remove_temporaries, write_csv, write_json
+from src.artifacts import LOCK_SUFFIX, read_json, remove_temporaries, write_csv, write_json
 from src.errors import (
     EXIT_DONE,
     EXIT_REJECTED,
@@ -30,6 +30,7 @@ from src.errors import (
     UsageError,
     require_packages,
 )
+from src.locks import only_one
 from src.options.predict import PredictOptions
 from src.provenance import VERSION, digest
 from src.runlog import Record, log, progress, run_stage
@@ -69,6 +70,11 @@ class PredictPaths:
     def structured_report(self, name: str) -> Path:
         """DICOM structured report of one series."""
         return self.root / "dicom" / f"{name}.dcm"
+
+    @property
+    def lock(self) -> Path:
+        """Tells that a command predicts into this folder; see `src.locks`."""
+        return self.root / f".predict{LOCK_SUFFIX}"
 
     @property
     def predictions(self) -> Path:
@@ -115,9 +121,17 @@ def main(options: PredictOptions, record: Record) -> int:
     folders = series_folders(options)
     if options.structured_report:
         report_module()  # is it there?
+    paths = PredictPaths(options.out_dir)
+    with only_one(paths.lock, f"the predictions in {paths.root}"):
+        return predict(options, record, folders, paths)
+
+
+def predict(
+    options: PredictOptions, record: Record, folders: dict[str, Path], paths: PredictPaths
+) -> int:
+    """`main`, when no other command writes into the same folder."""
     from src.inference.detector import AneurysmDetector
 
-    paths = PredictPaths(options.out_dir)
     with record.timed("load"):
         detector = AneurysmDetector(
             options.model,

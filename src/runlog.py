@@ -1,5 +1,6 @@
 """What every run leaves behind: a log file and a JSON record; and progress while it runs."""
 
+import contextlib
 import logging
 import resource
 import sys
@@ -9,19 +10,34 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TextIO, TypeVar
 
 import tyro
 from tqdm import tqdm
 
 from src.artifacts import write_json
 from src.config import parse_options, plain
-from src.errors import EXIT_INPUT, EXIT_INTERNAL, PipelineError
+from src.errors import (
+    EXIT_CLOSED_PIPE,
+    EXIT_INPUT,
+    EXIT_INTERNAL,
+    EXIT_INTERRUPTED,
+    InputError,
+    PipelineError,
+)
 from src.provenance import versions
+from src.surroundings import (
+    INTERRUPTED,
+    leave_closed_pipe,
+    make_safe,
+    working_directory_is_gone,
+)
 from src.threads import bound_spinning
 
 LINE_SECONDS = 15.0
 """Without a terminal, progress is one line in this many seconds."""
+
+GONE = "the working directory has been deleted"
 
 log = logging.getLogger("aneurysm")
 
@@ -101,22 +117,41 @@ class _LogFile(logging.FileHandler):
             super().close()
 
 
+class _Console(logging.StreamHandler[TextIO]):
+    """What a terminal shows; a run goes on without it, its log file has everything."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Say no more where nobody reads, or where the disk of a redirected output is full."""
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError):
+            super().handleError(record)
+            return
+        leave_closed_pipe(self.stream)
+        if not isinstance(error, BrokenPipeError):
+            with contextlib.suppress(OSError):
+                print(f"nothing more is shown here: {_cause(error)}", file=sys.stderr)
+
+
 def _start_logging(path: Path | None) -> logging.Handler:
     log.setLevel(logging.INFO)
+    # where it cannot write into the home folder it makes do, and would say so in every run
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
     if not any(isinstance(h, logging.StreamHandler) for h in log.handlers):
-        console = logging.StreamHandler(sys.stdout)
+        console = _Console(sys.stdout)
         console.setFormatter(logging.Formatter("%(message)s"))
         log.addHandler(console)
     if path is None:
         return logging.NullHandler()
     path.parent.mkdir(parents=True, exist_ok=True)
-    file = _LogFile(path, encoding="utf-8")
+    file = _LogFile(path, encoding="utf-8", errors="backslashreplace")
     file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     log.addHandler(file)
     return file
 
 
 def _cause(error: OSError) -> str:
+    if working_directory_is_gone():
+        return f"{error.strerror or error}, since {GONE}"
     where = f" ({error.filename})" if error.filename else ""
     return f"{error.strerror or error}{where}"
 
@@ -126,6 +161,27 @@ def _explain(error: OSError) -> str:
         f"{_cause(error)}; what was finished is kept, run the same command again, "
         "without --overwrite"
     )
+
+
+def _ended(name: str, run: Callable[[], int]) -> int:
+    """The exit code of a program; neither Ctrl-C nor a closed pipe shows a traceback."""
+    make_safe()
+    try:
+        if working_directory_is_gone():
+            raise InputError(f"{GONE}: change into one that exists")
+        try:
+            return run()
+        finally:
+            sys.stdout.flush()  # at the end of the interpreter it is too late to answer an error
+    except KeyboardInterrupt:
+        print(f"{name}.py: {INTERRUPTED}", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        leave_closed_pipe(sys.stdout)
+        return EXIT_CLOSED_PIPE
+    except PipelineError as error:
+        print(f"{name}.py: {error}", file=sys.stderr)
+        return error.exit_code
 
 
 def run_tool(
@@ -140,15 +196,17 @@ def run_tool(
         description: the script's docstring; it becomes the head of `--help`.
     """
     bound_spinning()
-    try:
-        options = tyro.cli(options_type, description=description, use_underscores=True)
-        return main(options)
-    except PipelineError as error:
-        print(f"{tool}.py: {error}", file=sys.stderr)
-        return error.exit_code
-    except OSError as error:
-        print(f"{tool}.py: {_cause(error)}", file=sys.stderr)
-        return EXIT_INPUT
+
+    def run() -> int:
+        try:
+            return main(tyro.cli(options_type, description=description, use_underscores=True))
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            print(f"{tool}.py: {_cause(error)}", file=sys.stderr)
+            return EXIT_INPUT
+
+    return _ended(tool, run)
 
 
 def run_stage(
@@ -166,6 +224,15 @@ def run_stage(
         description: the script's docstring; it becomes the head of `--help`.
     """
     bound_spinning()
+    return _ended(stage, lambda: _run_stage(stage, options_type, main, description))
+
+
+def _run_stage(
+    stage: str,
+    options_type: type[Any],
+    main: Callable[[Any, Record], int],
+    description: str | None,
+) -> int:
     try:
         options = parse_options(options_type, stage, description=description)
         # microseconds, for the folds of a run that a cluster starts at the same moment
@@ -173,9 +240,8 @@ def run_stage(
         base = options.record_dir / f"{stamp}_{stage}"
         dry = getattr(options, "dry_run", False)  # leaves nothing behind
         handler = _start_logging(None if dry else base.with_suffix(".log"))
-    except PipelineError as error:
-        print(f"{stage}.py: {error}", file=sys.stderr)
-        return error.exit_code
+    except BrokenPipeError:
+        raise
     except OSError as error:
         print(f"{stage}.py: {_explain(error)}", file=sys.stderr)
         return EXIT_INPUT
@@ -189,6 +255,9 @@ def run_stage(
         log.error("%s.py: %s", stage, _explain(error))
         log.debug("%s", traceback.format_exc())
         code = EXIT_INPUT
+    except KeyboardInterrupt:
+        log.error("%s.py: %s", stage, INTERRUPTED)
+        code = EXIT_INTERRUPTED
     except Exception:
         log.exception("%s.py: internal error; please report it with the log %s", stage, base)
         code = EXIT_INTERNAL

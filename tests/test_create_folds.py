@@ -88,6 +88,18 @@ def test_rows_left_out_are_in_the_log_and_in_the_record(data: TinyData, run):
     assert counts["localizers left out by reason"] == {"unknown_series": 30, "unknown_slice": 1}
 
 
+def test_where_no_row_can_be_used_the_first_of_each_kind_is_shown(data: TinyData, run):
+    for row in data.localizers:
+        row["location"] = row["location"].lower()
+    data.localizers[3]["SeriesInstanceUID"] = "7.7"
+    data.write()
+    code, said = run("--folds", "4")
+    assert code == EXIT_INPUT and "no row can be used" in said
+    assert "line 2: location is not one of the task's: " in said and "(nearest: " in said
+    assert "line 5: series is not in train_meta.csv: 7.7" in said
+    assert said.count("line ") == 2
+
+
 def test_missing_tables_are_named_with_what_provides_them(data: TinyData, run):
     data.paths.localizers_csv.unlink()
     code, said = run()

@@ -12,14 +12,21 @@ on the same list of series; otherwise the tool refuses.
     python tools/compare.py results_a results_b
 """
 
+import os
 import sys
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+from src.surroundings import make_safe
+
+if __name__ == "__main__":
+    make_safe()  # before the imports that take seconds
+
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from src.errors import UsageError
 from src.options.evaluation import FEWEST_RESAMPLES, check_seed
@@ -73,10 +80,10 @@ def main(options: Options) -> int:
     first, folder = load_run(options.run_a, *where)
     second, _ = load_run(options.run_b, *where)
     found = compare(TASK, first, second, Settings(options.resamples, options.seed))
-    print(format_comparison(TASK, found, "spots" if options.stage == "stage1" else "series"))
     name = f"{options.stage}_against_{Path(options.run_b).name}.json"
     path = options.out_file or folder / name
     write_json(path, {**found, "stage": options.stage, "fold": options.fold})
+    print(format_comparison(TASK, found, "spots" if options.stage == "stage1" else "series"))
     print(f"wrote {path}")
     return 0
 

@@ -9,12 +9,20 @@ it. Exit code 1 when something needed is missing. Nothing is written, and nothin
     python tools/doctor.py --data_dir data --model_dir model
 """
 
+import os
+import sys
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+from src.surroundings import make_safe
+
+if __name__ == "__main__":
+    make_safe()  # before the imports that take seconds
+
 import argparse
 import importlib.metadata
-import os
 import re
 import shutil
-import sys
 import threading
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -23,7 +31,6 @@ from pathlib import Path
 from urllib.parse import urlparse
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
 
 OK, ABSENT, WARN, MISSING = "ok", "absent", "warn", "MISSING"
 OLDEST_PYTHON, NEWEST_TESTED = (3, 11), (3, 13)
@@ -89,7 +96,7 @@ def check_python() -> Iterator[Finding]:
 
 def requirements(path: Path) -> list[tuple[str, tuple[int, ...]]]:
     """Names and lowest versions of a requirements file; () where it states none."""
-    lines = (line.split("#")[0].strip() for line in path.read_text().splitlines())
+    lines = (line.split("#")[0].strip() for line in path.read_text(encoding="utf-8").splitlines())
     parts = [re.split(r">=", line) for line in lines if line]
     return [(one[0], as_numbers(one[1]) if len(one) > 1 else ()) for one in parts]
 

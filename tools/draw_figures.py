@@ -9,11 +9,18 @@ The series shown is the held-out one with an aneurysm that stage 2 ranks first.
         --model_dir demo/model --out_dir content
 """
 
+import os
 import sys
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+from src.surroundings import make_safe
+
+if __name__ == "__main__":
+    make_safe()  # before the imports that take seconds
+
 from dataclasses import dataclass
 from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from src.artifacts import atomic_path
 from src.options.common import ModelOptions

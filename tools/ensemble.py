@@ -10,18 +10,26 @@ Writes   <out_dir>/mean_predictions.csv, rank_predictions.csv and fitted_predict
     python tools/ensemble.py seed0 seed1 seed2 --fold all --out_dir model/ensemble
 """
 
-import math
+import os
 import sys
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+from src.surroundings import make_safe
+
+if __name__ == "__main__":
+    make_safe()  # before the imports that take seconds
+
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-from src.artifacts import ALL_FOLDS, write_csv, write_json
+from src.artifacts import ALL_FOLDS, LOCK_SUFFIX, write_csv, write_json
 from src.errors import UsageError
+from src.locks import only_one
 from src.options.evaluation import FEWEST_RESAMPLES, check_seed
 from src.runlog import run_tool
 from src.task import RSNA_2025 as TASK
@@ -93,16 +101,17 @@ def main(options: Options) -> int:
         crossfit = over_patients(sample, sample.targets[:, TASK.overall_index], options.seed)
     settings = Settings(options.resamples, options.seed)
     found = combine(TASK, runs, weights, crossfit, settings)
-    print(format_ensemble(found.table))
     keys = [
         {SERIES_COLUMN: str(uid), GROUP_COLUMN: str(group)}
         for uid, group in zip(sample.uids, sample.groups, strict=True)
     ]
-    for method, probabilities in found.probabilities.items():
-        columns, rows = prediction_rows(TASK, keys, sample.targets, probabilities)
-        write_csv(options.out_dir / f"{method}_predictions.csv", columns, rows)
     content = {**found.table, "stage": options.stage, "fold": options.fold}
-    write_json(options.out_dir / "ensemble.json", content)
+    with only_one(options.out_dir / f".ensemble{LOCK_SUFFIX}", f"{options.out_dir}"):
+        for method, probabilities in found.probabilities.items():
+            columns, rows = prediction_rows(TASK, keys, sample.targets, probabilities)
+            write_csv(options.out_dir / f"{method}_predictions.csv", columns, rows)
+        write_json(options.out_dir / "ensemble.json", content)
+    print(format_ensemble(found.table))
     print(f"wrote {options.out_dir / 'ensemble.json'}")
     return 0
 

@@ -9,11 +9,18 @@ Needs    onnx, onnxscript and onnxruntime, the extra `onnx` of the package.
     python tools/export_onnx.py --model demo/model/demo --out_dir onnx
 """
 
+import os
 import sys
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+from src.surroundings import make_safe
+
+if __name__ == "__main__":
+    make_safe()  # before the imports that take seconds
+
 from dataclasses import dataclass
 from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from src.artifacts import FoldPaths
 from src.errors import require_packages

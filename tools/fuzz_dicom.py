@@ -18,12 +18,20 @@ and a number name a file: go on where a run ended with `--first N`, look at one 
     python tools/fuzz_dicom.py --count 10000 --minutes 10 --keep fuzz
 """
 
+import os
+import sys
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+from src.surroundings import make_safe
+
+if __name__ == "__main__":
+    make_safe()  # before the imports that take seconds
+
 import json
 import logging
 import multiprocessing
-import os
 import resource
-import sys
 import tempfile
 import time
 import traceback
@@ -37,11 +45,10 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import tyro
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from src.imaging.series import ReadOptions, Series, SeriesError, read_series
+from src.runlog import run_tool
+from src.surroundings import OwnModules
 from tests.imaging.fuzz_mutations import MUTATIONS, Sample, make_corpus, mutate
 
 READERS: tuple[Literal["scan", "pydicom"], ...] = ("scan", "pydicom")
@@ -240,7 +247,8 @@ class Worker:
         context = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
         self.process = context.Process(target=work, args=(theirs, options), daemon=True)
-        self.process.start()
+        with OwnModules():
+            self.process.start()
         theirs.close()
         self.seconds = options.seconds
         self.index: int | None = None
@@ -373,7 +381,9 @@ def report_failure(result: Result, corpus: list[Sample], options: Options) -> No
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "damaged.dcm").write_bytes(mutate(corpus, options.seed, result.index)[2])
     again = f"tools/fuzz_dicom.py --seed {options.seed} --first {result.index} --count 1"
-    (folder / "report.txt").write_text(f"python {again}\n{what}\n{result.words}\n")
+    (folder / "report.txt").write_text(
+        f"python {again}\n{what}\n{result.words}\n", encoding="utf-8"
+    )
 
 
 def main(options: Options) -> int:
@@ -393,11 +403,11 @@ def main(options: Options) -> int:
             name: {"outcomes": one.outcomes, "seconds": one.seconds, "rss": one.rss}
             for name, one in tallies.items()
         }
-        options.record.write_text(json.dumps(figures, indent=1) + "\n")
+        options.record.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
     if any(result.outcome in FAILURES for result in results):
         return EXIT_FAILURES
     return 0 if options.only or len(results) == options.count else EXIT_UNFINISHED
 
 
 if __name__ == "__main__":
-    sys.exit(main(tyro.cli(Options, use_underscores=True)))
+    sys.exit(run_tool("fuzz_dicom", Options, main, __doc__))

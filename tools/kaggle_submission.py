@@ -10,23 +10,31 @@ Writes   <out_dir>/kaggle_submission.py with predict(series_path); aneurysm_dete
     python tools/kaggle_submission.py --model model/convnext_base_dinov3 --out_dir upload
 """
 
+import os
+import sys
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+from src.surroundings import make_safe
+
+if __name__ == "__main__":
+    make_safe()  # before the imports that take seconds
+
 import contextlib
 import importlib.metadata
 import json
 import math
 import re
 import shutil
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-from src.artifacts import FINAL_FOLD, FoldPaths
+from src.artifacts import FINAL_FOLD, LOCK_SUFFIX, FoldPaths
 from src.errors import InputError, UsageError
 from src.inference.submission import SubmissionConfig, not_to_be_emptied
+from src.locks import only_one
 from src.runlog import run_tool
 from src.sidecar import damaged, part
 
@@ -75,7 +83,14 @@ class Options:
 
 
 def main(options: Options) -> int:
-    """Pack and say what was packed."""
+    """Pack and say what was packed; the lock is beside the folder, which has to be empty."""
+    lock = options.out_dir.with_name(f".{options.out_dir.name}{LOCK_SUFFIX}")
+    with only_one(lock, f"{options.out_dir}"):
+        return pack(options)
+
+
+def pack(options: Options) -> int:
+    """`main`, when no other command writes into the folder."""
     from src.inference.detector import AneurysmDetector, trained_folds
 
     if options.out_dir.exists() and any(options.out_dir.iterdir()):

@@ -7,17 +7,25 @@ Writes   <out_dir>/series/<SeriesInstanceUID>/<SOPInstanceUID>.dcm, train.csv an
     python tools/make_demo_data.py --out_dir demo/data --series 400
 """
 
-import json
 import os
-import shutil
 import sys
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+from src.surroundings import make_safe
+
+if __name__ == "__main__":
+    make_safe()  # before the imports that take seconds
+
+import json
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
+from src.artifacts import LOCK_SUFFIX
 from src.demo.dataset import make_data_set
 from src.errors import EXIT_INPUT
+from src.locks import only_one
 from src.runlog import progress, run_tool
 from src.task import ANEURYSM_PRESENT, TRAIN_COLUMNS
 
@@ -46,10 +54,17 @@ class Options:
 
 
 def main(options: Options) -> int:
-    """Make the data set unless it is there."""
+    """Make the data set unless it is there; the lock is beside the folder, which may be deleted."""
+    lock = options.out_dir.with_name(f".{options.out_dir.name}{LOCK_SUFFIX}")
+    with only_one(lock, f"{options.out_dir}"):
+        return make(options)
+
+
+def make(options: Options) -> int:
+    """`main`, when no other command works on the folder."""
     mark = options.out_dir / MARK
     wanted = {"series": options.series, "seed": options.seed}
-    found = json.loads(mark.read_text()) if mark.exists() else None
+    found = json.loads(mark.read_text(encoding="utf-8")) if mark.exists() else None
     if found == {**wanted, "complete": True} and not options.overwrite:
         print(f"{options.out_dir} holds these {options.series} series: nothing to do")
         return 0
@@ -66,10 +81,10 @@ def main(options: Options) -> int:
         print(f"{options.out_dir} was not made by this tool: delete it yourself", file=sys.stderr)
         return EXIT_INPUT
     options.out_dir.mkdir(parents=True, exist_ok=True)
-    mark.write_text(json.dumps({**wanted, "complete": False}))
+    mark.write_text(json.dumps({**wanted, "complete": False}), encoding="utf-8")
     made = make_data_set(options.out_dir, options.series, options.seed, options.num_workers)
     rows = [found.train for found in progress(made, options.series, "making series")]
-    mark.write_text(json.dumps({**wanted, "complete": True}))
+    mark.write_text(json.dumps({**wanted, "complete": True}), encoding="utf-8")
     positive = sum(int(str(row[TRAIN_COLUMNS.index(ANEURYSM_PRESENT)])) for row in rows)
     print(f"wrote {len(rows)} series, {positive} with an aneurysm, to {options.out_dir}")
     return 0

@@ -8,14 +8,21 @@ Runs on different splits, and on different series, are refused: they would diffe
     python tools/seeds.py demo demo-seed1 demo-seed2 --fold all
 """
 
+import os
 import sys
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+from src.surroundings import make_safe
+
+if __name__ == "__main__":
+    make_safe()  # before the imports that take seconds
+
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from src.errors import UsageError
 from src.runlog import run_tool
@@ -54,9 +61,9 @@ def main(options: Options) -> int:
     where = (options.model_dir, options.stage, options.fold, TASK)
     loaded = [load_run(run, *where) for run in dict.fromkeys(options.runs)]
     table = seed_table(TASK, [run for run, _ in loaded])
-    print("\n".join([format_seeds(table), *not_independent(table["optimistic"])]))
     path = options.out_file or loaded[0][1] / f"{options.stage}_seeds.json"
     write_json(path, {**table, "stage": options.stage, "fold": options.fold})
+    print("\n".join([format_seeds(table), *not_independent(table["optimistic"])]))
     print(f"wrote {path}")
     return 0
 

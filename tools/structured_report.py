@@ -11,11 +11,18 @@ Needs    highdicom: pip install highdicom, or the extra `dicom` of the package.
     python tools/structured_report.py --results results --series_dir incoming
 """
 
+import os
 import sys
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+from src.surroundings import make_safe
+
+if __name__ == "__main__":
+    make_safe()  # before the imports that take seconds
+
 from dataclasses import dataclass
 from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from src.errors import EXIT_DONE, EXIT_REJECTED, MissingArtifact, UsageError
 from src.predict import ME, PredictPaths, report_module, write_structured_reports

@@ -26,6 +26,7 @@ from src.evaluation.report import data_uri, page_environment, photo_uri
 from src.imaging.geometry import THICKNESS_COLUMN, Geometry, stored_to_canonical
 from src.imaging.outcome import CODES, base_code
 from src.imaging.preprocess_tables import REJECTED_COLUMNS
+from src.imaging.train_table import contradictions
 from src.imaging.worker import PARTIAL
 from src.provenance import MADE_BY, versions
 from src.sampling.localizers import REASONS, count_reasons, read_localizers
@@ -73,6 +74,11 @@ def write_data_report(data: DataPaths, task: Task = RSNA_2025) -> None:
         "notes": _reasons(note for cell in meta["notes"] for note in cell.split(";") if note),
         "modalities": _modalities(meta, task),
         "locations": _locations(meta, task),
+        "contradictions": [
+            {"series": str(uid), "locations": found}
+            for uid, row in meta[[*task.locations, task.overall]].iterrows()
+            if (found := contradictions(row.to_dict()))
+        ],
         "centres": None if places is None else len(places),
         "centres_left_out": left_out,
     }

@@ -18,7 +18,7 @@ from src.inference.detector import Detection, Detector
 from src.inference.points import Point
 from src.runlog import log, progress
 from src.sampling.folds import Split
-from src.sampling.localizers import read_localizers
+from src.sampling.localizers import log_left_out, read_localizers
 from src.sampling.series_info import pixel_mm, series_infos
 from src.sampling.tables import SLICE_COLUMNS
 from src.task import SERIES_COLUMN, Task
@@ -220,8 +220,9 @@ def attach_localizers(results: Results, path: Path, size: int, task: Task) -> No
     """
     series, slices = _tables(results, size, task)
     placed, left_out = read_localizers(path, series, slices, task=task)
-    for refused in left_out:
-        log.warning("%s, %s", path, refused)
+    log_left_out(path, left_out)
+    if not placed:
+        log.warning("no row of %s can be used for a scored series: no points are judged", path)
     spots: dict[str, list[TrueSpot]] = {}
     geometries = {found.uid: found.geometry for found in results.scored}
     for row in placed:

@@ -1,6 +1,5 @@
 """Predictions tables read back: as a sample, and as what other series are calibrated on."""
 
-import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -9,11 +8,12 @@ from typing import Any
 import numpy as np
 
 from src.artifacts import FoldPaths
-from src.errors import InputError, MissingArtifact
+from src.errors import InputError
 from src.evaluation.sample import Sample
 from src.provenance import MADE_BY, read_manifest
 from src.runlog import log
 from src.task import SERIES_COLUMN, Task
+from src.user_tables import read_user_table
 
 GROUP_COLUMN = "group"
 """Column of the predictions tables with labels: the patient of each row."""
@@ -29,14 +29,8 @@ def read_rows(path: Path, made_by: str) -> tuple[list[str], list[dict[str, str]]
         MissingArtifact: it is not there.
         InputError: it is no csv table.
     """
-    try:
-        with open(path, encoding="utf-8", newline="") as file:
-            reader = csv.DictReader(file)
-            return list(reader.fieldnames or []), list(reader)
-    except FileNotFoundError:
-        raise MissingArtifact(f"{path} is missing: run {made_by} first") from None
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is not a readable csv table: {error}") from None
+    table = read_user_table(path, (), f"run {made_by} first")
+    return table.columns, [{name: cell or "" for name, cell in row.items()} for row in table.rows]
 
 
 def numbers(path: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> np.ndarray:

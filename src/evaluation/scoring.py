@@ -23,6 +23,7 @@ from src.inference.points import POINT_COLUMNS, point_row
 from src.inference.scores import prediction_rows
 from src.inference.views import check_views
 from src.lineage import require_record
+from src.locks import only_one
 from src.options.end_to_end import EvalEndToEndOptions
 from src.provenance import MADE_BY, Plan, Request, digest, file_digest, plan, write_manifest
 from src.runlog import Record, log
@@ -76,6 +77,25 @@ def score_jobs(
     if plan(out.metrics, request, options.overwrite, outputs) is Plan.DONE:
         log.info("%s: nothing to do, these series are scored", out.root)
         return _exit_code(read_json(out.metrics, MADE_BY[request.kind]), options)
+    with only_one(out.lock, f"the scores in {out.root}"):
+        metrics = _score(options, record, jobs, trained, out, name, task, reference)
+        fingerprints.save()
+        write_manifest(out.metrics, request, complete=True, content=metrics)
+    log.info("wrote %s", out.metrics)
+    return _exit_code(metrics, options)
+
+
+def _score(
+    options: EvalEndToEndOptions,
+    record: Record,
+    jobs: list[Job],
+    trained: Trained,
+    out: ScoredFolderPaths,
+    name: str,
+    task: Task,
+    reference: Reference | None,
+) -> dict[str, Any]:
+    """Score and write everything but the metrics file, whose content is returned."""
     detector = Detector(
         trained.paths,
         trained.stage1,
@@ -125,12 +145,9 @@ def score_jobs(
                 out.report, results, metrics, detector, trained.paths, trained.stage1, name
             )
         log.info("wrote %s", out.report)
-    fingerprints.save()
     if options.series_dir is None:
         metrics["split_hash"] = trained.stage1["split"]["hash"]
-    write_manifest(out.metrics, request, complete=True, content=metrics)
-    log.info("wrote %s", out.metrics)
-    return _exit_code(metrics, options)
+    return metrics
 
 
 def _reference(options: EvalEndToEndOptions, trained: Trained, task: Task) -> Reference | None:

@@ -23,6 +23,7 @@ import cv2
 
 from src.children import guard, require_sockets
 from src.errors import InputError
+from src.surroundings import OwnModules
 
 PRELOADED = ("src.imaging.worker", "src.imaging.prepare")
 """Modules that the fork server imports once, so that a worker starts in milliseconds."""
@@ -166,7 +167,7 @@ class _Worker:
         pipe, theirs = context.Pipe()
         process = context.Process(target=_serve, args=(theirs, self.seconds), daemon=True)
         # so that the pipe ends with the process
-        with closing(theirs), _PROCESS_TABLE, _main_left_alone():
+        with closing(theirs), _PROCESS_TABLE, _main_left_alone(), OwnModules(), _ctrl_c_later():
             if self._killed:
                 raise WorkerDied(timed_out=False)
             _guard_forking(context)
@@ -226,6 +227,20 @@ def _main_left_alone() -> Iterator[None]:
         names.update(hidden)
 
 
+@contextmanager
+def _ctrl_c_later() -> Iterator[None]:
+    """Processes started inside hear nothing of Ctrl-C until `_serve` knows how to answer it."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows has none
+        yield
+        return
+    resource_tracker.ensure_running()  # lifts the block where it starts
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _alarm() -> int:
     return getattr(signal, "SIGALRM", 0)  # Windows has none
 
@@ -243,6 +258,8 @@ def _serve(pipe: Connection, seconds: float) -> None:
     """Run calls until the pipe ends, in a worker process."""
     cv2.setNumThreads(1)
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it without a traceback
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     parent = multiprocessing.parent_process()
     assert parent is not None
     threading.Thread(target=_leave_with, args=(parent.sentinel,), daemon=True).start()

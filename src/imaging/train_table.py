@@ -1,13 +1,22 @@
 """train.csv, checked before hours of work depend on it."""
 
-import csv
 import re
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from src.errors import InputError, MissingArtifact
-from src.task import LABELS, SERIES_COLUMN, TRAIN_COLUMNS
+from src.config import nearest
+from src.errors import InputError
+from src.runlog import log
+from src.task import (
+    ANEURYSM_PRESENT,
+    LABELS,
+    LOCATIONS,
+    MODALITIES,
+    SERIES_COLUMN,
+    TRAIN_COLUMNS,
+)
+from src.user_tables import UserTable, read_user_table
 
 UID_PATTERN = re.compile(r"[0-9.]{1,64}")
 """PS3.5 9.1; anything else could not safely name a file."""
@@ -27,43 +36,87 @@ def read_train_csv(path: Path) -> tuple[list[str], list[dict[str, str]]]:
         InputError: a column is missing, a SeriesInstanceUID is not one or is there twice, or a
             label is neither 0 nor 1.
     """
-    try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
-            columns = list(reader.fieldnames or [])
-            rows = [dict(row) for row in reader]
-    except FileNotFoundError:
-        raise MissingArtifact(
-            f"{path} is missing: put the challenge's train.csv there, with one row per series"
-        ) from None
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is not a readable csv table: {error}") from None
-    missing = [column for column in TRAIN_COLUMNS if column not in columns]
-    if missing:
-        raise InputError(
-            f"{path} has no column {', '.join(repr(column) for column in missing)}; it has "
-            f"{', '.join(columns) or 'none'}. Use the challenge's train.csv, or add the columns"
+    table = read_user_table(
+        path, TRAIN_COLUMNS, "put the challenge's train.csv there, with one row per series"
+    )
+    _check_rows(path, table)
+    rows = [{name: cell or "" for name, cell in row.items()} for row in table.rows]
+    for line in doubts(path, table.lines, rows):
+        log.warning("%s", line)
+    return table.columns, rows
+
+
+def doubts(path: Path, lines: Sequence[int], rows: Sequence[Mapping[str, str]]) -> list[str]:
+    """What a table says that can hardly be meant; it is used as it stands.
+
+    Args:
+        path: of the table, for the words.
+        lines: of its rows.
+        rows: checked rows.
+
+    Returns:
+        Each kind in words, with the first series of it.
+    """
+    against = [
+        f"line {line}: {row[SERIES_COLUMN]} ({', '.join(located)})"
+        for line, row in zip(lines, rows, strict=True)
+        if (located := contradictions(row))
+    ]
+    odd = [
+        f"line {line}: {row['Modality']!r}{nearest(row['Modality'], MODALITIES)}"
+        for line, row in zip(lines, rows, strict=True)
+        if row["Modality"] not in MODALITIES
+    ]
+    found = []
+    if against:
+        found.append(
+            f"{path}: {len(against)} series have an aneurysm at a location, while "
+            f"{ANEURYSM_PRESENT!r} is 0; both labels are used as they are: {_some(against)}"
         )
-    _check_rows(path, rows)
-    return columns, rows
+    if odd:
+        found.append(
+            f"{path}: {len(odd)} rows have a Modality that is none of {', '.join(MODALITIES)}; "
+            f"folds are not balanced over these: {_some(odd)}"
+        )
+    return found
 
 
-def _check_rows(path: Path, rows: Sequence[dict[str, str]]) -> None:
-    if not rows:
+def contradictions(row: Mapping[Any, Any]) -> list[str]:
+    """Locations with an aneurysm in a row that says that there is none."""
+    if int(row[ANEURYSM_PRESENT]):
+        return []
+    return [name for name in LOCATIONS if int(row[name])]
+
+
+def _check_rows(path: Path, table: UserTable) -> None:
+    if not table.rows:
         raise InputError(f"{path} has no rows: list at least one series")
-    uids = [row[SERIES_COLUMN] or "" for row in rows]
+    if table.excess:
+        raise InputError(
+            f"{path}, line {min(table.excess)}: the row has more cells than the header has "
+            "columns; is there a comma in a cell without quotes?"
+        )
+    numbered = list(zip(table.lines, table.rows, strict=True))
+    uids = [row[SERIES_COLUMN] or "" for row in table.rows]
     bad = [
         f"line {line}: {uid!r}"
-        for line, uid in enumerate(uids, start=2)
+        for line, uid in zip(table.lines, uids, strict=True)
         if not UID_PATTERN.fullmatch(uid) or not uid.strip(".")
     ]
     _complain(path, SERIES_COLUMN, bad, "is not a UID of digits and dots, at most 64 characters")
-    twice = [f"{uid} ({count} times)" for uid, count in Counter(uids).items() if count > 1]
+    at: dict[str, list[str]] = {}
+    for line, uid in zip(table.lines, uids, strict=True):
+        at.setdefault(uid, []).append(str(line))
+    twice = [
+        f"{uid} ({len(found)} times) in lines {', '.join(found)}"
+        for uid, found in at.items()
+        if len(found) > 1
+    ]
     _complain(path, SERIES_COLUMN, twice, "is there more than once; keep one row per series")
     for label in LABELS:
         odd = [
-            f"line {line}: {row[label]!r}"
-            for line, row in enumerate(rows, start=2)
+            f"line {line}: {row[label] or ''!r}"
+            for line, row in numbered
             if row[label] not in ("0", "1")
         ]
         _complain(path, label, odd, "is neither 0 nor 1")
@@ -71,5 +124,9 @@ def _check_rows(path: Path, rows: Sequence[dict[str, str]]) -> None:
 
 def _complain(path: Path, column: str, found: Sequence[str], what: str) -> None:
     if found:
-        more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
-        raise InputError(f"{path}, column {column}: {', '.join(found[:SHOWN])}{more} {what}")
+        raise InputError(f"{path}, column {column}: {_some(found)} {what}")
+
+
+def _some(found: Sequence[str]) -> str:
+    more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
+    return f"{', '.join(found[:SHOWN])}{more}"

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def main(folder: Path) -> None:
     """Load the networks, say so, then answer until the questions end."""
-    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    answers = os.fdopen(os.dup(1), "w", buffering=1, encoding="utf-8")
     os.dup2(2, 1)  # what libraries print must not get among the answers
     bound_spinning()
     from src.inference.detector import AneurysmDetector

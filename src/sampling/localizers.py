@@ -5,10 +5,9 @@ file, because an aneurysm at a wrong slice teaches stage 1 something false.
 """
 
 import ast
-import csv
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,9 +15,10 @@ from typing import Any
 import pandas as pd
 
 from src.config import nearest
-from src.errors import InputError, MissingArtifact
+from src.runlog import log
 from src.sampling.tables import rows_by_series
 from src.task import LOCALIZER_COLUMNS, RSNA_2025, SERIES_COLUMN, SOP_COLUMN, Task
+from src.user_tables import UserTable, read_user_table
 
 REASONS = {
     "malformed_row": "row does not have the header's columns",
@@ -34,6 +34,15 @@ REASONS = {
     "duplicate": "same as an earlier row",
 }
 """Why a row is left out: code and words, in the order in which they are checked."""
+
+ABSENT = (
+    "put the challenge's table of aneurysm centres there, with the columns "
+    f"{', '.join(LOCALIZER_COLUMNS)}"
+)
+"""What to do where there is no such table."""
+
+LISTED_ROWS = 20
+"""Rows left out that the log lists."""
 
 LONGEST_COORDINATES = 1000
 """Characters; longer text is no coordinate pair and is not given to the parser."""
@@ -96,16 +105,19 @@ def read_localizers(
 
     Raises:
         MissingArtifact: the file is not there.
-        InputError: it is no csv file, or a column is missing.
+        InputError: it is no csv file, or a column is missing or there twice.
     """
-    frames = _frames_by_file(path, slices)
+    table = read_user_table(path, LOCALIZER_COLUMNS, ABSENT)
+    frames = _frames_by_file(table, slices)
     rows = rows_by_series(series)
     kept: list[Localizer] = []
     left_out: list[LeftOut] = []
     seen: dict[tuple[Any, ...], int] = {}
-    for line, row in _rows(path):
+    for line, row in zip(table.lines, table.rows, strict=True):
         uid = row.get(SERIES_COLUMN) or ""
         try:
+            if line in table.excess:
+                raise _Refused("malformed_row", "too many cells")
             found = _check_row(line, row, rows, frames, rejected, task)
             key = (found.series, found.index, found.x, found.y, found.location)
             if key in seen:
@@ -121,6 +133,25 @@ def read_localizers(
 def count_reasons(left_out: Sequence[LeftOut]) -> dict[str, int]:
     """Rows left out per reason, the commonest first."""
     return dict(Counter(row.reason for row in left_out).most_common())
+
+
+def first_of_each(left_out: Sequence[LeftOut]) -> list[LeftOut]:
+    """The first row left out for each reason, the commonest reason first."""
+    first = {row.reason: row for row in reversed(left_out)}
+    return [first[reason] for reason in count_reasons(left_out)]
+
+
+def log_left_out(path: Path, left_out: Sequence[LeftOut]) -> None:
+    """Say how many rows were left out for which reason, and list the first of them."""
+    if not left_out:
+        return
+    log.warning("%d rows of %s were left out:", len(left_out), path.name)
+    for reason, count in count_reasons(left_out).items():
+        log.warning("  %5d  %s (%s)", count, REASONS[reason], reason)
+    for row in left_out[:LISTED_ROWS]:
+        log.warning("  %s", row)
+    if len(left_out) > LISTED_ROWS:
+        log.warning("  ... and %d more", len(left_out) - LISTED_ROWS)
 
 
 def localized_flags(
@@ -151,36 +182,11 @@ def localized_flags(
     return pd.Series(flags, index=series.index, dtype="int64", name="localized")
 
 
-def _rows(path: Path) -> Iterator[tuple[int, dict[str | None, Any]]]:
-    """Each row with the line on which it begins."""
-    try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
-            header = reader.fieldnames or []
-            missing = [name for name in LOCALIZER_COLUMNS if name not in header]
-            if missing:
-                raise InputError(
-                    f"{path} has no column {', '.join(missing)}; it must have "
-                    f"{', '.join(LOCALIZER_COLUMNS)}"
-                )
-            for row in reader:
-                # `line_num` is the row's last line; quoted cells may hold line breaks.
-                breaks = sum(cell.count("\n") for cell in row.values() if isinstance(cell, str))
-                yield reader.line_num - breaks, dict(row)
-    except FileNotFoundError:
-        raise MissingArtifact(
-            f"{path} is missing: put the challenge's table of aneurysm centres there, with the "
-            f"columns {', '.join(LOCALIZER_COLUMNS)}"
-        ) from None
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is not a readable csv table: {error}") from None
-
-
 def _frames_by_file(
-    path: Path, slices: pd.DataFrame
+    table: UserTable, slices: pd.DataFrame
 ) -> dict[tuple[str, str], dict[int, tuple[int, tuple[float, float, float] | None]]]:
     """(series, SOPInstanceUID) -> stored frame -> (slice index, position); marked series only."""
-    marked = {row.get(SERIES_COLUMN) for _, row in _rows(path)}
+    marked = {row[SERIES_COLUMN] for row in table.rows}
     wanted = slices[slices[SERIES_COLUMN].isin(marked)]
     frames: dict[tuple[str, str], dict[int, tuple[int, tuple[float, float, float] | None]]] = {}
     columns = [SERIES_COLUMN, SOP_COLUMN, "frame", "index", "x", "y", "z"]
@@ -192,15 +198,16 @@ def _frames_by_file(
 
 def _check_row(
     line: int,
-    row: Mapping[str | None, Any],
+    row: Mapping[str, str | None],
     series: Mapping[str, Mapping[str, Any]],
     frames: Mapping[tuple[str, str], Mapping[int, tuple[int, Any]]],
     rejected: frozenset[str],
     task: Task,
 ) -> Localizer:
-    if None in row or any(row.get(name) is None for name in LOCALIZER_COLUMNS):
-        raise _Refused("malformed_row", "too few or too many cells")
-    uid, sop, text, location = (row[name].strip() for name in LOCALIZER_COLUMNS)
+    cells = [cell for cell in (row[name] for name in LOCALIZER_COLUMNS) if cell is not None]
+    if len(cells) < len(LOCALIZER_COLUMNS):
+        raise _Refused("malformed_row", "too few cells")
+    uid, sop, text, location = cells
     if uid not in series:
         if uid in rejected:
             raise _Refused("rejected_series", f"{uid}; see rejected.csv")

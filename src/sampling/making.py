@@ -25,6 +25,7 @@ from src.sampling.localizers import (
     LeftOut,
     Localizer,
     count_reasons,
+    first_of_each,
     localized_flags,
     read_localizers,
 )
@@ -105,12 +106,12 @@ def make_split(
         task,
     )
     if not localizers:
-        reasons = ", ".join(
-            f"{count} {reason}" for reason, count in count_reasons(left_out).items()
-        )
+        counts = count_reasons(left_out)
+        reasons = ", ".join(f"{count} {reason}" for reason, count in counts.items())
+        examples = "".join(f"\n  {row}" for row in first_of_each(left_out))
         raise InputError(
             f"{data.localizers_csv}: no row can be used ({reasons or 'it has no rows'}), so there "
-            "is nothing to train stage 1 on"
+            f"is nothing to train stage 1 on{examples and '; the first of each kind:'}{examples}"
         )
     series["fold"] = assign_folds(series, folds, seed, task)
     series["localized"] = localized_flags(series, localizers, task)

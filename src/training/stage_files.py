@@ -1,10 +1,12 @@
 """The files of one training stage around its run: decided, cleared and finished by one process."""
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from src.artifacts import FoldPaths, remove_temporaries
+from src.locks import only_one
 from src.provenance import Plan, Request, plan, write_manifest
 from src.training.distributed import is_first, on_first
 
@@ -20,11 +22,24 @@ def decide(paths: FoldPaths, stage: str, request: Request, overwrite: bool) -> P
     )
 
 
-def prepare(paths: FoldPaths, stage: str, request: Request, overwrite: bool) -> Plan:
-    """`decide`, and clear away what killed runs left and what a fresh start must not find."""
+@contextmanager
+def begun(paths: FoldPaths, stage: str, request: Request, overwrite: bool) -> Iterator[Plan]:
+    """Context in which a stage is trained; `decide` says what there is to do.
+
+    Where there is something, no other command trains the stage meanwhile, and what killed runs left
+    and what a fresh start must not find is cleared away.
+
+    Raises:
+        Busy: another command trains it.
+    """
+    held = ExitStack()
 
     def decided() -> Plan:
         todo = decide(paths, stage, request, overwrite)
+        if todo is Plan.DONE:
+            return todo
+        held.enter_context(only_one(paths.lock(stage), f"{stage} in {paths.root}"))
+        todo = decide(paths, stage, request, overwrite)  # it may have been made since
         remove_temporaries(paths.root, prefix=stage)
         if todo is not Plan.RESUME:
             paths.checkpoint(stage).unlink(missing_ok=True)
@@ -34,7 +49,8 @@ def prepare(paths: FoldPaths, stage: str, request: Request, overwrite: bool) -> 
             shutil.rmtree(paths.tensorboard(stage), ignore_errors=True)
         return todo
 
-    return on_first(decided)
+    with held:
+        yield on_first(decided)
 
 
 def finish(paths: FoldPaths, stage: str, request: Request, content: Mapping[str, Any]) -> None:

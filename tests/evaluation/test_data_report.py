@@ -5,6 +5,7 @@ import csv
 import io
 import json
 import re
+import shutil
 import sys
 from dataclasses import replace
 
@@ -73,6 +74,23 @@ def test_every_figure_of_its_tables_is_in_a_documented_file_beside_it(data):
     assert {one["name"]: one["series"] for one in figures["modalities"]} == {"CTA": 1, "MRA": 1}
     locations = {one["name"]: one for one in figures["locations"]}
     assert locations["Basilar Tip"]["by"] == {"CTA": 1, "MRA": 0}
+
+
+def test_labels_that_contradict_each_other_are_on_the_page(data, tmp_path):
+    copy = DataPaths(shutil.copytree(data, tmp_path / "copy"))
+    rows = list(csv.reader(io.StringIO(copy.train_meta_csv.read_text(encoding="utf-8"))))
+    overall = rows[0].index("Aneurysm Present")
+    for row in rows[1:]:
+        row[overall] = "0"
+    with open(copy.train_meta_csv, "w", encoding="utf-8", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows(rows)
+    write_data_report(copy)
+    figures = json.loads(copy.report_figures.read_text(encoding="utf-8"))
+    assert_documented(figures, "data_report")
+    assert figures["contradictions"] == [{"series": UIDS[0], "locations": ["Basilar Tip"]}]
+    assert f"<li>{UIDS[0]}: Basilar Tip</li>" in copy.report.read_text(encoding="utf-8")
+    before = json.loads((data / "report.json").read_text(encoding="utf-8"))
+    assert before["contradictions"] == []
 
 
 def test_the_page_needs_no_network_and_its_images_decode(data):

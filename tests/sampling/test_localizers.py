@@ -1,12 +1,19 @@
 """Rows of train_localizers.csv that cannot be placed are reported, never guessed at."""
 
+import csv
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from src.errors import InputError, MissingArtifact
-from src.sampling.localizers import REASONS, count_reasons, localized_flags, read_localizers
+from src.sampling.localizers import (
+    REASONS,
+    count_reasons,
+    first_of_each,
+    localized_flags,
+    read_localizers,
+)
 from src.sampling.tables import with_types
 from src.task import SERIES_COLUMN
 from tests.sampling.fold_data import SHAPE, TinyData
@@ -178,3 +185,37 @@ def test_a_series_is_localized_when_every_positive_location_has_a_mark(data: Tin
     kept, _, series = read(data)
     flags = localized_flags(series, kept)
     assert flags.to_dict() == {"1.1": 0, "1.2": 0, "1.3": 1, "1.4": 0, "1.5": 1, "1.6": 0}
+
+
+def test_blanks_round_cells_and_headers_change_nothing(data: TinyData):
+    data.mark("1.1", 7, BASILAR)
+    data.mark("1.2", 0, BASILAR, "{'x': 1, 'y': 2, 'f': 3}")
+    plain, _, series = read(data)
+    path = data.paths.localizers_csv
+    with open(path, encoding="utf-8", newline="") as file:
+        rows = [[f"\xa0 {cell}\t" for cell in row] for row in csv.reader(file)]
+    with open(path, "w", encoding="utf-8-sig", newline="") as file:
+        csv.writer(file, quoting=csv.QUOTE_ALL).writerows(rows)
+    slices = with_types(pd.DataFrame(data.slices).astype(str), data.root)
+    assert read_localizers(path, series, slices) == (plain, [])
+
+
+@pytest.mark.parametrize(
+    "location", [BASILAR.lower(), BASILAR.upper(), "Basilar  Tip", "Baslar Tip"]
+)
+def test_a_name_that_resembles_a_location_is_named_and_not_taken_for_it(data: TinyData, location):
+    data.mark("1.1", 7, location)
+    kept, (row,), _ = read(data)
+    assert not kept
+    assert f"line 2: {REASONS['unknown_location']}: {location!r} (nearest: {BASILAR}" in str(row)
+
+
+def test_the_first_row_of_each_reason_is_shown_the_commonest_reason_first(data: TinyData):
+    data.mark("1.1", 7, BASILAR, "x")
+    data.mark("7.7", 0, BASILAR)
+    data.mark("7.8", 0, BASILAR)
+    _, left_out, _ = read(data)
+    assert [(row.line, row.reason) for row in first_of_each(left_out)] == [
+        (3, "unknown_series"),
+        (2, "unreadable_coordinates"),
+    ]
