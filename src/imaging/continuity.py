@@ -33,6 +33,9 @@ HOLE = 1.5
 UNION_REGULAR = 0.9
 """Share of the steps of two groups together that are about their median, if they are one."""
 
+FITS = 0.75
+"""Share of its own thickness that a slice keeps from those of its scan."""
+
 PACKAGE = 0.6
 """Share of the nominal distance that slices of two packages keep."""
 
@@ -97,6 +100,29 @@ def in_order(numbers: np.ndarray) -> bool:
     return bool((changes > 0).all() or (changes < 0).all())
 
 
+@dataclass(frozen=True)
+class Whole:
+    """What all groups of a series are together."""
+
+    settled: bool
+    """They are one stack, as `is_one_stack` has it."""
+
+    usual: float
+    """Usual distance between neighbours, mm: of 0.03 and 0.97 in turn the latter."""
+
+
+def whole_of(group: Positions, picture: bool) -> Whole:
+    """What a series is, before its groups are compared; arguments as for `is_one_stack`."""
+    return Whole(is_one_stack(group, picture), usual_step(group.depth))
+
+
+def usual_step(depth: np.ndarray) -> float:
+    """The upper quartile of the distances between neighbours at different positions, else 0."""
+    steps = np.diff(depth)
+    steps = steps[steps > SAME_POSITION_MM]
+    return float(np.percentile(steps, 75)) if steps.size else 0.0
+
+
 def is_one_stack(group: Positions, picture: bool) -> bool:
     """Whether slices lie as one scan lays them: evenly, and as far apart as their headers state.
 
@@ -116,7 +142,7 @@ def is_one_stack(group: Positions, picture: bool) -> bool:
 
 
 def are_one_volume(
-    one: Positions, other: Positions, contrast: bool, picture: bool, settled: bool
+    one: Positions, other: Positions, contrast: bool, picture: bool, whole: Whole
 ) -> bool:
     """Whether two groups of slices, which differ in some value, are still one scan.
 
@@ -125,24 +151,24 @@ def are_one_volume(
         other: another group.
         contrast: whether their values make two different pictures of the same tissue for sure.
         picture: whether their values may make two different pictures.
-        settled: whether they and all other groups together are one stack (`is_one_stack`).
+        whole: what they and all other groups are together.
     """
     small, large = sorted((one, other), key=lambda group: len(group.depth))
     few, many = len(small.depth), len(large.depth)
-    step = float(np.nanmin([small.step, large.step, small.nominal, large.nominal]))
-    reach = SAME_POSITION_MM if settled or np.isinf(step) else NEAR * step
+    step = min(small.step, large.step, whole.usual)
+    reach = SAME_POSITION_MM if whole.settled else max(NEAR * step, SAME_POSITION_MM)
     apart = distances(small.depth, large.depth)
     together = int((apart <= reach).sum())
     if 2 * together >= few:
         return False
     if min(_among(small, large, reach), _among(large, small, reach)) <= OVERLAP * few:
         within = large.depth[0] < small.depth[0] and small.depth[-1] < large.depth[-1]
-        if within and not settled and is_regular(large.depth, REGULAR):
-            return _fills(small.depth, large)
+        if within and not whole.settled and _lacks_nothing(large):
+            return _fills(small.depth, large) or bool(apart.min() >= FITS * small.nominal)
         return not contrast or few < max(FEWEST, STRAYS * many)
     if together > OVERLAP * few:
         return False
-    return settled or _interleave(small, large, float(apart.min()), picture)
+    return whole.settled or _interleave(small, large, float(apart.min()), picture)
 
 
 def _among(group: Positions, other: Positions, reach: float) -> int:
@@ -152,25 +178,33 @@ def _among(group: Positions, other: Positions, reach: float) -> int:
 
 
 def _interleave(small: Positions, large: Positions, closest: float, picture: bool) -> bool:
-    """Whether groups that lie between each other's slices are one scan."""
+    """Whether groups that lie between each other's slices are one scan.
+
+    They are, unless both are scans by themselves, or the large one is and lacks nothing where the
+    small one's slices lie; and then unless the headers state the distance that they have together.
+    """
+    ratio = max(small.step, large.step) / min(small.step, large.step)
+    both = _lacks_nothing(small) and ratio < HOLE
+    if not _lacks_nothing(large) or (not both and _fills(small.depth, large)):
+        return True
+    nominal = small.nominal if np.isnan(large.nominal) else large.nominal
+    if np.isnan(nominal):
+        return True
     union = np.concatenate([small.depth, large.depth])
     order = np.argsort(union, kind="stable")
     union = union[order]
+    even = is_regular(union, UNION_REGULAR)
+    if HOLE * nominal <= large.step and closest >= PACKAGE * nominal:
+        return True
+    if even and nominal <= HOLE * step_of(union):
+        return True
     numbers = np.concatenate([small.numbers, large.numbers])[order]
-    ordered = in_order(numbers)
-    nominal = float(np.nanmedian([small.nominal, large.nominal])) if _stated(small, large) else 0.0
-    if nominal:
-        if HOLE * nominal <= large.step and closest >= PACKAGE * nominal:
-            return True
-        if nominal > HOLE * step_of(union):
-            return ordered and not picture and is_regular(union, UNION_REGULAR)
-    if is_regular(large.depth, REGULAR):
-        return _fills(small.depth, large) or ordered
-    return is_regular(union, REGULAR) or not is_regular(small.depth, REGULAR)
+    return even and not picture and in_order(numbers)
 
 
-def _stated(small: Positions, large: Positions) -> bool:
-    return not (np.isnan(small.nominal) and np.isnan(large.nominal))
+def _lacks_nothing(group: Positions) -> bool:
+    """Whether slices are a scan by themselves."""
+    return len(group.depth) > FEWEST and is_regular(group.depth, REGULAR)
 
 
 def _fills(depth: np.ndarray, scan: Positions) -> bool:

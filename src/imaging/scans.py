@@ -20,7 +20,8 @@ from src.imaging.continuity import (
     are_one_volume,
     covered,
     in_order,
-    is_one_stack,
+    usual_step,
+    whole_of,
 )
 from src.imaging.copies import SamePixels, preference
 from src.imaging.dicom import natural_key
@@ -272,7 +273,7 @@ class _Separation:
         parts = [(int(value), members[groups == value]) for value in values]
         if key.always:
             return [part for _, part in parts]
-        settled = is_one_stack(self._positions(members), key.picture)
+        whole = whole_of(self._positions(members), key.picture)
         parts.sort(key=lambda entry: len(entry[1]) < FEWEST)
         joined: list[tuple[list[int], np.ndarray]] = []
         masks = np.zeros((0, int(self._places[members].max()) + 1), dtype=np.int32)
@@ -285,7 +286,7 @@ class _Separation:
                 contrast = any(key.apart(value, other) for other in of)
                 contrast &= not (key.unless_in_order and in_order(self._numbers[both]))
                 one, other = self._positions(own), self._positions(part)
-                if are_one_volume(one, other, contrast, key.picture, settled):
+                if are_one_volume(one, other, contrast, key.picture, whole):
                     joined[at] = ([*of, value], both)
                     masks[at] |= mask
                     break
@@ -344,8 +345,7 @@ def near_places(depth: np.ndarray) -> np.ndarray:
     Slices that are close over a long way are thin ones beside thick ones, not several at a place.
     """
     steps = np.diff(depth)
-    apart = steps[steps > SAME_POSITION_MM]
-    usual = float(np.percentile(apart, 75)) if apart.size else 0.0  # of 0.03 and 0.97 the latter
+    usual = usual_step(depth)
     exact = np.concatenate([[0], np.cumsum(steps > SAME_POSITION_MM)])
     near = np.concatenate([[0], np.cumsum(steps > max(SAME_POSITION_MM, JITTER * usual))])
     first = np.searchsorted(near, near)
