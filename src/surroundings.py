@@ -67,7 +67,10 @@ def _write_any_text() -> None:
     """Letters that a terminal's encoding lacks, or names that are no text, are shown as codes."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+            try:
+                stream.reconfigure(errors="backslashreplace")
+            except OSError:  # a file that became a pipe meanwhile, or the reverse
+                pass
 
 
 def _without_traceback(

@@ -155,12 +155,13 @@ def test_structured_reports_are_written_on_demand_and_a_failed_one_costs_itself(
     shutil.rmtree(incoming / "broken")
     predict("--series_dir", incoming)
     assert not paths.structured_report("x").parent.exists()
-    other_study = next((incoming / uid_of(101)).iterdir())
-    dataset = pydicom.dcmread(other_study)
-    dataset.StudyInstanceUID = "1.2.3.4"
-    dataset.save_as(other_study)
+    files = list((incoming / uid_of(101)).iterdir())
+    for number, path in enumerate(files):  # as some anonymisers write them
+        dataset = pydicom.dcmread(path)
+        dataset.StudyInstanceUID = f"1.2.3.4.{number}"
+        dataset.save_as(path)
     assert predict("--series_dir", incoming, "--structured_report") == EXIT_REJECTED
-    assert "not one but 2" in caplog.text
+    assert f"not one but {len(files)}" in caplog.text
     folder = paths.structured_report("x").parent
     assert {path.stem for path in folder.iterdir()} == {uid_of(k) for k in (100, 102, 103)}
     report = pydicom.dcmread(paths.structured_report(uid_of(100)))

@@ -204,7 +204,7 @@ def _interleave(small: Positions, large: Positions, closest: float, picture: boo
 
 def _lacks_nothing(group: Positions) -> bool:
     """Whether slices are a scan by themselves."""
-    return len(group.depth) > FEWEST and is_regular(group.depth, REGULAR)
+    return len(group.depth) >= FEWEST and is_regular(group.depth, REGULAR)
 
 
 def _fills(depth: np.ndarray, scan: Positions) -> bool:

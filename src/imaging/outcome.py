@@ -64,7 +64,6 @@ CODES = {
     "dicomdir": Code("aside", "a DICOMDIR index"),
     "non_image": Code("aside", "a report, segmentation, plan or other object of no scan"),
     "other_modality": Code("aside", "an image of a modality that is neither CT nor MR"),
-    "other_study": Code("aside", "an image of another study under this SeriesInstanceUID"),
     "other_series": Code("aside", "an image of another SeriesInstanceUID"),
     "colour_dropped": Code("aside", "an image in colour"),
     "duplicate_sop": Code("aside", "an exact copy of an image"),

@@ -80,7 +80,10 @@ def all_keys(headers: Sequence[SliceHeader], depth: np.ndarray, places: int) -> 
     ):
         if len(set(values)) == 1:
             continue
-        if tag.name == "component":
+        if tag.name == "study":
+            if is_told(values):
+                yield Key(tag.name, _numbered(values), always=True)
+        elif tag.name == "component":
             yield Key(tag.name, _numbered(value or MAGNITUDE for value in values), always=True)
         elif tag.name == "acquisition_time":
             yield Key(tag.name, _by_pauses(values))
@@ -106,6 +109,14 @@ def all_keys(headers: Sequence[SliceHeader], depth: np.ndarray, places: int) -> 
     if not (changes > 0).all() and not (changes < 0).all():  # or with NaN
         yield Key("instance_number", _by_line(numbers, depth), derived=True)
         yield Key("instance_number", _runs(numbers.tolist(), depth, places), derived=True)
+
+
+def is_told(studies: Sequence[Value]) -> bool:
+    """Whether slices are of several studies: several days, or several patients.
+
+    Where every slice has a StudyInstanceUID of its own, an anonymiser made them up.
+    """
+    return 1 < len(set(studies)) < len(studies) and "" not in studies
 
 
 def keys_of_names(headers: Sequence[SliceHeader], depth: np.ndarray, places: int) -> Iterator[Key]:

@@ -84,7 +84,6 @@ def select_files(found: Discovery, path: Path, wanted: str, findings: Findings) 
         raise _nothing_found(path, findings)
     files = _of_modality(found.files, path, findings)
     files = _of_one_series(files, wanted, findings)
-    files = _of_one_study(files, findings)
     files = _grey_only(files, path, findings)
     return slices_only(files, path, findings)
 
@@ -181,35 +180,6 @@ def _alike(files: Sequence[DicomFile], places_wanted: int) -> bool:
             return False
         places.add(header.position)
     return len(places) >= places_wanted
-
-
-def _of_one_study(files: list[DicomFile], findings: Findings) -> list[DicomFile]:
-    """The files of the study that has most slices: two studies are of two days or two patients.
-
-    Where every file has a StudyInstanceUID of its own, an anonymiser made them up.
-    """
-    groups: dict[str, list[DicomFile]] = defaultdict(list)
-    for file in files:
-        groups[text(file.dataset, "StudyInstanceUID")].append(file)
-    unnamed = groups.pop("", [])
-    if len(groups) < 2:
-        return files
-    if len(groups) == len(files):
-        findings.noticed["study_uid_ignored"] += len(files)
-        return files
-
-    def weight(uid: str) -> tuple[Any, ...]:
-        slices = sum(frame_count(file.dataset) for file in groups[uid])
-        numbers = [integer(file.dataset, "InstanceNumber") or 0 for file in groups[uid]]
-        return (-slices, min(numbers), natural_key(uid))
-
-    best = min(groups, key=weight)
-    for uid, others in groups.items():
-        if uid != best:
-            for file in others:
-                findings.leave_out("other_study", file.file)
-    kept = {id(file) for file in (*groups[best], *unnamed)}
-    return [file for file in files if id(file) in kept]
 
 
 def _grey_only(files: list[DicomFile], path: Path, findings: Findings) -> list[DicomFile]:

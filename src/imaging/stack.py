@@ -16,8 +16,9 @@ from src.imaging.copies import SamePixels, numbered, without_conflicts, without_
 from src.imaging.geometry import slice_normal
 from src.imaging.headers import SliceHeader
 from src.imaging.outcome import Findings, SeriesError
+from src.imaging.scan_keys import is_told
 from src.imaging.scans import Phase, one_scan
-from src.imaging.tags import is_magnitude
+from src.imaging.tags import AT, is_magnitude
 
 SAME_ORIENTATION = 0.999
 """Cosine between image axes above which two slices are parallel (2.6 degrees); files of one
@@ -102,6 +103,9 @@ def choose_stack(
     _leave_out(_others(every, chosen), "mixed_orientation", findings)
     chosen = _of_one_frame_of_reference(chosen, findings)
     chosen = without_conflicts(chosen, findings)
+    studies = {header.tags[AT["study"]] for header in chosen}
+    if 1 < len(studies) == len(chosen):
+        findings.noticed["study_uid_ignored"] += len(chosen)
     chosen = _fit_positions(chosen, findings)
     placed = [header for header in chosen if header.position is not None]
     if chosen[0].orientation is None or 2 * len(placed) <= len(chosen):
@@ -187,6 +191,21 @@ def _largest(
     for header in headers:
         groups[key(header)].append(header)
     return max(groups.values(), key=lambda group: (len(group), group[0].shape))
+
+
+def _only(
+    headers: list[SliceHeader],
+    key: Callable[[SliceHeader], Hashable],
+    name: str,
+    findings: Findings,
+) -> list[SliceHeader]:
+    """The largest group of equal key, None left aside; the others are another scan."""
+    kept = _largest([header for header in headers if key(header) is not None], key)
+    others = _others(headers, kept)
+    if others:
+        _leave_out(others, "volumes_dropped", findings)
+        findings.remarks.append(f"volumes_dropped:{len(others)} slices:by {name}")
+    return kept
 
 
 def _others(headers: list[SliceHeader], kept: list[SliceHeader]) -> list[SliceHeader]:
@@ -276,12 +295,10 @@ def _depths(headers: Sequence[SliceHeader]) -> np.ndarray:
 
 def _by_number(headers: list[SliceHeader], findings: Findings) -> Stack:
     """Order by InstanceNumber, natural file name and frame when positions cannot tell."""
-    magnitude = [header for header in headers if is_magnitude(header.tags)]
-    if 0 < len(magnitude) < len(headers):
-        others = [header for header in headers if not is_magnitude(header.tags)]
-        _leave_out(others, "volumes_dropped", findings)
-        findings.remarks.append(f"volumes_dropped:{len(others)} slices:by component")
-        headers = magnitude
+    if is_told([header.tags[AT["study"]] for header in headers]):
+        headers = _only(headers, lambda header: header.tags[AT["study"]], "study", findings)
+    if any(is_magnitude(header.tags) for header in headers):
+        headers = _only(headers, lambda h: is_magnitude(h.tags) or None, "component", findings)
     ordered = sorted(headers, key=numbered)
     keys = {(header.instance_number, header.frame) for header in ordered}
     told = all(header.instance_number is not None for header in ordered)

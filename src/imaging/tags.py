@@ -142,6 +142,7 @@ def _of_frame_types(keyword: str) -> tuple[tuple[str, str], ...]:
 
 
 TAGS = (
+    Tag("study", ("StudyInstanceUID",), (), text),
     Tag("patient", ("PatientID",), (), text, contrast=True),
     Tag(
         "temporal_position",

@@ -277,8 +277,28 @@ def test_of_two_studies_the_larger_one_is_kept_and_the_other_named(tmp_path):
     write_single_frames(tmp_path / "s", store(head()), names=names, sops=sops, tags=tags)
     series = read_series(tmp_path / "s")
     np.testing.assert_array_equal(series.pixels, head() - 1024.0)
-    assert left(series) == {"other_study": 5}
+    assert left(series) == {"volumes_dropped": 5}
+    assert "volumes_dropped:5 slices:by study" in series.notes
     assert series.status == "read"
+
+
+def test_a_slice_of_another_study_is_lost(tmp_path):
+    uids = ["1.9.1"] * 7 + ["1.9.2"]
+    write_single_frames(tmp_path / "s", store(head()), per_slice={"StudyInstanceUID": uids})
+    series = read_series(tmp_path / "s")
+    assert (len(series.images), left(series)) == (7, {"volume_incomplete": 1})
+    assert series.status == "partial"
+
+
+def test_without_positions_studies_are_not_mixed_either(tmp_path):
+    for number, n in enumerate((8, 5)):
+        tags = {"StudyInstanceUID": f"1.9.{number}", "ImagePositionPatient": None}
+        names, sops = [f"{number}-{k}" for k in range(n)], [f"1.2.{number}.{k}" for k in range(n)]
+        how = {"names": names, "sops": sops, "tags": tags}
+        write_single_frames(tmp_path / "s", store(head(n, seed=number)), **how)
+    series = read_series(tmp_path / "s")
+    np.testing.assert_array_equal(series.pixels, head() - 1024.0)
+    assert left(series) == {"volumes_dropped": 5}
 
 
 def test_a_study_uid_of_its_own_for_every_file_says_nothing(tmp_path):
