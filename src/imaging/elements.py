@@ -39,6 +39,11 @@ PRIVATE = {
 }
 """Tag and VR of these elements and of their makers' names, in every block."""
 
+RESERVED = {
+    group: [f"{group:04X}Maker{block:X}" for block in BLOCKS] for group, *_ in MAKERS.values()
+}
+"""Elements with the names of makers, by group."""
+
 UNDECODED = frozenset({"SeriesDescription", "ContrastBolusAgent", "ConvolutionKernel"})
 """Texts that are compared and never shown, so that their character set does not matter."""
 
@@ -239,6 +244,8 @@ def decoded(vr: str, raw: bytes) -> Any:  # noqa: ANN401
 def private_number(dataset: Elements, name: str) -> float | None:
     """A number of `MAKERS`, from the block that its maker has reserved in this file."""
     group, _, _, maker = MAKERS[name]
+    if isinstance(dataset, dict) and not any(word in dataset for word in RESERVED[group]):
+        return None  # as in most files
     for block in BLOCKS:
         if text(dataset, f"{group:04X}Maker{block:X}") == maker:
             return number(dataset, f"{name}{block:X}")

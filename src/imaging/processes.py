@@ -23,6 +23,7 @@ import cv2
 
 from src.children import guard, require_sockets
 from src.errors import InputError
+from src.imaging.allocation import keep_freed_memory
 from src.surroundings import OwnModules
 
 PRELOADED = ("src.imaging.worker", "src.imaging.prepare")
@@ -257,6 +258,7 @@ def _context() -> Any:  # noqa: ANN401
 def _serve(pipe: Connection, seconds: float) -> None:
     """Run calls until the pipe ends, in a worker process."""
     cv2.setNumThreads(1)
+    keep_freed_memory()
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it without a traceback
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})

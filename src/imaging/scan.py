@@ -32,12 +32,22 @@ TEXT = frozenset({"UI", "CS", "LO", "TM", "DT"})
 NUMBERS = {"DS": float, "IS": int}
 
 
+AS_BYTES = "LO SH"
+"""VRs of texts that are not decoded."""
+
+OR_UNKNOWN = " UN"
+"""End of the VRs of private elements, which copies of a file may have as UN."""
+
+
 def _wanted() -> dict[int, tuple[str, str]]:
     """Tag -> keyword and VR of everything that is read."""
     public = [keyword for keyword in READ_KEYWORDS if keyword not in PRIVATE]
     tags = {keyword: tag_for_keyword(keyword) or 0 for keyword in public}
-    found = {tag: (keyword, dictionary_VR(tag)) for keyword, tag in tags.items()}
-    return found | {tag: (keyword, vr) for keyword, (tag, vr) in PRIVATE.items()}
+    found = {
+        tag: (keyword, AS_BYTES if keyword in UNDECODED else dictionary_VR(tag))
+        for keyword, tag in tags.items()
+    }
+    return found | {tag: (keyword, vr + OR_UNKNOWN) for keyword, (tag, vr) in PRIVATE.items()}
 
 
 WANTED = _wanted()
@@ -127,7 +137,7 @@ def _root(data: bytes, position: int, syntax: uid.UID, found: dict[str, Any]) ->
             raise NotPlain
         last = tag
         keyword, wanted_vr = WANTED.get(tag, ("", ""))
-        if tag == REAL_WORLD_VALUES:
+        if wanted_vr == "SQ" and tag == REAL_WORLD_VALUES:
             keyword, mapped = "", True
         if length == UNDEFINED:
             if tag == PIXEL_DATA and syntax.is_encapsulated:
@@ -144,9 +154,6 @@ def _root(data: bytes, position: int, syntax: uid.UID, found: dict[str, Any]) ->
             raise NotPlain
         if not keyword:
             continue
-        if keyword in PRIVATE and vr in (b"", b"UN"):
-            found[keyword] = decoded(wanted_vr, data[start:position])
-            continue
         if wanted_vr == "SQ" or (vr and vr.decode() not in wanted_vr):
             raise NotPlain
         if tag >> 16 == PIXEL_DATA >> 16:
@@ -154,15 +161,19 @@ def _root(data: bytes, position: int, syntax: uid.UID, found: dict[str, Any]) ->
                 raise NotPlain
             found[keyword] = memoryview(data)[start:position]
         else:
-            raw = data[start:position]
-            plain = keyword in UNDECODED
-            found[keyword] = raw.strip(b"\0 ") if plain else _decoded(wanted_vr, raw)
+            found[keyword] = _decoded(wanted_vr, data[start:position], vr)
     if mapped and found.get("RescaleSlope") in (None, 1.0):
         raise NotPlain
 
 
-def _decoded(vr: str, raw: bytes) -> Any:  # noqa: ANN401
+def _decoded(vr: str, raw: bytes, stated: bytes = b"") -> Any:  # noqa: ANN401
     """One value, or a list when there are several; None when empty."""
+    if vr is AS_BYTES:
+        return raw.strip(b"\0 ")
+    if vr[2:] == OR_UNKNOWN:
+        vr = vr[:2]
+        if stated in (b"", b"UN"):
+            return decoded(vr, raw)
     if vr in BINARY:
         code = BINARY[vr]
         values: list[Any] = list(struct.unpack(f"<{len(raw) // struct.calcsize(code)}{code}", raw))

@@ -4,7 +4,7 @@ They may lie among the slices of a series, and then they are left out, or be all
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -54,9 +54,10 @@ def slices_only(files: list[DicomFile], path: Path, findings: Findings) -> list[
     Raises:
         SeriesError: nothing is left; the code is that of what most images are.
     """
-    kept = _without(files, _tiles(files, findings), "mosaic", findings)
-    kept = _without(kept, _localizers(kept), "localizer", findings)
-    captured = [file for file in kept if _is_capture(file)]
+    types = {file.file: text(file.dataset, "ImageType") for file in files}
+    kept = _without(files, _tiles(files, types, findings), "mosaic", findings)
+    kept = _without(kept, _localizers(kept, types), "localizer", findings)
+    captured = [file for file in kept if _is_capture(file, types[file.file])]
     if _have_places(captured):
         findings.noticed["secondary_capture_with_place"] += len(captured)
     else:
@@ -88,7 +89,9 @@ def _without(
     return [file for file in files if file.file not in names]
 
 
-def _tiles(files: Sequence[DicomFile], findings: Findings) -> list[DicomFile]:
+def _tiles(
+    files: Sequence[DicomFile], types: Mapping[str, str], findings: Findings
+) -> list[DicomFile]:
     """Images of many slices each, whose places only private elements tell.
 
     Frames that each have a place are slices, whatever the image type says, and so are images of
@@ -96,15 +99,11 @@ def _tiles(files: Sequence[DicomFile], findings: Findings) -> list[DicomFile]:
     """
     single = [file for file in files if frame_count(file.dataset) == 1]
     sure = [file for file in single if _says_how_many(file) or _is_wider_than_a_scanner(file)]
-    named = [file for file in single if file not in sure and TILED & _image_types(file)]
+    named = [file for file in single if file not in sure and TILED & _parts(types[file.file])]
     if named and _is_stack(named):
         findings.noticed["mosaic_in_name_only"] += len(named)
         return sure
     return [*sure, *named]
-
-
-def _image_types(file: DicomFile) -> frozenset[str]:
-    return _parts(text(file.dataset, "ImageType"))
 
 
 @lru_cache(KEPT)
@@ -150,15 +149,17 @@ def _is_stack(files: Sequence[DicomFile]) -> bool:
     return bool(np.linalg.norm(np.diff(order, axis=0), axis=1).min() >= wanted > 0)
 
 
-def _localizers(files: Sequence[DicomFile]) -> list[DicomFile]:
+def _localizers(files: Sequence[DicomFile], types: Mapping[str, str]) -> list[DicomFile]:
     """Images that their type calls so, or all of a short series that its description calls so."""
-    named = [file for file in files if "LOCALIZER" in _image_types(file)]
+    named = [file for file in files if "LOCALIZER" in _parts(types[file.file])]
+    if len(files) > MOST_LOCALIZERS:
+        return named
     described = [
         file
         for file in files
         if file in named or LOCALIZER.search(text(file.dataset, "SeriesDescription"))
     ]
-    if len(described) < len(files) or len(files) > MOST_LOCALIZERS:
+    if len(described) < len(files):
         return named
     count = sum(frame_count(file.dataset) for file in files)
     turned = {
@@ -168,14 +169,14 @@ def _localizers(files: Sequence[DicomFile]) -> list[DicomFile]:
     return list(files) if count <= FEW or (count <= MOST_LOCALIZERS and len(turned) > 1) else named
 
 
-def _is_capture(file: DicomFile) -> bool:
+def _is_capture(file: DicomFile, image_type: str) -> bool:
     """Whether the pixels come from a screen, a film or another document (PS3.3 C.8.6.1)."""
     sop_class = text(file.dataset, "SOPClassUID")
     return bool(
         sop_class == CAPTURES
         or sop_class.startswith(f"{CAPTURES}.")
         or text(file.dataset, "ConversionType")
-        or CAPTURED.search(text(file.dataset, "ImageType"))
+        or CAPTURED.search(image_type)
     )
 
 

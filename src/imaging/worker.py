@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from src.artifacts import TEMPORARY_SUFFIX, DataPaths, atomic_open, write_json
+from src.imaging.allocation import keep_freed_memory
 from src.imaging.cache import CacheDigest, CacheOptions, cached_slices
 from src.imaging.dicom import source_digest
 from src.imaging.geometry import GEOMETRY_COLUMNS, THICKNESS_COLUMN, cache_scale
@@ -114,6 +115,7 @@ def cache_series(job: Job) -> Outcome:
 
     Errors of reading reject the series; errors of writing, such as a full disk, are raised.
     """
+    keep_freed_memory()
     folder = job.data.series / job.uid
     stat = look_at(folder).stat
     try:
