@@ -28,21 +28,22 @@ def sweep(tiny: Place, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Swe
 
 
 @pytest.mark.parametrize(
-    ("stage", "fault", "moment", "code", "words"),
+    ("stage", "fault", "moment", "codes", "words"),
     [
-        ("train_stage1", "files missing", 0.1, 3, "is missing: run preprocess_data.py first"),
-        ("train_stage1", "stop a child", 0.0, 3, "it was stopped (SIGSTOP) for 3 s"),
-        ("preprocess_data", "kill a child", 0.0, 0, ""),
-        ("train_stage2", "long TMPDIR", 0.0, 3, "set TMPDIR to a folder with a short path"),
+        ("train_stage1", "files missing", 0.1, {3}, "is missing: run preprocess_data.py first"),
+        ("train_stage1", "stop a child", 0.0, {3}, "it was stopped (SIGSTOP) for 3 s"),
+        # 3 where it is the server of all others that has just begun
+        ("preprocess_data", "kill a child", 0.0, {0, 3}, ""),
+        ("train_stage2", "long TMPDIR", 0.0, {3}, "set TMPDIR to a folder with a short path"),
     ],
 )
 def test_a_stage_with_two_loading_processes_ends_after_a_fault(
-    sweep: Sweep, stage: str, fault: str, moment: float, code: int, words: str
+    sweep: Sweep, stage: str, fault: str, moment: float, codes: set[int], words: str
 ):
     (kind,) = (one for one in FAULTS if one.name == fault)
     ending = sweep.try_it(Trial(stage, Way(workers=2), kind, moment, SEED))
     assert not ending.wrong, f"{ending.row()}\n{ending.text}"
-    assert ending.codes == [code] and words in ending.text, ending.text
+    assert set(ending.codes) <= codes and words in ending.text, ending.text
 
 
 @pytest.mark.slow
