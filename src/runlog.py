@@ -30,6 +30,7 @@ from src.surroundings import (
     INTERRUPTED,
     leave_closed_pipe,
     make_safe,
+    work_begins,
     working_directory_is_gone,
 )
 from src.threads import bound_spinning
@@ -166,6 +167,7 @@ def _explain(error: OSError) -> str:
 def _ended(name: str, run: Callable[[], int]) -> int:
     """The exit code of a program; neither Ctrl-C nor a closed pipe shows a traceback."""
     make_safe()
+    work_begins()
     try:
         if working_directory_is_gone():
             raise InputError(f"{GONE}: change into one that exists")

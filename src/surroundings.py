@@ -8,6 +8,7 @@ left that shows a traceback at Ctrl-C.
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]  # signal itself takes longer
 import io
 import os
 import sys
@@ -39,6 +40,21 @@ def make_safe() -> None:
         sys.excepthook = _without_traceback
     if sys.unraisablehook is sys.__unraisablehook__:
         sys.unraisablehook = _interrupt_again
+    if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
+        _signal.signal(_signal.SIGINT, _end_now)
+
+
+def work_begins() -> None:
+    """From here on Ctrl-C raises KeyboardInterrupt, so that work can be left in order."""
+    if _signal.getsignal(_signal.SIGINT) is _end_now:
+        _signal.signal(_signal.SIGINT, _signal.default_int_handler)
+
+
+def _end_now(number: int, frame: object) -> None:
+    """End at Ctrl-C while modules are imported: some of them swallow what is raised meanwhile."""
+    words = f"{os.path.basename(sys.argv[0])}: {INTERRUPTED}\n"
+    os.write(2, words.encode("utf-8", "backslashreplace"))
+    os._exit(EXIT_INTERRUPTED)
 
 
 def _open_closed_streams() -> None:

@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
@@ -29,8 +30,11 @@ from src.surroundings import OwnModules
 PRELOADED = ("src.imaging.worker", "src.imaging.prepare")
 """Modules that the fork server imports once, so that a worker starts in milliseconds."""
 
-STARTS = 2
+STARTS = 5
 """Attempts to start a process: the one that forks it may have died, and is then started anew."""
+
+AGAIN_SECONDS = 0.1
+"""Between the attempts, longer from one to the next."""
 
 T = TypeVar("T")
 
@@ -152,11 +156,12 @@ class _Worker:
         if self._process is not None and self._pipe is not None:
             return self._process, self._pipe
         failure: Exception | None = None
-        for _ in range(STARTS):
+        for attempt in range(STARTS):
             try:
                 return self._start()
             except (EOFError, OSError) as error:
                 failure = error
+                time.sleep(AGAIN_SECONDS * attempt)  # one that was killed takes a while to go
         raise InputError(
             f"a process that reads series cannot be started ({failure}): is there room in the "
             "temporary folder (TMPDIR) and in /dev/shm, and are more processes and open files "
