@@ -168,7 +168,7 @@ def _root(data: bytes, position: int, syntax: uid.UID, found: dict[str, Any]) ->
 
 def _decoded(vr: str, raw: bytes, stated: bytes = b"") -> Any:  # noqa: ANN401
     """One value, or a list when there are several; None when empty."""
-    if vr is AS_BYTES:
+    if vr == AS_BYTES:
         return raw.strip(b"\0 ")
     if vr[2:] == OR_UNKNOWN:
         vr = vr[:2]
