@@ -210,36 +210,27 @@ def begin(
 
     reader = threading.Thread(target=read, daemon=True)
     reader.start()
-    if way.ranks == 1:
-        pid = zygote.fork(command, output, environment)
-        os.close(output)
-        return Run([pid], lambda _: zygote.code(pid), reader, said)
-    base = {**os.environ, **ONE_THREAD, **environment}
-    ranked: list[tuple[list[str], dict[str, str]]] = [(command, base)]
-    if way.torchrun:
-        launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node"]
-        port = ["--master_port", str(free_port())]
-        ranked = [([*launcher, str(way.ranks), *port, *command[1:]], base)]
-    elif way.ranks > 1:
-        meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+    meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+    if not way.torchrun:
         ranked = [
-            (command, {**base, **meeting, "RANK": str(r), "WORLD_SIZE": str(way.ranks)})
-            for r in range(way.ranks)
+            {**meeting, "RANK": str(rank), "WORLD_SIZE": str(way.ranks)} if way.ranks > 1 else {}
+            for rank in range(way.ranks)
         ]
-    started = [
-        subprocess.Popen(
-            words,
-            cwd=ROOT,
-            env=variables,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-        )
-        for words, variables in ranked
-    ]
+        pids = [zygote.fork(command, output, {**environment, **rank}) for rank in ranked]
+        os.close(output)
+        return Run(pids, lambda number: zygote.code(pids[number]), reader, said)
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", str(way.ranks)]
+    started = subprocess.Popen(
+        [*launcher, "--master_port", meeting["MASTER_PORT"], *command[1:]],
+        cwd=ROOT,
+        env={**os.environ, **ONE_THREAD, **environment},
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=output,
+        start_new_session=True,
+    )
     os.close(output)
-    return Run([p.pid for p in started], lambda n: started[n].poll(), reader, said)
+    return Run([started.pid], lambda _: started.poll(), reader, said)
 
 
 def place_for(stage: str, base: Place, root: Path) -> Place:
