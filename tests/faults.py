@@ -5,7 +5,6 @@ for its end, undoes what it did, and gives the same command again.
 """
 
 import contextlib
-import json
 import os
 import random
 import resource
@@ -13,14 +12,15 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from src.artifacts import TEMPORARY_SUFFIX
-from tests.tiny_runs import DATA_STAGES, ONE_THREAD, ROOT, Place
+from tests.forked import ONE_THREAD, ROOT, start_script
+from tests.tiny_runs import DATA_STAGES, Place
 from tests.training.test_distributed import free_port
 
 LIMIT_SECONDS = 20.0
@@ -82,66 +82,30 @@ WAYS = {
 }
 
 
-class Zygote:
-    """Starts scripts by forking a process that has imported everything."""
-
-    def __init__(self) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.faults_zygote"],
-            cwd=ROOT,
-            env={**os.environ, **ONE_THREAD},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-        )
-        self._codes: dict[int, int] = {}
-        self._forked: list[int] = []
-        self._news = threading.Condition()
-        threading.Thread(target=self._listen, daemon=True).start()
-
-    def _listen(self) -> None:
-        for line in self._process.stdout:
-            said = json.loads(line)
-            with self._news:
-                if len(said) == 1:
-                    self._forked += said
-                else:
-                    self._codes[said[0]] = said[1]
-                self._news.notify_all()
-
-    def fork(self, command: Sequence[str], output: int, environment: dict[str, str]) -> int:
-        name = f"/proc/{os.getpid()}/fd/{output}"
-        script = {"argv": list(command[1:]), "environment": environment, "output": name}
-        with self._news:
-            self._process.stdin.write(json.dumps(script).encode() + b"\n")
-            self._process.stdin.flush()
-            assert self._news.wait_for(lambda: self._forked, 300)
-            return self._forked.pop()
-
-    def code(self, pid: int) -> int | None:
-        return self._codes.get(pid)
-
-    def close(self) -> None:
-        self._process.stdin.close()
-        self._process.wait(60)
-
-
 @dataclass
 class Run:
     """A command of one or more processes, as it runs."""
 
-    pids: list[int]
-    poll: Callable[[int], int | None]
-    reader: threading.Thread
-    said: list[bytes] = field(default_factory=list)
+    started: list[Any]
+    """Of `Forked` or `subprocess.Popen`."""
+
+    launched: Path | None = None
+    """What the processes of a launcher print."""
+
+    @property
+    def pids(self) -> list[int]:
+        return [one.pid for one in self.started]
 
     def ended(self) -> bool:
-        return all(self.poll(number) is not None for number in range(len(self.pids)))
+        return None not in self.codes()
 
     def codes(self) -> list[int | None]:
-        return [self.poll(number) for number in range(len(self.pids))]
+        return [one.poll() for one in self.started]
 
     def text(self) -> str:
-        return b"".join(self.said).decode(errors="replace")
+        if self.launched is not None:
+            return self.launched.read_text(errors="replace")
+        return "\n".join(one.text() for one in self.started)
 
     def wait(self, seconds: float) -> bool:
         """Whether it has ended by then."""
@@ -192,7 +156,6 @@ def begin(
     place: Place,
     stage: str,
     way: Way,
-    zygote: Zygote,
     flags: Sequence[str] = (),
     **environment: str,
 ) -> Run:
@@ -200,37 +163,26 @@ def begin(
     if stage not in ("create_folds", "eval_stage2"):
         flags += ["--num_workers", str(way.workers)]
     command = place.command(stage, *flags)
-    heard, output = os.pipe()
-    said: list[bytes] = []
-
-    def read() -> None:
-        with open(heard, "rb", buffering=0) as pipe:
-            while block := pipe.read(65536):
-                said.append(block)
-
-    reader = threading.Thread(target=read, daemon=True)
-    reader.start()
     meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
     if not way.torchrun:
-        ranked = [
+        ranks = [
             {**meeting, "RANK": str(rank), "WORLD_SIZE": str(way.ranks)} if way.ranks > 1 else {}
             for rank in range(way.ranks)
         ]
-        pids = [zygote.fork(command, output, {**environment, **rank}) for rank in ranked]
-        os.close(output)
-        return Run(pids, lambda number: zygote.code(pids[number]), reader, said)
+        return Run([start_script(command, **environment, **rank) for rank in ranks])
     launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", str(way.ranks)]
-    started = subprocess.Popen(
-        [*launcher, "--master_port", meeting["MASTER_PORT"], *command[1:]],
-        cwd=ROOT,
-        env={**os.environ, **ONE_THREAD, **environment},
-        stdin=subprocess.DEVNULL,
-        stdout=output,
-        stderr=output,
-        start_new_session=True,
-    )
-    os.close(output)
-    return Run([started.pid], lambda _: started.poll(), reader, said)
+    said = place.root.with_name(f"{place.root.name}-said.txt")
+    with open(said, "wb") as output:
+        started = subprocess.Popen(
+            [*launcher, "--master_port", meeting["MASTER_PORT"], *command[1:]],
+            cwd=ROOT,
+            env={**os.environ, **ONE_THREAD, **environment},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+    return Run([started], said)
 
 
 def place_for(stage: str, base: Place, root: Path) -> Place:
@@ -450,11 +402,7 @@ class Sweep:
 
     def __init__(self, base: Place, folder: Path) -> None:
         self.base, self.folder = base, folder
-        self._zygote = Zygote()
         self._references: dict[tuple[str, str], tuple[dict[str, bytes], float]] = {}
-
-    def close(self) -> None:
-        self._zygote.close()
 
     def reference(self, stage: str, way: Way) -> tuple[dict[str, bytes], float]:
         """What an undisturbed run makes, and its seconds."""
@@ -462,7 +410,7 @@ class Sweep:
         if name not in self._references:
             place = place_for(stage, self.base, self.folder / "undisturbed")
             begun = time.monotonic()
-            run = begin(place, stage, way, self._zygote)
+            run = begin(place, stage, way)
             assert run.wait(UNDISTURBED_SECONDS), run.text()
             seconds = time.monotonic() - begun
             assert set(run.codes()) == {0}, (stage, way, run.codes(), run.text())
@@ -475,7 +423,7 @@ class Sweep:
         place = place_for(trial.stage, self.base, self.folder / "trial")
         environment = trial.fault.environment(self.folder)
         begun = time.monotonic()
-        run = begin(place, trial.stage, trial.way, self._zygote, **environment)
+        run = begin(place, trial.stage, trial.way, **environment)
         if run.wait(trial.moment * seconds) and not environment:  # it was faster this time
             return self.try_it(replace(trial, moment=0.6 * trial.moment))
         struck = time.monotonic()
@@ -513,12 +461,12 @@ class Sweep:
     ) -> None:
         run = None
         if set(ending.codes) != {0} or "file" in trial.fault.name:
-            run = begin(place, trial.stage, trial.way, self._zygote)
+            run = begin(place, trial.stage, trial.way)
         if run is not None and run.wait(UNDISTURBED_SECONDS) and set(run.codes()) == {5}:
             # it was finished with other files, and says so
             if not {0, 4}.issuperset(ending.codes):
                 ending.wrong.append("stale afterwards")
-            run = begin(place, trial.stage, trial.way, self._zygote, flags=["--overwrite"])
+            run = begin(place, trial.stage, trial.way, flags=["--overwrite"])
         if run is not None and not run.wait(UNDISTURBED_SECONDS):
             ending.wrong.append("hangs afterwards")
             for pid in run.processes():

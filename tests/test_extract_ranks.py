@@ -1,15 +1,14 @@
 """extract_features.py as several processes that share the series of one run."""
 
-import os
 import re
-import subprocess
 import time
 from pathlib import Path
 
 import pytest
 
 from src.errors import EXIT_PREEMPTED, EXIT_STALE
-from tests.tiny_runs import ONE_THREAD, Place, read
+from tests.forked import Forked
+from tests.tiny_runs import Place, read
 
 LAUNCHERS = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "SLURM_PROCID", "SLURM_STEP_NUM_TASKS")
 
@@ -26,19 +25,13 @@ def place(tiny: Place, tmp_path: Path) -> Place:
     return tiny.copy(tmp_path / "copy", "features", "features.json")
 
 
-def start(place: Place, rank: int, *flags: str, count: int = 2) -> subprocess.Popen[str]:
+def start(place: Place, rank: int, *flags: str, count: int = 2) -> Forked:
     """One of several processes, as torchrun would start it."""
     launch = {"RANK": str(rank), "WORLD_SIZE": str(count), "MASTER_ADDR": "here"}
-    return subprocess.Popen(
-        place.command("extract_features", *flags),
-        env={**os.environ, **ONE_THREAD, **launch},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    return place.start("extract_features", *flags, **launch)
 
 
-def end(*processes: subprocess.Popen[str]) -> tuple[list[int], str]:
+def end(*processes: Forked) -> tuple[list[int], str]:
     """Exit codes, and what all have said."""
     said = [process.communicate(timeout=120)[0] for process in processes]
     return [process.returncode for process in processes], "\n".join(said)

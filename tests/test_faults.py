@@ -5,7 +5,6 @@ moment: `python -m pytest tests/test_faults.py -m slow`. It prints a row for eac
 """
 
 import itertools
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,10 +20,8 @@ pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="th
 
 
 @pytest.fixture(scope="module")
-def sweep(tiny: Place, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sweep]:
-    made = Sweep(tiny, tmp_path_factory.mktemp("faults"))
-    yield made
-    made.close()
+def sweep(tiny: Place, tmp_path_factory: pytest.TempPathFactory) -> Sweep:
+    return Sweep(tiny, tmp_path_factory.mktemp("faults"))
 
 
 @pytest.mark.parametrize(

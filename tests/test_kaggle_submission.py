@@ -14,7 +14,7 @@ from src.errors import EXIT_INPUT, EXIT_STALE, EXIT_USAGE, InputError
 from src.inference.detector import AneurysmDetector
 from src.task import LABELS
 from tests.tiny_data import uid_of
-from tests.tiny_runs import ONE_THREAD, ROOT, Place, edit, read, run_process
+from tests.tiny_runs import ONE_THREAD, Place, edit, read, run_tool
 from tools.kaggle_submission import frequencies, prior_of_file, written_whole
 
 GATEWAY = """
@@ -38,9 +38,8 @@ assert "torch" not in sys.modules and "src" not in sys.modules
 
 
 def pack(tiny: Place, out: Path, *flags: object):
-    tool = [sys.executable, str(ROOT / "tools/kaggle_submission.py")]
-    model = ["--model", str(tiny.model_dir / "tiny"), "--out_dir", str(out)]
-    return run_process([*tool, *model, *map(str, flags)])
+    model = ["--model", tiny.model_dir / "tiny", "--out_dir", out]
+    return run_tool("kaggle_submission", *model, *flags)
 
 
 @pytest.fixture(scope="module")

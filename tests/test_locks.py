@@ -17,7 +17,7 @@ from src import locks
 from src.artifacts import LOCK_SUFFIX
 from src.errors import EXIT_PREEMPTED, Busy
 from src.locks import only_one
-from tests.tiny_runs import ROOT, Place, run_process
+from tests.tiny_runs import ROOT, Place, run_tool
 
 HOLDS = """
 import sys
@@ -200,8 +200,7 @@ def test_folds_and_stages_of_one_run_do_not_wait_for_each_other(tiny_copy: Place
 
 
 def test_a_second_prediction_into_a_folder_says_who_works(tiny: Place, tmp_path: Path):
-    command = [sys.executable, str(ROOT / "tools/predict.py")]
-    command += ["--model", str(tiny.model_dir / "tiny"), "--series_dir", str(tiny.data.series)]
+    flags = ["--model", tiny.model_dir / "tiny", "--series_dir", tiny.data.series]
     with another_process(tmp_path / f".predict{LOCK_SUFFIX}") as first:
-        said = run_process([*command, "--out_dir", str(tmp_path)])
+        said = run_tool("predict", *flags, "--out_dir", tmp_path)
     assert said.code == EXIT_PREEMPTED and f"process {first.pid} on " in said.text

@@ -1,17 +1,14 @@
 """The one rule for reruns: nothing to do, goes on, or refuses with what has changed."""
 
-import os
 import signal
-import subprocess
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from src.config import STAGES
+from tests.forked import wait_for
 from tests.tiny_data import uid_of
-from tests.tiny_runs import MODEL_STAGES, ONE_THREAD, ROOT, Place, read
+from tests.tiny_runs import MODEL_STAGES, Place, read
 
 LIMIT_SECONDS = 10
 """A rerun with nothing to do keeps a processor busy for less than this."""
@@ -26,24 +23,6 @@ CHANGED = {
     "eval_end_to_end": (("--max_series_gib", "4"), "option max_series_gib: 8.0 -> 4.0"),
 }
 """A changed option of each stage and how the refusal shows it; eval_stage2 has no such option."""
-
-
-def wait_for(condition: Callable[[], bool], process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert process.poll() is None, "the script ended before it could be stopped"
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
-
-
-def start(place: Place, stage: str, *flags: str) -> "subprocess.Popen[bytes]":
-    return subprocess.Popen(
-        place.command(stage, *flags),
-        cwd=ROOT,
-        env={**os.environ, **ONE_THREAD},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -187,7 +166,7 @@ def test_kill_9_in_the_middle_of_extraction_goes_on_and_ends_with_the_same_bytes
 ):
     place = tiny.copy(tmp_path / "copy", "features", "features.json")
     fold = place.fold()
-    process = start(place, "extract_features")
+    process = place.start("extract_features")
     wait_for(lambda: len(list(fold.features.glob("*.safetensors"))) >= 5, process)
     process.kill()
     process.wait()
@@ -210,7 +189,7 @@ def test_a_preempted_training_says_75_and_ends_with_the_same_bytes(tiny: Place, 
     place = tiny.copy(tmp_path / "copy", "model")
     flags = ("--epochs", "16")
     fold = place.fold(0, "stopped")
-    process = start(place, "train_stage1", "--run", "stopped", *flags)
+    process = place.start("train_stage1", "--run", "stopped", *flags)
     wait_for(fold.checkpoint("stage1").exists, process)
     process.send_signal(signal.SIGTERM)
     assert process.wait(60) == 75

@@ -2,14 +2,13 @@
 
 import os
 import signal
-import subprocess
 from pathlib import Path
 
 import pytest
 
 from src.artifacts import TEMPORARY_SUFFIX
-from tests.test_reruns import start, wait_for
-from tests.tiny_runs import ONE_THREAD, Place
+from tests.forked import wait_for
+from tests.tiny_runs import Place
 
 FLAGS = {"train_stage1": ("--epochs", "12"), "train_stage2": ("--epochs", "40")}
 
@@ -33,7 +32,7 @@ def test_kill_9_at_three_moments_of_a_training_changes_no_byte(
         return checkpoint.exists() and any(writing)
 
     for number, moment in enumerate((just_begun, checkpoint.exists, saving_again)):
-        process = start(place, script, *(flags if number == 0 else flags[:-1]))
+        process = place.start(script, *(flags if number == 0 else flags[:-1]))
         wait_for(moment, process)
         process.kill()
         process.wait()
@@ -50,15 +49,7 @@ def test_sigterm_to_all_processes_of_a_training_saves_its_state(tiny: Place, tmp
     place = tiny.copy(tmp_path / "copy", "model")
     checkpoint = place.fold().checkpoint("stage1")
     flags = ("--epochs", "99", "--num_workers", "2")
-    command = place.command("train_stage1", *flags)
-    process = subprocess.Popen(
-        command,
-        env={**os.environ, **ONE_THREAD},
-        start_new_session=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    process = place.start("train_stage1", *flags)  # it leads a group of its own
     wait_for(checkpoint.exists, process)
     os.killpg(process.pid, signal.SIGTERM)
     said, _ = process.communicate(timeout=60)

@@ -1,16 +1,14 @@
 """train_stage1.py and train_stage2.py as two processes that train together, as torchrun starts."""
 
 import csv
-import os
-import subprocess
 from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file
 
 from tests.test_extract_ranks import end
-from tests.tiny_runs import ONE_THREAD, Place
-from tests.training.test_distributed import free_port
+from tests.tiny_runs import Place
+from tests.training.test_distributed import meeting
 
 FLAGS = {
     "train_stage1": ("--batch_size", "4", "--dropout", "0", "--model", "test_convnext"),
@@ -25,20 +23,9 @@ def test_two_processes_train_and_score_as_one(tiny: Place, tmp_path: Path, scrip
     flags = (*FLAGS[script], "--overwrite", "--precision", "fp32", "--epochs", "2")
     one, two = tiny.copy(tmp_path / "one"), tiny.copy(tmp_path / "two")
     assert one.call(script, *flags).code == 0
-    port = str(free_port())
+    launch = {"WORLD_SIZE": "2", **meeting()}
     started = [
-        subprocess.Popen(
-            two.command(script, *flags),
-            env={
-                **os.environ,
-                **ONE_THREAD,
-                **{"RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_RANK": str(rank)},
-                **{"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port},
-            },
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
+        two.start(script, *flags, RANK=str(rank), LOCAL_RANK=str(rank), **launch)
         for rank in range(2)
     ]
     codes, said = end(*started)

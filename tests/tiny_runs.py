@@ -17,11 +17,9 @@ from src.artifacts import DataPaths, FoldPaths
 from src.config import STAGES
 from src.options.common import DataOptions
 from src.runlog import log, run_stage
+from tests.forked import ONE_THREAD, ROOT, Forked, start_script
 
-ROOT = Path(__file__).parents[1]
 RECIPE = ROOT / "configs" / "tiny.yaml"
-ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-"""The number of threads decides the last bits of a sum."""
 
 OPTIONS = {
     "preprocess_data": "preprocess:PreprocessOptions",
@@ -84,6 +82,10 @@ class Place:
         """Run a script as a user does."""
         return run_process(self.command(stage, *flags), **environment)
 
+    def start(self, stage: str, *flags: str, **environment: str) -> Forked:
+        """Start a script in a process of its own, without the seconds of importing torch."""
+        return start_script(self.command(stage, *flags), **environment)
+
     def call(self, stage: str, *flags: str) -> Said:
         """Run a script within this process: the same, without the seconds of importing torch."""
         return call_stage(stage, *self.flags(stage), *flags)
@@ -117,6 +119,13 @@ def run_process(command: list[str], **environment: str) -> Said:
     end = os.times()
     busy = end.children_user + end.children_system - start.children_user - start.children_system
     return Said(done.returncode, done.stdout, busy)
+
+
+def run_tool(name: str, *flags: object) -> Said:
+    """Run tools/<name>.py in a process of its own, without the seconds of importing torch."""
+    process = start_script([sys.executable, str(ROOT / "tools" / f"{name}.py"), *map(str, flags)])
+    code = process.wait()
+    return Said(code, process.text(), process.cpu_seconds)
 
 
 def call_stage(stage: str, *flags: str) -> Said:

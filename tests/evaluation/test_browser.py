@@ -2,7 +2,6 @@
 
 import re
 import shutil
-import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from src.task import RSNA_2025
 from tests.evaluation.browser import COMMANDS, find_browser, is_local, look
 from tests.evaluation.test_points_of_all_folds import all_folds, write_fold
 from tests.tiny_data import SECRET_ID, SECRETS, uid_of
-from tests.tiny_runs import ROOT, Place, run_process
+from tests.tiny_runs import Place, run_tool
 
 BROWSER = find_browser()
 
@@ -58,9 +57,9 @@ def pages(tiny: Place, others: Path, tmp_path_factory) -> dict[str, Path]:
     root = tmp_path_factory.mktemp("pages")
     name = uid_of(100)
     shutil.copytree(others / "series" / name, root / "incoming" / name)
-    tool = [sys.executable, str(ROOT / "tools/predict.py"), "--series_dir", str(root / "incoming")]
-    places = ["--model", str(tiny.model_dir / "tiny"), "--out_dir", str(root / "out")]
-    said = run_process([*tool, *places, "--num_workers", "0", "--report"])
+    places = ["--model", tiny.model_dir / "tiny", "--out_dir", root / "out"]
+    incoming = ["--series_dir", root / "incoming"]
+    said = run_tool("predict", *incoming, *places, "--num_workers", "0", "--report")
     assert said.code == EXIT_DONE, said.text
     folds = write_all_folds(tiny.copy(root / "folds"))
     paths = (tiny.fold().root / "report.html", tiny.data.report)

@@ -1,8 +1,6 @@
 """Runs are combined row by row, and fitted weights are judged on rows that they have not seen."""
 
 import shutil
-import subprocess
-import sys
 from dataclasses import replace
 
 import numpy as np
@@ -20,7 +18,7 @@ from src.evaluation.sample import Sample
 from src.task import LABELS, RSNA_2025
 from tests.evaluation.test_scored_runs import write_run
 from tests.schema import assert_documented
-from tests.tiny_runs import ROOT, Place, read
+from tests.tiny_runs import Place, read, run_tool
 
 TASK = RSNA_2025
 FEW = Settings(100)
@@ -229,19 +227,17 @@ def test_too_few_runs_and_names_that_mean_two_things_are_usage_errors():
     "flags", [("--weights", "nan", "1"), ("--seed", "-1"), ("--resamples", "5")]
 )
 def test_flags_that_no_ensemble_can_use_are_usage_errors(tmp_path, flags: tuple[str, ...]):
-    command = [sys.executable, str(ROOT / "tools" / "ensemble.py"), "--out_dir", str(tmp_path)]
-    done = subprocess.run([*command, "a", "b", *flags], capture_output=True, text=True, timeout=120)
-    assert done.returncode == 2 and " ".join(flags) in done.stderr
-    assert "Traceback" not in done.stderr
+    done = run_tool("ensemble", "--out_dir", tmp_path, "a", "b", *flags)
+    assert done.code == 2 and " ".join(flags) in done.text
+    assert "Traceback" not in done.text
 
 
 def test_the_tool_combines_two_runs(tiny_copy: Place, tmp_path):
     (tiny_copy.model_dir / "tiny").rename(tiny_copy.model_dir / "one")
     shutil.copytree(tiny_copy.model_dir / "one", tiny_copy.model_dir / "two")
-    flags = ["--model_dir", str(tiny_copy.model_dir), "--out_dir", str(tmp_path / "out")]
-    command = [sys.executable, str(ROOT / "tools" / "ensemble.py"), "one", "two", *flags]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
+    flags = ["--model_dir", tiny_copy.model_dir, "--out_dir", tmp_path / "out"]
+    done = run_tool("ensemble", "one", "two", *flags)
+    assert done.code == 0, done.text
     table = read(tmp_path / "out" / "ensemble.json")
     assert_documented(table, "ensemble")
     scores = table["weighted_auc"]
@@ -250,10 +246,10 @@ def test_the_tool_combines_two_runs(tiny_copy: Place, tmp_path):
     mean = pd.read_csv(tmp_path / "out" / "mean_predictions.csv", index_col=0)
     one = pd.read_csv(tiny_copy.fold(run="one").predictions("end_to_end"), index_col=0)
     assert np.allclose(mean.loc[one.index, list(LABELS)], one[list(LABELS)])
-    done = subprocess.run([*command[:3], *flags], capture_output=True, text=True, timeout=120)
-    assert done.returncode == 2 and "two runs or more" in done.stderr
-    done = subprocess.run([*command, "--weights", "1"], capture_output=True, text=True, timeout=120)
-    assert done.returncode == 2 and "2 runs need as many weights" in done.stderr
+    done = run_tool("ensemble", "one", *flags)
+    assert done.code == 2 and "two runs or more" in done.text
+    done = run_tool("ensemble", "one", "two", *flags, "--weights", "1")
+    assert done.code == 2 and "2 runs need as many weights" in done.text
 
 
 def test_a_folder_scored_by_runs_of_two_splits_is_combined_and_what_was_seen_is_said(tmp_path):
@@ -261,13 +257,13 @@ def test_a_folder_scored_by_runs_of_two_splits_is_combined_and_what_was_seen_is_
     for name, noise, optimistic in (("a", 0.0, None), ("b", 0.1, seen)):
         paths = ScoredFolderPaths(tmp_path / name)
         write_run(paths, split=None, noise=noise, optimistic=optimistic)
-    command = [sys.executable, str(ROOT / "tools" / "ensemble.py"), "--resamples", "100"]
-    places = [str(tmp_path / "a"), str(tmp_path / "b"), "--out_dir", str(tmp_path / "out")]
-    done = subprocess.run([*command, *places], capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
-    assert f"b are not independent: {seen}" in done.stdout
+    places = [tmp_path / "a", tmp_path / "b", "--out_dir", tmp_path / "out"]
+    flags = ["--resamples", "100", *places]
+    done = run_tool("ensemble", *flags)
+    assert done.code == 0, done.text
+    assert f"b are not independent: {seen}" in done.text
     table = read(tmp_path / "out" / "ensemble.json")
     assert list(table["optimistic"].values()) == [None, seen]
     write_run(ScoredFolderPaths(tmp_path / "b"), split=None, rows=slice(20))
-    done = subprocess.run([*command, *places], capture_output=True, text=True, timeout=120)
-    assert done.returncode == 3 and "100 are in one of them only" in done.stderr
+    done = run_tool("ensemble", *flags)
+    assert done.code == 3 and "100 are in one of them only" in done.text

@@ -1,8 +1,6 @@
 """tools/compare.py on files: runs by name, folders, all folds, and what is missing or wrong."""
 
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -17,7 +15,7 @@ from src.task import RSNA_2025 as TASK
 from src.task import SERIES_COLUMN
 from tests.evaluation.samples import results
 from tests.schema import assert_documented
-from tests.tiny_runs import ROOT
+from tests.tiny_runs import run_tool
 
 
 def write_run(
@@ -37,26 +35,20 @@ def write_run(
 
 
 def tool(*flags):
-    return subprocess.run(
-        [sys.executable, str(ROOT / "tools" / "compare.py"), *map(str, flags)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    return run_tool("compare", *flags)
 
 
 def test_the_tool_compares_two_runs_and_saves_every_figure(tmp_path):
     for name, noise in (("a", 0.0), ("b", 0.1)):
         write_run(FoldPaths(tmp_path, name, 0), noise=noise)
     done = tool("a", "b", "--model_dir", tmp_path, "--resamples", 200)
-    assert done.returncode == 0, done.stderr
+    assert done.code == 0, done.text
     found = json.loads((tmp_path / "a" / "fold-0" / "end_to_end_against_b.json").read_text())
     assert_documented(found, "comparison")
     assert found["runs"] == ["a", "b"] and found["series"] == 120 and found["groups"] == 119
     change = found["weighted_auc"]["difference"]
-    assert f"{change['value']:+.3f}" in done.stdout
-    assert f"{change['low']:+.3f} to {change['high']:+.3f}" in done.stdout
+    assert f"{change['value']:+.3f}" in done.text
+    assert f"{change['low']:+.3f} to {change['high']:+.3f}" in done.text
 
 
 def test_folders_that_were_scored_are_compared_by_their_series(tmp_path):
@@ -64,7 +56,7 @@ def test_folders_that_were_scored_are_compared_by_their_series(tmp_path):
         write_run(ScoredFolderPaths(tmp_path / name), split=None)
     target = tmp_path / "out.json"
     done = tool(tmp_path / "a", tmp_path / "b", "--resamples", 200, "--out_file", target)
-    assert done.returncode == 0, done.stderr
+    assert done.code == 0, done.text
     assert json.loads(target.read_text())["weighted_auc"]["p"] == 1
 
 
@@ -87,8 +79,8 @@ def test_bad_arguments_end_with_a_code_and_a_sentence(tmp_path, flags, code, wor
     write_run(FoldPaths(tmp_path, "a", 0))
     write_run(FoldPaths(tmp_path, "other", 0), rows=slice(20), split="t")
     done = tool(*flags, "--model_dir", tmp_path)
-    assert done.returncode == code and words in done.stderr
-    assert "Traceback" not in done.stderr and not list(tmp_path.rglob("*against*"))
+    assert done.code == code and words in done.text
+    assert "Traceback" not in done.text and not list(tmp_path.rglob("*against*"))
 
 
 def test_all_folds_are_pooled(tmp_path):

@@ -1,8 +1,6 @@
 """The spread of runs and folds: in numbers, and as tools/seeds.py prints it."""
 
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -11,7 +9,7 @@ from src.artifacts import FoldPaths
 from src.evaluation.spread import spread
 from tests.evaluation.test_scored_runs import write_run
 from tests.schema import assert_documented
-from tests.tiny_runs import ROOT, call_stage
+from tests.tiny_runs import call_stage, run_tool
 
 
 def test_values_that_do_not_exist_are_left_out():
@@ -24,13 +22,7 @@ def test_values_that_do_not_exist_are_left_out():
 
 
 def tool(*flags):
-    return subprocess.run(
-        [sys.executable, str(ROOT / "tools" / "seeds.py"), *map(str, flags)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    return run_tool("seeds", *flags)
 
 
 def test_the_tool_prints_and_saves_the_spread_of_several_runs(tmp_path):
@@ -38,14 +30,14 @@ def test_the_tool_prints_and_saves_the_spread_of_several_runs(tmp_path):
         optimistic = "selected on this fold" if name == "b" else None
         write_run(FoldPaths(tmp_path, name, 0), seed=seed, noise=0.1, optimistic=optimistic)
     done = tool("a", "b", "c", "--model_dir", tmp_path)
-    assert done.returncode == 0, done.stderr
+    assert done.code == 0, done.text
     found = json.loads((tmp_path / "a" / "fold-0" / "end_to_end_seeds.json").read_text())
     assert_documented(found, "seeds")
     row = found["scores"]["weighted AUC"]
     assert len(row["values"]) == 3 and row["spread"]["standard_deviation"] > 0
-    assert f"{row['spread']['mean']:.3f}" in done.stdout.splitlines()[1]
+    assert f"{row['spread']['mean']:.3f}" in done.text.splitlines()[1]
     assert found["optimistic"] == {"a": None, "b": "selected on this fold", "c": None}
-    assert "the figures of b are not independent: selected on this fold" in done.stdout
+    assert "the figures of b are not independent: selected on this fold" in done.text
 
 
 def test_runs_on_other_series_or_splits_are_refused(tmp_path):
@@ -54,13 +46,13 @@ def test_runs_on_other_series_or_splits_are_refused(tmp_path):
     write_run(FoldPaths(tmp_path, "fewer", 0), rows=slice(60))
     for name in ("other", "fewer"):
         done = tool("a", name, "--model_dir", tmp_path)
-        assert done.returncode == 3 and "not scored on the same series" in done.stderr
+        assert done.code == 3 and "not scored on the same series" in done.text
     write_run(FoldPaths(tmp_path, "b", 0))
     done = tool("a", "b", "--model_dir", tmp_path, "--out_file", "LICENSE/x.json")
-    assert done.returncode == 3 and done.stderr.startswith("seeds.py: ")
-    assert len(done.stderr.splitlines()) == 1
+    assert done.code == 3 and done.text.startswith("seeds.py: ")
+    assert len(done.text.splitlines()) == 1
     done = tool("a", "a", "--model_dir", tmp_path)
-    assert done.returncode == 2 and "two different runs" in done.stderr
+    assert done.code == 2 and "two different runs" in done.text
 
 
 @pytest.mark.parametrize("stage", ["eval_stage1", "eval_stage2", "eval_end_to_end"])
@@ -75,7 +67,7 @@ def test_a_fold_that_a_run_does_not_have_is_a_usage_error(tmp_path):
     for name in ("a", "b"):
         write_run(FoldPaths(tmp_path, name, 0))
     done = tool("a", "b", "--fold", "9", "--model_dir", tmp_path)
-    assert done.returncode == 2 and "fold 9: " in done.stderr
+    assert done.code == 2 and "fold 9: " in done.text
     (tmp_path / "series").mkdir()
     places = ["--model_dir", tmp_path, "--series_dir", tmp_path / "series", "--out_dir", tmp_path]
     said = call_stage("eval_end_to_end", "--run", "a", "--fold", "9", *map(str, places))

@@ -1,6 +1,5 @@
 """Both stages as ONNX: any batch, any length, the numbers of torch."""
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from src.models.sequence_classifier import SequenceOutput
 from src.models.slice_classifier import SliceOutput
 from src.task import LABELS, RSNA_2025
 from tests.tiny_data import uid_of
-from tests.tiny_runs import ROOT, Place, read, run_process
+from tests.tiny_runs import Place, read, run_tool
 from tests.untrained_runs import write_untrained_run
 
 for package in ("onnx", "onnxscript", "onnxruntime"):
@@ -43,8 +42,7 @@ class Session(nn.Module):
 @pytest.fixture(scope="module")
 def exported(tiny: Place, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("onnx")
-    tool = [sys.executable, str(ROOT / "tools/export_onnx.py")]
-    said = run_process([*tool, "--model", str(tiny.model_dir / "tiny"), "--out_dir", str(out)])
+    said = run_tool("export_onnx", "--model", tiny.model_dir / "tiny", "--out_dir", out)
     assert said.code == 0, said.text
     return out / "fold-0"
 
@@ -126,8 +124,7 @@ def test_a_nan_is_no_small_difference(tiny: Place, tmp_path: Path, monkeypatch):
 
 
 def test_a_run_that_is_not_there_is_said(tmp_path: Path):
-    tool = [sys.executable, str(ROOT / "tools/export_onnx.py")]
-    said = run_process([*tool, "--model", str(tmp_path / "none"), "--out_dir", str(tmp_path)])
+    said = run_tool("export_onnx", "--model", tmp_path / "none", "--out_dir", tmp_path)
     assert said.code == EXIT_INPUT and "is not a folder" in said.text
 
 

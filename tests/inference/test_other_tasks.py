@@ -1,7 +1,6 @@
 """A run says itself what it predicts: its sidecars are enough, whatever its task is."""
 
 import csv
-import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from src.inference.detector import AneurysmDetector
 from src.predict import PredictPaths
 from src.task import RSNA_2025, Task
 from tests.imaging.make_series import store, write_single_frames
-from tests.tiny_runs import edit, read, run_process
+from tests.tiny_runs import edit, read, run_tool
 from tests.untrained_runs import write_untrained_run
 
 THREE = Task(
@@ -57,8 +56,7 @@ def test_the_command_writes_tables_of_the_run_s_labels(
 ):
     flags = ["--model", run.root.parent, "--series", series, "--out_dir", tmp_path / "out"]
     some = ["--device", "cpu", "--precision", "fp32", "--num_workers", "0", "--report"]
-    command = [sys.executable, "tools/predict.py", *map(str, flags), *some]
-    said = run_process(command)
+    said = run_tool("predict", *flags, *some)
     assert said.code == EXIT_DONE, said.text
     paths = PredictPaths(tmp_path / "out")
     with open(paths.predictions, encoding="utf-8", newline="") as file:
@@ -67,7 +65,7 @@ def test_the_command_writes_tables_of_the_run_s_labels(
         *THREE.labels
     ]
     assert read(paths.result("one"))["labels"] == list(THREE.labels)
-    said = run_process([*command, "--structured_report"])
+    said = run_tool("predict", *flags, *some, "--structured_report")
     words = "known for 'Any', 'Left Vertebral Artery', 'Right Vertebral Artery'"
     assert said.code == EXIT_INPUT and words in said.text
 

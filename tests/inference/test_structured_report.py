@@ -3,7 +3,6 @@
 import json
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from src.predict import PredictPaths, write_structured_reports
 from src.task import ANEURYSM_PRESENT, LABELS
 from tests.imaging.make_series import store, write_single_frames
 from tests.tiny_data import SECRET_ID, SECRETS, uid_of
-from tests.tiny_runs import ROOT, Place, read, run_process
+from tests.tiny_runs import Place, Said, read, run_tool
 
 hd = pytest.importorskip("highdicom", reason="highdicom is an extra: pip install highdicom")
 
@@ -290,10 +289,9 @@ def test_images_that_are_gone_or_of_two_studies_are_refused(series: Path):
         read_headers(series, sop_uids)
 
 
-def run_tool(folder: Path, *flags: str) -> subprocess.CompletedProcess[str]:
-    tool = [sys.executable, str(ROOT / "tools/structured_report.py")]
-    places = ["--results", str(folder / "out"), "--series_dir", str(folder / "incoming")]
-    return subprocess.run([*tool, *places, *flags], capture_output=True, text=True, timeout=120)
+def reported(folder: Path, *flags: str) -> Said:
+    places = ["--results", folder / "out", "--series_dir", folder / "incoming"]
+    return run_tool("structured_report", *places, *flags)
 
 
 def test_the_tool_reports_what_was_predicted_once(series: Path, tmp_path: Path):
@@ -302,21 +300,21 @@ def test_the_tool_reports_what_was_predicted_once(series: Path, tmp_path: Path):
     sop_uids = write_series(series, PatientName="Zebedee")
     (results / "one.json").write_text(json.dumps(result_of(sop_uids)))
     (results / "bad.json").write_text(json.dumps({"status": "rejected"}))
-    said = run_tool(tmp_path)
-    assert said.returncode == EXIT_DONE, said.stderr
-    assert "1 reports written, 0 were there" in said.stdout
+    said = reported(tmp_path)
+    assert said.code == EXIT_DONE, said.text
+    assert "1 reports written, 0 were there" in said.text
     report = tmp_path / "out" / "dicom" / "one.dcm"
     assert hd.sr.srread(report).SoftwareVersions == VERSION
     before = report.read_bytes()
-    assert "0 reports written, 1 were there" in run_tool(tmp_path).stdout
+    assert "0 reports written, 1 were there" in reported(tmp_path).text
     assert report.read_bytes() == before
-    said_again = run_tool(tmp_path, "--mark_above", "0.95")
-    assert "1 reports written, 0 were there" in said_again.stdout
-    assert "0 reports written, 1 were there" in run_tool(tmp_path, "--mark_above", "0.95").stdout
-    assert not any(secret in said.stdout + said.stderr for secret in ("Zebedee", *PERSON.values()))
+    said_again = reported(tmp_path, "--mark_above", "0.95")
+    assert "1 reports written, 0 were there" in said_again.text
+    assert "0 reports written, 1 were there" in reported(tmp_path, "--mark_above", "0.95").text
+    assert not any(secret in said.text for secret in ("Zebedee", *PERSON.values()))
     next(series.iterdir()).unlink()
-    said = run_tool(tmp_path, "--overwrite")
-    assert said.returncode == EXIT_REJECTED and "are gone" in said.stderr
+    said = reported(tmp_path, "--overwrite")
+    assert said.code == EXIT_REJECTED and "are gone" in said.text
 
 
 def test_a_damaged_result_or_header_costs_its_series_alone_and_is_not_quoted(
@@ -373,11 +371,11 @@ def test_a_prediction_of_the_command_becomes_a_report(tiny: Place, others: Path,
     incoming = tmp_path / "incoming"
     for number in (100, 101):
         shutil.copytree(others / "series" / uid_of(number), incoming / uid_of(number))
-    tool = [sys.executable, str(ROOT / "tools/predict.py"), "--series_dir", str(incoming)]
-    places = ["--model", str(tiny.model_dir / "tiny"), "--out_dir", str(tmp_path / "out")]
-    assert run_process([*tool, *places, "--num_workers", "0"]).code == EXIT_DONE
-    said = run_tool(tmp_path)
-    assert said.returncode == EXIT_DONE and "2 reports written" in said.stdout, said.stderr
+    places = ["--model", tiny.model_dir / "tiny", "--out_dir", tmp_path / "out"]
+    flags = ["--series_dir", incoming, *places, "--num_workers", "0"]
+    assert run_tool("predict", *flags).code == EXIT_DONE
+    said = reported(tmp_path)
+    assert said.code == EXIT_DONE and "2 reports written" in said.text, said.text
     for number in (100, 101):
         report = hd.sr.srread(tmp_path / "out" / "dicom" / f"{uid_of(number)}.dcm")
         result = read(tmp_path / "out" / "series" / f"{uid_of(number)}.json")
@@ -392,15 +390,15 @@ def test_the_folder_of_the_series_is_looked_for_even_if_all_reports_are_there(se
     results = tmp_path / "out" / "series"
     results.mkdir(parents=True)
     (results / "one.json").write_text(json.dumps(result_of(write_series(series))))
-    assert run_tool(tmp_path).returncode == EXIT_DONE
+    assert reported(tmp_path).code == EXIT_DONE
     series.rename(tmp_path / "incoming" / "other")
-    said = run_tool(tmp_path)
-    assert said.returncode == EXIT_INPUT and "holds none of the 1 series" in said.stderr
+    said = reported(tmp_path)
+    assert said.code == EXIT_INPUT and "holds none of the 1 series" in said.text
     (tmp_path / "incoming").rename(tmp_path / "elsewhere")
-    said = run_tool(tmp_path)
-    assert said.returncode == EXIT_INPUT and "incoming is not a folder" in said.stderr
+    said = reported(tmp_path)
+    assert said.code == EXIT_INPUT and "incoming is not a folder" in said.text
 
 
 def test_without_results_the_tool_says_what_to_run(tmp_path: Path):
-    said = run_tool(tmp_path)
-    assert said.returncode == EXIT_INPUT and "tools/predict.py" in said.stderr
+    said = reported(tmp_path)
+    assert said.code == EXIT_INPUT and "tools/predict.py" in said.text

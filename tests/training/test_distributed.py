@@ -1,10 +1,10 @@
 """Several processes on the CPU (gloo) train as one would."""
 
 import logging
-import multiprocessing
 import os
 import signal
 import socket
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -31,6 +31,7 @@ from src.training.distributed import (
 )
 from src.training.loop import Fit
 from src.training.step_report import STEPS_AHEAD
+from tests.forked import start_function
 from tests.training.test_loop import BATCHES, SPEC, batches, fit, network, unknown
 
 ONE_STEP = replace(SPEC, optimizer="sgd", lr=1.0, schedule="constant", warmup_epochs=0, max_steps=1)
@@ -45,28 +46,17 @@ def free_port() -> int:
 
 def in_processes(function, folder: Path, count: int = 2, of: int | None = None) -> list[int]:
     """Exit codes of `count` processes that run `function(folder)` together, of `of` in all."""
-    context = multiprocessing.get_context("spawn")
-    port = free_port()
-    running = [
-        context.Process(target=run_rank, args=(function, folder, rank, of or count, port))
-        for rank in range(count)
-    ]
+    launch = {"WORLD_SIZE": str(of or count), **meeting()}
+    running = [start_function(function, folder, RANK=str(rank), **launch) for rank in range(count)]
+    codes = [process.wait() for process in running]
     for process in running:
-        process.start()
-    for process in running:
-        process.join(300)
-    return [process.exitcode for process in running]
+        sys.stderr.write(process.text())
+    return codes
 
 
-def run_rank(function, folder: Path, rank: int, count: int, port: int) -> None:
-    os.environ |= {
-        "RANK": str(rank),
-        "WORLD_SIZE": str(count),
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
-    }
-    torch.set_num_threads(1)
-    function(folder)
+def meeting() -> dict[str, str]:
+    """Where the processes of a launch meet: variables of their environment."""
+    return {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
 
 
 def my_part(epoch: int, first: int) -> Iterator[Batch]:
