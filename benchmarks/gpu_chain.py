@@ -1,7 +1,6 @@
 """Parts of benchmarks/gpu_check.py that check: scripts in a row, a killed training, CUDA tests."""
 
 import csv
-import os
 import shutil
 import subprocess
 import sys
@@ -209,12 +208,11 @@ def difference(whole: FoldPaths, killed: FoldPaths, stage: str) -> str:
 def unit_tests(setting: Setting, note: Notes) -> None:
     """The tests that need a CUDA device."""
     report = setting.work_dir / "tests.xml"
-    line = [sys.executable, "-m", "pytest", "-q", "tests/cuda", f"--junitxml={report}"]
-    line += ["-p", "no:cacheprovider"]
+    line = [sys.executable, "-m", "pytest", "tests/cuda", f"--junitxml={report}"]
+    line += ["-v", "--tb=short", "--durations=5", "-p", "no:cacheprovider"]
     if find_spec("xdist") and setting.cores >= TEST_PROCESSES:
         line += ["-n", str(TEST_PROCESSES)]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path[1:])}
-    done = subprocess.run(line, cwd=memory.ROOT, env=environment, check=False)
+    done = subprocess.run(line, cwd=memory.ROOT, check=False)
     cases = list(ElementTree.parse(report).iter("testcase"))
     bad = [one.get("name") for one in cases if {child.tag for child in one} & {"failure", "error"}]
     skipped = sum(any(child.tag == "skipped" for child in one) for one in cases)

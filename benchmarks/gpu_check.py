@@ -76,9 +76,9 @@ class Part:
 GROUPS: tuple[tuple[Part, ...], ...] = (
     (Part("facts", 60, 5), Part("caches", 60, 5), Part("data", 90, 5)),
     (
-        Part("tests", 100, 20),
-        Part("chain", 110, 20),
-        Part("resume", 110, 30),
+        Part("tests", 120, 20),
+        Part("chain", 125, 20),
+        Part("resume", 125, 30),
         Part("dicom", 90, 15),
         Part("compile bf16", 100, 30, whole=True),
         Part("compile fp16", 100, 30, whole=True),

@@ -27,7 +27,14 @@ from benchmarks import end_to_end, extraction, generated_dicom, sequences, train
 from benchmarks.device_figures import matrix_rate, with_peaks
 from benchmarks.generated_caches import generated_lengths, make_caches, make_features
 from benchmarks.gpu_chain import chain, make_data, resume, unit_tests
-from benchmarks.gpu_setting import GIB, SMALL_SHAPE, Notes, Setting, rounded
+from benchmarks.gpu_setting import (
+    GIB,
+    SMALL_SHAPE,
+    Notes,
+    Setting,
+    free_shared_memory,
+    rounded,
+)
 from benchmarks.side_by_side import Rounds, alternate, machine, middle, synchronise
 from benchmarks.steps import Watch
 from src.artifacts import DataPaths
@@ -69,6 +76,7 @@ def facts(setting: Setting, note: Notes) -> None:
     note(versions={name: package_version(name) for name in PACKAGES}, python=sys.version.split()[0])
     compute = choose_compute(setting.device)
     note(machine=machine(compute), chosen=compute.reason)
+    note(shared_memory_gib=rounded(free_shared_memory() / GIB), workers=setting.workers)
     device = compute.device
     if device.type == "cuda":
         found = torch.cuda.get_device_properties(device)
@@ -232,6 +240,8 @@ def train_stage1(setting: Setting, note: Notes, precision: str, compiled: bool) 
         figures = speed(seconds, options.batch_size, flops, rate) | from_watch(watch, compute)
         figures |= peaks | {"loss": rounded(bench.losses[name]), "seconds": rounded(taken)}
         note(**{name: figures}, gflop=rounded(flops / 1e9), tflops=rounded(rate / 1e12))
+    if compiled:
+        note(**compiled_frames())
 
 
 def compile_stage1(setting: Setting, note: Notes, precision: str) -> None:
@@ -241,6 +251,19 @@ def compile_stage1(setting: Setting, note: Notes, precision: str) -> None:
     start = time.perf_counter()
     bench.by_loop(LOADER, setting.workers)
     note(two_steps_s=rounded(time.perf_counter() - start), loss=rounded(bench.losses[LOADER]))
+    note(**compiled_frames())
+
+
+def compiled_frames() -> dict[str, int]:
+    """What torch.compile has done in this process: what it cannot compile runs as it is."""
+    from torch._dynamo.utils import counters
+
+    frames, breaks = counters["frames"], counters["graph_break"]
+    return {
+        "frames": frames["total"],
+        "frames_compiled": frames["ok"],
+        "graph_breaks": sum(breaks.values()),
+    }
 
 
 def train_stage2(setting: Setting, note: Notes) -> None:
@@ -286,12 +309,18 @@ def extract(setting: Setting, note: Notes) -> None:
         )
     )
     note(chosen=bench.compute.reason)
-    bench.check()
-    note(ways_agree=True)
+    apart: SystemExit | None = None
+    try:
+        bench.check()
+    except SystemExit as error:  # their speed is worth knowing all the same
+        apart = error
+    note(ways_agree=str(apart or "yes"))
     peaks: dict[str, float] = {}
     rounds = 1 if setting.small else 3
     found = alternate(with_peaks(bench.ways(), bench.compute.device, peaks), rounds)
     note(**per_second(found, "stacks_per_s", peaks))
+    if apart is not None:
+        raise apart
 
 
 def detect(setting: Setting, note: Notes) -> None:

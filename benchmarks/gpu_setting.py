@@ -10,7 +10,18 @@ from src.artifacts import write_json
 GIB = 2**30
 SHARED_MEMORY = Path("/dev/shm")
 ROOM = 16 * GIB
-"""Free memory in it from which on checkpoints go there: the disk's speed is no figure of a GPU."""
+"""Free bytes in it from which on checkpoints go there: the disk's speed is no figure of a GPU."""
+
+A_WORKER = GIB // 2
+"""Bytes that a loader process needs there: the batches that it is ahead, and some more."""
+
+
+def free_shared_memory() -> int:
+    """Free bytes of what processes share, in which loaders hand over batches."""
+    if not SHARED_MEMORY.is_dir():
+        return 0
+    found = os.statvfs(SHARED_MEMORY)
+    return found.f_bavail * found.f_frsize
 
 
 @dataclass(frozen=True)
@@ -74,17 +85,15 @@ class Setting:
 
     @property
     def workers(self) -> int:
-        """Loader processes: as many as a training takes beside a GPU."""
-        return 1 if self.small else max(1, min(8, self.cores))
+        """Loader processes: as many as a training takes beside a GPU, where their batches fit."""
+        fitting = int(free_shared_memory() // A_WORKER)
+        return 1 if self.small else max(1, min(8, self.cores, fitting))
 
     @property
     def scratch(self) -> Path:
         """Folder for what nobody reads again."""
         self.work_dir.mkdir(parents=True, exist_ok=True)
-        if not SHARED_MEMORY.is_dir():
-            return self.work_dir
-        free = os.statvfs(SHARED_MEMORY)
-        return SHARED_MEMORY if free.f_bavail * free.f_frsize > ROOM else self.work_dir
+        return SHARED_MEMORY if free_shared_memory() > ROOM else self.work_dir
 
 
 class Notes:
