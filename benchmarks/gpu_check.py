@@ -201,6 +201,7 @@ class Check:
         self.options, self.groups = options, groups
         self.start = time.monotonic()
         self.end = self.start + 60 * options.minutes - RESERVE
+        self.most = max(2, len(os.sched_getaffinity(0)) // 2)
         self.outcomes: dict[str, Outcome] = {}
         options.work.mkdir(parents=True, exist_ok=True)
         options.out_dir.mkdir(parents=True, exist_ok=True)
@@ -214,29 +215,31 @@ class Check:
         return [sys.executable, str(SCRIPT), "--part", part.name, *where]
 
     def run(self) -> None:
-        """Run one group after the other."""
+        """Run one group after the other, at most `most` parts at a time."""
         for group in self.groups:
-            running = [one for part in group if (one := self._begin(part)) is not None]
+            waiting, running = list(group), list[Running]()
             try:
-                while running:
+                while waiting or running:
+                    while waiting and len(running) < self.most:
+                        running += self._begin(waiting.pop(0))
                     running = [one for one in running if not self._ended(one)]
                     time.sleep(POLL)
             finally:
                 for one in running:
                     one.kill()
 
-    def _begin(self, part: Part) -> Running | None:
+    def _begin(self, part: Part) -> list[Running]:
         options, left = self.options, self.end - time.monotonic()
         if options.parts and part.name not in options.parts:
-            return None
+            return []
         if options.small and part.whole:
             self._note(part, Outcome(LEFT_OUT, "not in the small form"))
         elif left < part.least:
             self._note(part, Outcome(LEFT_OUT, "no time"))
         else:
             print(f"[{time.monotonic() - self.start:5.0f} s] {part.name} begins", flush=True)
-            return Running(part, self.command(part), options, self.end)
-        return None
+            return [Running(part, self.command(part), options, self.end)]
+        return []
 
     def _ended(self, running: Running) -> bool:
         outcome = running.poll()
@@ -269,6 +272,8 @@ class Check:
         new = path.with_suffix(".new")
         new.write_text(json.dumps(content, indent=1), encoding="utf-8")
         new.replace(path)
+        text = f"{machine()}\n\n{table(self.outcomes)}\n"
+        (self.options.out_dir / TABLE).write_text(text, encoding="utf-8")
 
 
 def words(figures: object) -> str:
@@ -324,16 +329,15 @@ def table(outcomes: dict[str, Outcome]) -> str:
 def main(options: Options) -> None:
     """Run all parts, and print the table."""
     bound_spinning()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # parts end with it
     check = Check(options)
     try:
         check.run()
     finally:
-        text = table(check.outcomes)
-        (options.out_dir / TABLE).write_text(text + "\n", encoding="utf-8")
-        print(f"\n{machine()}\n\n{text}", flush=True)
+        print((options.out_dir / TABLE).read_text(encoding="utf-8"), flush=True)
     bad = [name for name, one in check.outcomes.items() if one.status in (FAILED, ENDED)]
     if bad:
-        raise SystemExit(f"\nnot done: {', '.join(bad)}")
+        raise SystemExit(f"not done: {', '.join(bad)}")
 
 
 if __name__ == "__main__":

@@ -1,11 +1,10 @@
 """What the parts of benchmarks/gpu_check.py are told, and where they leave what they find."""
 
+import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-from src.artifacts import write_json
 
 GIB = 2**30
 SHARED_MEMORY = Path("/dev/shm")
@@ -106,7 +105,9 @@ class Notes:
     def __call__(self, **figures: Any) -> None:  # noqa: ANN401
         """Add figures, JSON-ready."""
         self.figures |= figures
-        write_json(self.path, self.figures)
+        new = self.path.with_suffix(".new")
+        new.write_text(json.dumps(self.figures), encoding="utf-8")  # in the order of the notes
+        new.replace(self.path)
         print(figures, flush=True)
 
 

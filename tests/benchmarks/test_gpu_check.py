@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import gpu_check
+from benchmarks import generated_dicom, gpu_check, gpu_parts
 from benchmarks.gpu_check import DONE, ENDED, FAILED, LEFT_OUT, Check, Options, Outcome, Part, table
 from benchmarks.gpu_parts import PARTS
 from src.artifacts import FoldPaths
@@ -26,6 +26,11 @@ import json, os, subprocess, sys, time
 def figures(**found):
     open(sys.argv[sys.argv.index('--result') + 1], 'w').write(json.dumps(found))
 """
+
+
+@pytest.fixture(autouse=True)
+def _shapes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(generated_dicom, "SHAPES", dict(generated_dicom.SHAPES))
 
 
 class Tried(Check):
@@ -126,9 +131,29 @@ def test_a_difference_of_two_trainings_is_said(tmp_path: Path) -> None:
     assert "is missing" in difference(*paths, "stage2")
 
 
+@pytest.mark.parametrize(
+    ("part", "figures"),
+    [
+        ("facts", {"versions", "tflops", "copy_gb_s", "workers"}),
+        ("caches", {"caches_s", "features_s"}),
+        ("training bf16", {"loader", "memory", "gflop", "tflops"}),
+        ("stage 2", {"loader", "memory", "gflop", "padded"}),
+        ("extraction", {"ways_agree", "encoder", "bare forward"}),
+        ("end to end", {"seconds_a_series", "1 reading processes", "computing alone"}),
+    ],
+)
+def test_a_part_that_measures_notes_its_figures(tmp_path: Path, part: str, figures: set) -> None:
+    result = tmp_path / "figures.json"
+    gpu_parts.main(gpu_parts.Setting(part, tmp_path, result, device="cpu", small=True))
+    found = json.loads(result.read_text())
+    assert figures <= found.keys()
+    for way in {"loader", "memory"} & found.keys():
+        assert found[way]["step_ms"] > 0 and 0 <= found[way]["waiting"] <= 1
+
+
 @pytest.mark.slow
 def test_all_parts_run_in_the_small_form_on_a_cpu(tmp_path: Path, capsys) -> None:
-    gpu_check.main(Options(tmp_path, small=True, device="cpu", minutes=12))
+    gpu_check.main(Options(tmp_path, small=True, device="cpu", minutes=20))
     printed = capsys.readouterr().out
     record = json.loads((tmp_path / gpu_check.RECORD).read_text())
     wanted = {
