@@ -84,6 +84,7 @@ def run_script(line: list[str]) -> tuple[int, str, float]:
 
 def chain(setting: Setting, note: Notes) -> None:
     """All stages after the folds, as a user runs them."""
+    _forget(setting, RUN)
     failed = []
     for script in (STAGE1, "eval_stage1", "extract_features", STAGE2, "eval_stage2"):
         failed += _link(setting, note, script, ())
@@ -107,19 +108,21 @@ def resume(setting: Setting, note: Notes) -> None:
     variants = {"deterministic": (DETERMINISTIC,), "default kernels": ()}
     if setting.small:
         variants.pop("default kernels")
-    tasks = [(name, flags) for name, flags in variants.items()]
-    threads = 2 * len(tasks) if setting.cores >= 8 else 1
+    for name in variants:
+        for how in ("whole", "killed"):
+            _forget(setting, _run(how, name))
+    threads = 2 * len(variants) if setting.cores >= 8 else 1
     with ThreadPoolExecutor(threads) as pool:
         for script in (STAGE1,) if setting.small else (STAGE1, STAGE2):
             if script == STAGE2:
-                _features_of_all(setting, [name for name, _ in tasks])
+                _features_of_all(setting, list(variants))
             pairs = [
                 (
                     name,
                     pool.submit(_undisturbed, setting, script, _run("whole", name), flags),
                     pool.submit(_killed, setting, script, _run("killed", name), flags),
                 )
-                for name, flags in tasks
+                for name, flags in variants.items()
             ]
             for name, *running in pairs:
                 for one in running:
@@ -133,6 +136,11 @@ def resume(setting: Setting, note: Notes) -> None:
 
 def _run(how: str, name: str) -> str:
     return f"{how}-{name.split()[0]}"
+
+
+def _forget(setting: Setting, run: str) -> None:
+    """Delete what an earlier check has left of a run."""
+    shutil.rmtree(_paths(setting, run).root.parent, ignore_errors=True)
 
 
 def _paths(setting: Setting, run: str) -> FoldPaths:
@@ -190,7 +198,7 @@ def difference(whole: FoldPaths, killed: FoldPaths, stage: str) -> str:
         one, other = (load_file(paths.weights(stage)) for paths in (whole, killed))
         logs = [paths.log_csv(stage).read_text(encoding="utf-8") for paths in (whole, killed)]
     except FileNotFoundError as error:
-        return f"{error.filename} is missing"
+        return f"a file is missing: {error}"
     if one.keys() != other.keys():
         return "the weights have other names"
     apart = max(float((one[name] - other[name]).abs().max()) for name in one)

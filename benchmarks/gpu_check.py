@@ -74,14 +74,14 @@ class Part:
 
 
 GROUPS: tuple[tuple[Part, ...], ...] = (
-    (Part("facts", 60, 5), Part("caches", 60, 5), Part("data", 90, 5)),
+    (Part("facts", 100, 5), Part("caches", 100, 5), Part("data", 120, 5)),
     (
         Part("tests", 120, 20),
         Part("chain", 125, 20),
         Part("resume", 125, 30),
         Part("dicom", 90, 15),
-        Part("compile bf16", 100, 30, whole=True),
-        Part("compile fp16", 100, 30, whole=True),
+        Part("compile bf16", 125, 30, whole=True),
+        Part("compile fp16", 125, 30, whole=True),
     ),
     (Part("training bf16", 45, 15),),
     (Part("training fp16", 45, 15, whole=True),),
