@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,20 +13,31 @@ from src.compute import Compute, choose_compute
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 
+DEVICE = os.environ.get("TEST_ACCELERATOR", "cuda")
+NO_CUDA = "needs a CUDA device"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Without the device, all tests of this folder are skipped."""
+    if DEVICE == "cpu" or torch.cuda.is_available():
+        return
+    here = Path(__file__).parent
+    for item in items:
+        if here in item.path.parents:
+            item.add_marker(pytest.mark.skip(reason=NO_CUDA))
+
+
 @pytest.fixture
 def accelerator() -> str:
-    """Name of the device, as --device takes it; without CUDA the test is skipped."""
-    device = os.environ.get("TEST_ACCELERATOR", "cuda")
-    if device == "cuda" and not torch.cuda.is_available():
-        pytest.skip("needs a CUDA device")
-    return device
+    """Name of the device, as --device takes it."""
+    return DEVICE
 
 
 @pytest.fixture
 def cuda(accelerator: str) -> str:
     """The device of tests whose code means CUDA's own functions: the CPU does not do."""
     if accelerator == "cpu":
-        pytest.skip("needs a CUDA device")
+        pytest.skip(NO_CUDA)
     return accelerator
 
 
