@@ -320,7 +320,7 @@ def table(outcomes: dict[str, Outcome]) -> str:
     if speeds:
         numbers = " --: |" * (len(SPEED_HEAD) - 1)
         found += ["", *rows_of([SPEED_HEAD]), f"| --- |{numbers}", *rows_of(speeds)]
-    longest = 400
+    longest = 1500
     while len(text := "\n".join(line[:longest] for line in found)) > MOST_CHARACTERS:
         longest -= 20
     return text
