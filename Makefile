@@ -1,6 +1,7 @@
 # make demo   install, make synthetic DICOM data, run all eight stages, end with a report
 # make test   install, lint, types, import layering, unit and pipeline tests
 # make test-full   make test and the slow tests
+# make gpu-check   on a machine with a GPU: CUDA tests, all scripts, speed and memory, in minutes
 PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -15,7 +16,7 @@ DEMO_SERIES ?= 400
 FUZZ ?= --count 10000 --minutes 10 --seed 0
 FUZZ_KEEP ?= $(DEMO)/fuzz
 
-.PHONY: install demo demo-clean test test-full lint types imports figures quality fuzz doctor
+.PHONY: install demo demo-clean test test-full lint types imports figures quality fuzz doctor gpu-check
 
 install: $(VENV)/installed
 
@@ -52,6 +53,10 @@ quality: install
 
 fuzz: install
 	$(PY) tools/fuzz_dicom.py --keep $(FUZZ_KEEP) $(FUZZ)
+
+# without an install: it runs where there is no network, with PY=python3 too
+gpu-check:
+	$(PY) benchmarks/gpu_check.py --out_dir $(DEMO)/gpu $(GPU_CHECK)
 
 doctor:
 	$(PY) tools/doctor.py

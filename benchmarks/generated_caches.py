@@ -1,5 +1,9 @@
 """Generated caches and features of series, the same every time, and what training knows of them."""
 
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+
 import numpy as np
 
 from src.artifacts import DataPaths, FoldPaths, save_array
@@ -52,14 +56,29 @@ def generated_volume(number: int, slices: int, size: int) -> np.ndarray:
     return volume
 
 
-def make_caches(data: DataPaths, series: int, slices: int, size: int) -> dict[str, SeriesInfo]:
+def make_caches(
+    data: DataPaths, series: int, slices: int, size: int, processes: int = 1
+) -> dict[str, SeriesInfo]:
     """Write the caches that are not there yet."""
     infos = [generated_info(number, slices, size) for number in range(series)]
-    for number, info in enumerate(infos):
-        path = data.sequence(info.uid)
-        if not path.exists() or np.load(path, mmap_mode="r").shape != (slices, size, size):
-            save_array(path, generated_volume(number, slices, size))
+    _for_each(partial(_make_cache, data, slices, size), series, processes)
     return {info.uid: info for info in infos}
+
+
+def _make_cache(data: DataPaths, slices: int, size: int, number: int) -> None:
+    path = data.sequence(generated_info(number, slices, size).uid)
+    if not path.exists() or np.load(path, mmap_mode="r").shape != (slices, size, size):
+        save_array(path, generated_volume(number, slices, size))
+
+
+def _for_each(make: Callable[[int], None], count: int, processes: int) -> None:
+    """Call `make` with each number below `count`, in several processes where that is asked."""
+    if processes == 1:
+        for number in range(count):
+            make(number)
+        return
+    with ProcessPoolExecutor(processes) as pool:
+        list(pool.map(make, range(count), chunksize=-(-count // (4 * processes))))
 
 
 def generated_lengths(series: int) -> list[int]:
@@ -69,21 +88,30 @@ def generated_lengths(series: int) -> list[int]:
 
 
 def make_features(
-    paths: FoldPaths, lengths: list[int], width: int, steps: tuple[int, ...]
+    paths: FoldPaths,
+    lengths: list[int],
+    width: int,
+    steps: tuple[int, ...],
+    processes: int = 1,
 ) -> dict[str, SeriesInfo]:
     """Write feature files of series with these lengths that are not there yet."""
-    infos = {}
-    for number, length in enumerate(lengths):
-        info = generated_info(number, length, 512)
-        infos[info.uid] = info
-        if paths.feature(info.uid).exists():
-            continue
-        rng = np.random.default_rng([number, 4])
-        sets = {}
-        for step in steps:
-            peaks = rng.random((length, len(TASK.labels), 3), dtype=np.float32)
-            logits = rng.standard_normal((length, len(TASK.labels)), dtype=np.float32)
-            features = rng.standard_normal((length, width), dtype=np.float32).astype(np.float16)
-            sets[step, 0] = FeatureSet(features, logits, peaks)
-        save_features(paths.feature(info.uid), sets, "generated")
-    return infos
+    _for_each(partial(_make_feature, paths, lengths, width, steps), len(lengths), processes)
+    infos = [generated_info(number, length, 512) for number, length in enumerate(lengths)]
+    return {info.uid: info for info in infos}
+
+
+def _make_feature(
+    paths: FoldPaths, lengths: list[int], width: int, steps: tuple[int, ...], number: int
+) -> None:
+    length = lengths[number]
+    path = paths.feature(generated_info(number, length, 512).uid)
+    if path.exists():
+        return
+    rng = np.random.default_rng([number, 4])
+    sets = {}
+    for step in steps:
+        peaks = rng.random((length, len(TASK.labels), 3), dtype=np.float32)
+        logits = rng.standard_normal((length, len(TASK.labels)), dtype=np.float32)
+        features = rng.standard_normal((length, width), dtype=np.float32).astype(np.float16)
+        sets[step, 0] = FeatureSet(features, logits, peaks)
+    save_features(path, sets, "generated")

@@ -10,6 +10,7 @@ backward passes alone, which are the limit. Time is that of steady steps.
 import logging
 import sys
 from collections.abc import Callable, Iterable
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -94,6 +95,9 @@ class Options:
     precision: str = "auto"
     """auto, bf16, fp16 or fp32."""
 
+    scratch: Path | None = None
+    """Folder for checkpoints, which are deleted again (default: out_dir)."""
+
     @property
     def batches(self) -> int:
         """Batches of an epoch: the measured steps and what loaders fetch ahead, two each."""
@@ -144,7 +148,9 @@ class Bench:
         self.model = SequenceClassifier(model_config(training, options.features, TASK))
         self.loss = Stage2Loss(training.focal_gamma, training.slice_weight, 0.0)
         self.spec, self.window = fit_spec(training), Window(options.warm, options.steps)
-        loaded = list(islice(self.training_data(0).pieces(0, 0), self.window.total))
+        data = self.training_data(max(options.num_workers))
+        with closing(data):
+            loaded = list(islice(data.pieces(0, 0), self.window.total))
         self.placed: list[Batch] = [
             {name: self.compute.place(tensor) for name, tensor in batch.items()} for batch in loaded
         ]
@@ -160,7 +166,7 @@ class Bench:
         data = self.training_data(num_workers or 0)
         if num_workers is None:
             data = held(data, self.placed)
-        where = (self.window, self.options.out_dir)
+        where = (self.window, self.options.scratch or self.options.out_dir)
         watch, self.losses[name] = watched_fit(
             self.model, self.loss, self.spec, self.compute, data, *where
         )
@@ -186,6 +192,10 @@ class Bench:
         pieces = self.training_data(0).pieces(0, self.window.warm)
         found = measure(lambda: list(islice(pieces, self.options.steps)))
         return found.per(self.options.steps * self.options.batch_size)
+
+    def flops(self) -> int:
+        """Operations of a training step per sequence."""
+        return operations(self.passes) // (self.options.steps * self.options.batch_size)
 
     def ways(self) -> dict[str, Callable[[], Measured]]:
         """Every way by name."""
@@ -227,7 +237,7 @@ def main(options: Options) -> None:
     }
     rows = [[name, f"{100 * share:.1f} %"] for name, share in shares.items()]
     print_table("Padded slices, share of all", ["batches", "padded"], rows)
-    flops = operations(bench.passes) // (options.steps * options.batch_size)
+    flops = bench.flops()
     seconds = {name: middle(found[name]).wall for name in (*ours, MEMORY, BARE)}
     print_utilisation(bench.compute, flops, seconds, "sequence", peaks)
     reading = ratio(found, "reading alone", BARE)

@@ -35,7 +35,8 @@ class Watch:
     """Reads the clocks when the loop asks for the first and for the last batch of the window.
 
     Neither the start of loader processes nor the checkpoint at the end is in it: a training makes
-    them once an epoch. `waited` is the time in which the loop waits for batches.
+    them once an epoch. `waited` is the time in which the loop waits for batches. `scale` is the
+    gradient scaler's at the end, 1 where gradients are not scaled.
     """
 
     def __init__(self, window: Window, device: torch.device) -> None:
@@ -43,6 +44,7 @@ class Watch:
         self.window, self.device = window, device
         self.marks: list[Measured] = []
         self.waited = 0.0
+        self.scale = 1.0
 
     def over(self, batches: Iterable[Batch]) -> Iterator[Batch]:
         """The batches, watched."""
@@ -97,4 +99,5 @@ def watched_fit(
         limited = replace(spec, epochs=1, max_steps=window.total)
         fit = Fit(trained, loss, limited, compute, paths, "stage1", "benchmark")
         fit.run(watched, None)
+        watch.scale = fit.scaler.get_scale()
     return watch, fit.rows[-1]["loss"]

@@ -14,8 +14,9 @@ import logging
 import sys
 import warnings
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from itertools import islice
 from pathlib import Path
 from statistics import median
@@ -120,6 +121,9 @@ class Options:
     precision: str = "auto"
     """auto, bf16, fp16 or fp32."""
 
+    scratch: Path | None = None
+    """Folder for checkpoints, which are deleted again (default: out_dir)."""
+
     compile: bool = False
     """Compile the network of the program's loop and of its limit, as train_stage1.py --compile
     does; the steps before the clock starts compile it."""
@@ -149,7 +153,7 @@ class Bench:
     """All ways over the same batches and the same initial weights."""
 
     def __init__(self, options: Options) -> None:
-        """Make caches, network and ready batches, and check that the ways see equal stacks."""
+        """Make caches and network."""
         self.options, self.compute = options, choose_compute(options.device, options.precision)
         training = options.training(0)
         data = DataPaths(options.out_dir / "data")
@@ -158,25 +162,44 @@ class Bench:
         self.model = SliceClassifier(model_config(training, TASK))
         self.loss = Stage1Loss(training.focal_gamma, training.heatmap_weight, 0.0)
         self.spec, self.window = fit_spec(training), Window(options.warm, options.steps)
-        loaded = self.training_data(0)
-        self.ready: list[Batch] = list(islice(loaded.pieces(0, 0), options.batches))
-        self.requests = [
-            [StackRequest(**member) for member in loaded.members(0, number)]
-            for number in range(options.batches)
-        ]
-        self.plain = PlainStacks(
-            data, self.infos, input_spec(training), augment_spec(training), training.seed
-        )
-        made = torch.stack([self.plain[request] for request in self.requests[0]])
-        difference = float((made - self.ready[0]["stack"]).abs().max())
-        if difference > SAME_PIXELS:
-            raise SystemExit(f"the plain way's stacks differ by {difference:g}")
-        self.placed = [
+        self.watches: dict[str, list[Watch]] = {}
+        self.losses: dict[str, float] = {}
+
+    @cached_property
+    def ready(self) -> list[Batch]:
+        """All batches, in memory."""
+        data = self.training_data(max(self.options.num_workers))
+        with closing(data):
+            return list(islice(data.pieces(0, 0), self.options.batches))
+
+    @cached_property
+    def placed(self) -> list[Batch]:
+        """All batches, on the device."""
+        return [
             {name: self.compute.place(tensor) for name, tensor in batch.items()}
             for batch in self.ready
         ]
-        self.watches: dict[str, list[Watch]] = {}
-        self.losses: dict[str, float] = {}
+
+    @cached_property
+    def requests(self) -> list[list[StackRequest]]:
+        """What the batches are made of."""
+        data = self.training_data(0)
+        return [
+            [StackRequest(**member) for member in data.members(0, number)]
+            for number in range(self.options.batches)
+        ]
+
+    @cached_property
+    def plain(self) -> PlainStacks:
+        """The plain way's stacks, which must be the program's."""
+        training = self.options.training(0)
+        spec = input_spec(training), augment_spec(training), training.seed
+        made = PlainStacks(training.data, self.infos, *spec)
+        stacks = torch.stack([made[request] for request in self.requests[0]])
+        difference = float((stacks - self.ready[0]["stack"]).abs().max())
+        if difference > SAME_PIXELS:
+            raise SystemExit(f"the plain way's stacks differ by {difference:g}")
+        return made
 
     def training_data(self, num_workers: int) -> TrainingData:
         """The program's batches."""
@@ -194,7 +217,7 @@ class Bench:
         data = self.training_data(num_workers or 0)
         if num_workers is None:
             data = held(data, self.placed)
-        where = (self.window, self.options.out_dir, self.options.compile)
+        where = (self.window, self.options.scratch or self.options.out_dir, self.options.compile)
         found = watched_fit(self.model, self.loss, self.spec, self.compute, data, *where)
         return self.note(name, found)
 
@@ -233,6 +256,10 @@ class Bench:
             found[name] = partial(self.by_plain, name, first, *exchange)
         return found
 
+    def flops(self) -> int:
+        """Operations of a training step per stack."""
+        return TRAINING_PASSES * operations(self.forward) // self.options.batch_size
+
     def forward(self) -> None:
         """One forward pass, the loss included."""
         model = self.model.to(self.compute.device)
@@ -263,7 +290,7 @@ def main(options: Options) -> None:
     waits = {name: median(w.wait for w in watches) for name, watches in bench.watches.items()}
     rows = [[name, f"{100 * wait:.1f} %"] for name, wait in waits.items()]
     print_table("Waiting for batches, share of the wall time", ["way", "wait"], rows)
-    flops = TRAINING_PASSES * operations(bench.forward) // options.batch_size
+    flops = bench.flops()
     seconds = {name: middle(found[name]).wall for name in (*ours, LIMIT, plain[0])}
     print_utilisation(bench.compute, flops, seconds, "stack", peaks)
     limits = {name: ratio(found, name, LIMIT) for name in ours}
