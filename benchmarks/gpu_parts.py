@@ -343,7 +343,6 @@ PARTS: dict[str, Callable[[Setting, Notes], None]] = {
     "chain": chain,
     "resume": resume,
     "compile bf16": partial(compile_stage1, precision="bf16"),
-    "compile fp16": partial(compile_stage1, precision="fp16"),
     "training bf16": partial(train_stage1, precision="bf16", compiled=False),
     "training fp16": partial(train_stage1, precision="fp16", compiled=False),
     "training bf16 compiled": partial(train_stage1, precision="bf16", compiled=True),

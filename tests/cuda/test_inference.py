@@ -1,6 +1,5 @@
 """Both stages applied on a CUDA device, and what is refused there."""
 
-import os
 import subprocess
 import sys
 from dataclasses import asdict
@@ -179,21 +178,22 @@ def test_more_processes_than_devices_are_refused(cuda: str, monkeypatch: pytest.
         choose_compute("cuda")
 
 
-def test_one_process_of_torchrun_speaks_through_nccl(cuda: str):
+def test_a_process_that_has_its_group_speaks_through_nccl(cuda: str):
+    """With one device there is one process; the group is made as for several."""
     words = (
-        "from src.training.distributed import processes, process_count, sum_over_processes\n"
         "import torch\n"
-        "with processes('cuda'):\n"
-        "    total = sum_over_processes(torch.ones(2, device='cuda'))\n"
-        "    assert torch.distributed.get_backend() == 'nccl' and total.tolist() == [1, 1]\n"
+        "from src.ranks import Rank\n"
+        "from src.training.distributed import _join, process_count, sum_over_processes\n"
+        "place = torch.device('cuda', 0)\n"
+        "_join(Rank(0, 1, ''), torch.distributed.HashStore(), place)\n"
+        "total = sum_over_processes(torch.ones(2, device=place))\n"
+        "assert torch.distributed.get_backend() == 'nccl' and total.tolist() == [1, 1]\n"
         "print('said', process_count())\n"
+        "torch.distributed.destroy_process_group()\n"
     )
-    place = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1"}
-    place |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29611"}
     done = subprocess.run(
         [sys.executable, "-c", words],
         cwd=ROOT,
-        env={**os.environ, **place},
         capture_output=True,
         text=True,
         timeout=90,
