@@ -25,7 +25,14 @@ from pathlib import Path
 from typing import Any
 
 from src.artifacts import write_json
-from src.children import all_processes, environment_of, guard, is_alive, parent_of
+from src.children import (
+    all_processes,
+    environment_of,
+    guard,
+    is_alive,
+    is_stopped,
+    parent_of,
+)
 from src.errors import (
     EXIT_DONE,
     InputError,
@@ -133,6 +140,19 @@ class Neighbours:
             lost |= set(range(self._rank.count)) - {self._rank.index, *found.values()}
         return lost
 
+    def see_off(self) -> None:
+        """Stay as long as another process may be stopped whom nobody else would end.
+
+        What is stopped alone stays for ever, and with it the launcher that waits for it. So the
+        processes end in the order of their ranks, as far as they are on one machine, and none ends
+        while another one is stopped.
+        """
+        while any(
+            is_stopped(pid) or (index < self._rank.index and is_alive(pid))
+            for pid, index in ((pid, self._ranks[pid]) for pid in self._find())
+        ):
+            time.sleep(POLL_SECONDS)
+
     def _can_be_seen(self) -> bool:
         """Whether this process shows which rank it is, so that the others do."""
         try:
@@ -231,11 +251,13 @@ class Team:
             with contextlib.suppress(OSError):
                 self._gather()
                 self._publish({"stop": EXIT_DONE if error is None else exit_code_of(error)})
-        self._neighbours.__exit__()
         self._ended.set()
         self._heart.join()
         if leads and error is None and self._shares is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
+        if error is None:
+            self._neighbours.see_off()
+        self._neighbours.__exit__()
 
     def _presence_of(self, rank: int, name: str) -> Path:
         return self._folder / f"rank-{rank}-{name}.json"

@@ -147,6 +147,29 @@ def test_a_neighbour_that_stays_stopped_is_ended(launched, neighbour, monkeypatc
         assert neighbour.wait(10) == -signal.SIGKILL
 
 
+def test_the_first_rank_ends_before_the_others_but_not_while_one_of_them_is_stopped(
+    launched, neighbour, monkeypatch
+):
+    monkeypatch.setattr(children, "POLL_SECONDS", 0.1)
+    monkeypatch.setattr(children, "STOPPED_SECONDS", 0.3)
+    with Neighbours(launched) as neighbours:
+        wait_until(lambda: neighbours._find())
+        neighbours.see_off()  # it runs
+        neighbour.send_signal(signal.SIGSTOP)
+        wait_until(lambda: children.is_stopped(neighbour.pid))
+        neighbours.see_off()
+        assert neighbour.wait(1) == -signal.SIGKILL
+
+
+def test_a_later_rank_ends_after_the_earlier_ones(launched, neighbour):
+    with Neighbours(Rank(2, 2, launched.launch)) as neighbours:  # as if there were three
+        wait_until(lambda: neighbours._find())
+        begin = time.monotonic()
+        threading.Timer(0.5, neighbour.kill).start()
+        neighbours.see_off()
+        assert 0.4 < time.monotonic() - begin < 5
+
+
 def test_rank_0_waits_for_no_neighbour_that_has_gone(launched, neighbour, tmp_path, caplog):
     caplog.set_level("WARNING", logger="aneurysm")
     begin = time.monotonic()

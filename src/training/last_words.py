@@ -71,15 +71,20 @@ class LastWords:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Listen no more; process 0, which stops, waits until all others know."""
+        """Listen no more; process 0, which stops, waits until all others know.
+
+        Processes that have done their work end one after the other, see `Neighbours.see_off`.
+        """
         if error is not None and self._store is not None:
             with contextlib.suppress(RuntimeError):  # the store has gone with its process
                 self._count_as_knowing(self._store)
                 if self._rank.index == 0:
                     self._keep_store(self._store)
-        self._neighbours.__exit__()
         self._ended.set()
         self._thread.join(PATIENCE_SECONDS)
+        if error is None:
+            self._neighbours.see_off()
+        self._neighbours.__exit__()
 
     def say(self, error: Exception) -> None:
         """Leave an error for the other processes, unless another one was first."""
