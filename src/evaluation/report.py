@@ -14,6 +14,7 @@ from typing import Any
 
 import jinja2
 import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -378,7 +379,7 @@ def photo_uri(figure: Figure) -> str:
 
 def _drawn(figure: Figure) -> Image.Image:
     """The figure's pixels in RGB."""
-    raw = io.BytesIO()
-    # Without the software's name: it is a web address, and the bytes would change with versions.
-    figure.savefig(raw, format="png", dpi=FIGURE_DPI, metadata={"Software": None})
-    return Image.open(raw).convert("RGB")
+    figure.set_dpi(FIGURE_DPI)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
