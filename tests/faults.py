@@ -19,12 +19,17 @@ from pathlib import Path
 from typing import Any
 
 from src.artifacts import TEMPORARY_SUFFIX
+from src.children import is_alive, is_stopped
 from tests.forked import ONE_THREAD, ROOT, start_script
 from tests.tiny_runs import DATA_STAGES, Place
 from tests.training.test_distributed import free_port
 
 LIMIT_SECONDS = 20.0
 """A command has ended so long after its fault."""
+
+LAST_SECONDS = 2.0
+"""A rank that is stopped so shortly before or after the end of all others is ended by nobody: to
+stop it is to stop the command, which goes on when it is continued."""
 
 UNDISTURBED_SECONDS = 120.0
 """A command without a fault has ended after so long."""
@@ -432,7 +437,11 @@ class Sweep:
             time.sleep(0.01)
             struck = time.monotonic()
             undo = trial.fault.strike(run, place, trial.stage, rng)
-        in_time = run.wait(LIMIT_SECONDS + max(0.0, begun + seconds - struck))
+        left = max(0.0, begun + seconds - struck)
+        if trial.fault.name == "stop a rank" and is_last(run, struck + left + LAST_SECONDS, struck):
+            for pid in run.processes():
+                os.kill(pid, signal.SIGCONT)
+        in_time = run.wait(LIMIT_SECONDS + left)
         ending = Ending(
             trial, struck - begun, run.codes(), time.monotonic() - struck, [], run.text()
         )
@@ -480,6 +489,18 @@ class Sweep:
             )
             if differing:
                 ending.wrong.append(f"other bytes: {differing[:3]}")
+
+
+def is_last(run: Run, end: float, struck: float) -> bool:
+    """Whether all ranks but one that is stopped have just ended, and well."""
+    while not run.ended() and time.monotonic() < end:
+        launched = run.launched is not None
+        ranks = children(run.pids[0]) if launched else run.pids
+        alive = [pid for pid in ranks if is_alive(pid)]
+        if len(alive) == 1 and is_stopped(alive[0]) and {None, 0}.issuperset(run.codes()):
+            return time.monotonic() - struck <= LAST_SECONDS
+        time.sleep(0.02)
+    return False
 
 
 def left_behind(run: Run) -> list[int]:
