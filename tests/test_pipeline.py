@@ -165,7 +165,7 @@ def test_every_run_leaves_a_record_and_a_log(tiny: Place):
         path = sorted(folder.glob(f"*_{stage}.json"))[0]
         record = read(path)
         assert record["stage"] == stage and record["exit_code"] == 0
-        assert record["options"]["data_dir"] == tiny.data.root.as_posix()
+        assert Path(record["options"]["data_dir"]).parts[-2:] == ("tiny-made", "data")
         assert record["versions"]["torch"] and record["versions"]["python"]
         assert record["seconds"]["total"] > 0
         assert record["peak_memory_mib"]["this process"] > 10

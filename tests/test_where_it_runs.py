@@ -34,14 +34,18 @@ def slow(value: object) -> ParameterSet:
 
 def start(command: list[str], cwd: Path = ROOT, **environment: str) -> "subprocess.Popen[bytes]":
     """A command in a session of its own, so that a signal reaches what it has started."""
-    return subprocess.Popen(
-        command,
-        cwd=cwd,
-        env={**os.environ, **ONE_THREAD, **environment},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-    )
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:  # tests that run in the background of a shell ignore Ctrl-C, and so would the command
+        return subprocess.Popen(
+            command,
+            cwd=cwd,
+            env={**os.environ, **ONE_THREAD, **environment},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def run(command: list[str], cwd: Path = ROOT, **environment: str) -> tuple[int, str]:
