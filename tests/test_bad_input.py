@@ -257,7 +257,7 @@ def test_a_folder_of_series_that_is_none_is_refused(tiny: Place, tmp_path: Path)
         ("extract_features", 4_000, f"{uid_of(0)}.safetensors"),
         ("train_stage2", 15_000, "stage2.safetensors"),
         ("eval_stage2", 8_000, "stage2_metrics.json"),
-        ("eval_end_to_end", 100_000, "report.html"),
+        pytest.param("eval_end_to_end", 100_000, "report.html", marks=pytest.mark.slow),
     ],
 )
 def test_a_full_disk_ends_with_code_3_and_leaves_nothing_half_written(

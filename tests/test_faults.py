@@ -30,8 +30,11 @@ def sweep(tiny: Place, tmp_path_factory: pytest.TempPathFactory) -> Sweep:
         ("train_stage1", "files missing", 0.1, {3}, "is missing: run preprocess_data.py first"),
         ("train_stage1", "stop a child", 0.0, {3}, "it was stopped (SIGSTOP) for 3 s"),
         # 3 where it is the server of all others that has just begun
-        ("preprocess_data", "kill a child", 0.0, {0, 3}, ""),
-        ("train_stage2", "long TMPDIR", 0.0, {3}, "set TMPDIR to a folder with a short path"),
+        pytest.param("preprocess_data", "kill a child", 0.0, {0, 3}, "", marks=pytest.mark.slow),
+        pytest.param(
+            *("train_stage2", "long TMPDIR", 0.0, {3}, "set TMPDIR to a folder with a short path"),
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_a_stage_with_two_loading_processes_ends_after_a_fault(

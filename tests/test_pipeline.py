@@ -263,7 +263,7 @@ def test_scoring_training_series_warns_and_scoring_others_does_not(
     assert "in training" in out.report.read_text(encoding="utf-8")
 
     out = ScoredFolderPaths(tmp_path / "other")
-    flags = ("--series_dir", str(others / "series"), "--out_dir", str(out.root))
+    flags = ("--series_dir", str(others / "series"), "--out_dir", str(out.root), "--no_report")
     said = tiny.call("eval_end_to_end", *flags)
     assert said.code == 0 and "in training" not in said.text
     metrics = read(out.metrics)
@@ -292,13 +292,31 @@ def test_the_model_folder_alone_can_score_series(tiny: Place, others: Path, tmp_
     said = elsewhere.process("eval_end_to_end", *flags, "--out_dir", str(tmp_path / "there"))
     assert said.code == 0, said.text
     assert not elsewhere.data.root.exists()
-    said = tiny.call("eval_end_to_end", *flags, "--out_dir", str(tmp_path / "here"))
+    here = ("--out_dir", str(tmp_path / "here"), "--no_report")
+    said = tiny.call("eval_end_to_end", *flags, *here)
     assert said.code == 0, said.text
     there, here = ScoredFolderPaths(tmp_path / "there"), ScoredFolderPaths(tmp_path / "here")
     assert there.predictions.read_bytes() == here.predictions.read_bytes()
     assert there.report.exists()
 
 
+def test_stage_1_of_every_fold_gives_a_table_over_all_folds(tiny: Place, tmp_path: Path):
+    """The slow test below goes through all stages."""
+    place = tiny.copy(tmp_path / "copy", "model")
+    assert place.call("create_folds", "--folds", "2").code == 0
+    fold = ("--folds", "2", "--fold", "all", "--run", "two")
+    assert place.call("train_stage1", *fold, "--max_steps", "1").code == 0
+    said = place.call("eval_stage1", *fold, "--resamples", "100")
+    assert said.code == 0 and "weighted AUC of each fold" in said.text
+    metrics = read(place.fold("all", "two").metrics("stage1"))
+    assert_documented(metrics, "stage_metrics_of_all_folds")
+    assert set(metrics["by_fold"]) == {"0", "1"}
+    assert (
+        len([row for k in (0, 1) for row in rows(place.fold(k, "two").predictions("stage1"))]) == 26
+    )
+
+
+@pytest.mark.slow
 def test_every_fold_in_turn_gives_a_table_over_all_folds(tiny: Place, tmp_path: Path):
     place = tiny.copy(tmp_path / "copy", "model")
     assert place.call("create_folds", "--folds", "2").code == 0
