@@ -407,6 +407,8 @@ class Sweep:
 
     def __init__(self, base: Place, folder: Path) -> None:
         self.base, self.folder = base, folder
+        # the server is there before any time is taken
+        start_script([sys.executable, str(ROOT / "create_folds.py"), "--help"]).wait()
         self._references: dict[tuple[str, str], tuple[dict[str, bytes], float]] = {}
 
     def reference(self, stage: str, way: Way) -> tuple[dict[str, bytes], float]:
