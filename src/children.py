@@ -96,6 +96,14 @@ def environment_of(pid: int) -> dict[str, str]:
     return dict(entry.split("=", 1) for entry in content.split("\0") if "=" in entry)
 
 
+def command_of(pid: int) -> bytes:
+    """Program and arguments of a process; empty where they cannot be read."""
+    try:
+        return (PROC / str(pid) / "cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
 class Guard:
     """Ends processes that stay stopped.
 

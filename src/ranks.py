@@ -26,7 +26,9 @@ from typing import Any
 
 from src.artifacts import write_json
 from src.children import (
+    STOPPED_SECONDS,
     all_processes,
+    command_of,
     environment_of,
     guard,
     is_alive,
@@ -145,13 +147,18 @@ class Neighbours:
 
         What is stopped alone stays for ever, and with it the launcher that waits for it. So the
         processes end in the order of their ranks, as far as they are on one machine, and none ends
-        while another one is stopped.
+        while another one is stopped. Only those count that run the same command: a shell that runs
+        one command after the other as a rank may wait for this process in its next one.
         """
-        while any(
-            is_stopped(pid) or (index < self._rank.index and is_alive(pid))
-            for pid, index in ((pid, self._ranks[pid]) for pid in self._find())
-        ):
+        own, begun = command_of(os.getpid()), time.monotonic()
+        while any(self._is_left(pid, own, begun) for pid in self._find()):
             time.sleep(POLL_SECONDS)
+
+    def _is_left(self, pid: int, command: bytes, since: float) -> bool:
+        if is_stopped(pid):  # the guard ends it soon, if it can
+            return time.monotonic() - since < 3 * STOPPED_SECONDS
+        earlier = self._ranks[pid] < self._rank.index
+        return earlier and is_alive(pid) and command_of(pid) == command
 
     def _can_be_seen(self) -> bool:
         """Whether this process shows which rank it is, so that the others do."""

@@ -49,6 +49,7 @@ class ForkedServer:
             said = json.loads(line)
             with self.news:
                 if len(said) == 1:
+                    self.ended.pop(said[0], None)  # of an earlier process with this number
                     self._forked += said
                 else:
                     self.ended[said[0]] = (said[1], said[2])
@@ -60,9 +61,7 @@ class ForkedServer:
             self._process.stdin.write(json.dumps(script).encode() + b"\n")
             self._process.stdin.flush()
             assert self.news.wait_for(lambda: self._forked, START_SECONDS)
-            pid = self._forked.pop()
-            self.ended.pop(pid, None)  # an earlier process of this number
-            return pid
+            return self._forked.pop()
 
     def close(self) -> None:
         self._process.stdin.close()

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults import FAULTS, Sweep, Trial, Way, combinations, trials
+from tests.fault_trials import Sweep, Trial, combinations, trials
+from tests.faults import FAULTS, Way
 from tests.tiny_runs import Place
 
 SEED = 0

@@ -161,13 +161,31 @@ def test_the_first_rank_ends_before_the_others_but_not_while_one_of_them_is_stop
         assert neighbour.wait(1) == -signal.SIGKILL
 
 
-def test_a_later_rank_ends_after_the_earlier_ones(launched, neighbour):
+def test_a_later_rank_ends_after_the_earlier_ones(launched, neighbour, monkeypatch):
     with Neighbours(Rank(2, 2, launched.launch)) as neighbours:  # as if there were three
         wait_until(lambda: neighbours._find())
+        begin = time.monotonic()
+        neighbours.see_off()  # it runs another command, the shell round a rank say
+        assert time.monotonic() - begin < 0.4
+        monkeypatch.setattr(ranks, "command_of", lambda pid: b"train_stage1.py")
         begin = time.monotonic()
         threading.Timer(0.5, neighbour.kill).start()
         neighbours.see_off()
         assert 0.4 < time.monotonic() - begin < 5
+
+
+def test_nobody_waits_for_ever_for_a_stopped_rank_that_cannot_be_ended(
+    launched, neighbour, monkeypatch
+):
+    monkeypatch.setattr(ranks, "STOPPED_SECONDS", 0.2)
+    monkeypatch.setattr(children, "STOPPED_SECONDS", 60)  # as if the guard could not
+    with Neighbours(launched) as neighbours:
+        wait_until(lambda: neighbours._find())
+        neighbour.send_signal(signal.SIGSTOP)
+        wait_until(lambda: children.is_stopped(neighbour.pid))
+        begin = time.monotonic()
+        neighbours.see_off()
+        assert time.monotonic() - begin < 5
 
 
 def test_rank_0_waits_for_no_neighbour_that_has_gone(launched, neighbour, tmp_path, caplog):
