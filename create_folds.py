@@ -21,7 +21,7 @@ import sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
-from src.surroundings import make_safe
+from src.surroundings import leave, make_safe
 
 if __name__ == "__main__":
     make_safe()  # before the imports that take seconds
@@ -81,4 +81,4 @@ def report_left_out(options: CreateFoldsOptions, left_out: list[LeftOut], record
 
 
 if __name__ == "__main__":
-    sys.exit(run_stage("create_folds", CreateFoldsOptions, main, __doc__))
+    leave(run_stage("create_folds", CreateFoldsOptions, main, __doc__))

@@ -18,7 +18,7 @@ import sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
-from src.surroundings import make_safe
+from src.surroundings import leave, make_safe
 
 if __name__ == "__main__":
     make_safe()  # before the imports that take seconds
@@ -87,4 +87,4 @@ def score_held_out(options: EvalEndToEndOptions, record: Record) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(run_stage("eval_end_to_end", EvalEndToEndOptions, main, __doc__))
+    leave(run_stage("eval_end_to_end", EvalEndToEndOptions, main, __doc__))

@@ -13,7 +13,7 @@ import sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
-from src.surroundings import make_safe
+from src.surroundings import leave, make_safe
 
 if __name__ == "__main__":
     make_safe()  # before the imports that take seconds
@@ -111,4 +111,4 @@ def score(options: EvalStage2Options, split: "Split", fold: int, record: Record)
 
 
 if __name__ == "__main__":
-    sys.exit(run_stage("eval_stage2", EvalStage2Options, main, __doc__))
+    leave(run_stage("eval_stage2", EvalStage2Options, main, __doc__))

@@ -20,7 +20,7 @@ import sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
-from src.surroundings import make_safe
+from src.surroundings import leave, make_safe
 
 if __name__ == "__main__":
     make_safe()  # before the imports that take seconds
@@ -147,4 +147,4 @@ def mine(options: ExtractFeaturesOptions, split: "Split", fold: int | str) -> No
 
 
 if __name__ == "__main__":
-    sys.exit(run_stage("extract_features", ExtractFeaturesOptions, main, __doc__))
+    leave(run_stage("extract_features", ExtractFeaturesOptions, main, __doc__))

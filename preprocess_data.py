@@ -38,7 +38,7 @@ import sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
-from src.surroundings import make_safe
+from src.surroundings import leave, make_safe
 
 if __name__ == "__main__":
     make_safe()  # before the imports that take seconds
@@ -144,4 +144,4 @@ def exit_code(rejected: Sequence[dict[str, str]], options: PreprocessOptions) ->
 
 
 if __name__ == "__main__":
-    sys.exit(run_stage("preprocess_data", PreprocessOptions, main, __doc__))
+    leave(run_stage("preprocess_data", PreprocessOptions, main, __doc__))

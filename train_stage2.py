@@ -17,7 +17,7 @@ import sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
-from src.surroundings import make_safe
+from src.surroundings import leave, make_safe
 
 if __name__ == "__main__":
     make_safe()  # before the imports that take seconds
@@ -76,4 +76,4 @@ def train(options: TrainStage2Options, split: "Split", fold: int | str, record: 
 
 
 if __name__ == "__main__":
-    sys.exit(run_stage("train_stage2", TrainStage2Options, main, __doc__))
+    leave(run_stage("train_stage2", TrainStage2Options, main, __doc__))

@@ -14,7 +14,6 @@ A folder:    aneurysm-detection --model model/demo --series_dir incoming --out_d
 """
 
 import itertools
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -34,6 +33,7 @@ from src.locks import only_one
 from src.options.predict import PredictOptions
 from src.provenance import VERSION, digest
 from src.runlog import Record, log, progress, run_stage
+from src.surroundings import leave
 from src.task import SERIES_COLUMN, Task
 
 if TYPE_CHECKING:
@@ -395,7 +395,7 @@ def _write_tables(paths: PredictPaths, names: Sequence[str], task: Task) -> dict
 
 def command() -> None:
     """The console command `aneurysm-detection`."""
-    sys.exit(run_stage("predict", PredictOptions, main, __doc__))
+    leave(run_stage("predict", PredictOptions, main, __doc__))
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ import sys
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-from src.surroundings import make_safe
+from src.surroundings import leave, make_safe
 
 if __name__ == "__main__":
     make_safe()  # before the imports that take seconds
@@ -410,4 +410,4 @@ def main(options: Options) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(run_tool("fuzz_dicom", Options, main, __doc__))
+    leave(run_tool("fuzz_dicom", Options, main, __doc__))
