@@ -20,7 +20,7 @@ FUZZ_KEEP ?= $(DEMO)/fuzz
 
 install: $(VENV)/installed
 
-$(VENV)/installed: requirements.txt requirements-dev.txt
+$(VENV)/installed: requirements.txt requirements-dev.txt pyproject.toml
 	test -x $(PY) || $(PYTHON) -m venv $(VENV)
 	$(PY) -m pip install --quiet --disable-pip-version-check -r requirements.txt -r requirements-dev.txt
 	$(PY) -c "import torch, torchvision, timm"
@@ -49,14 +49,14 @@ figures: install
 	$(PY) tools/draw_figures.py $(DEMO_MODEL) --out_dir content
 
 quality: install
-	$(PY) benchmarks/demo_quality.py --out_dir $(DEMO)/quality
+	$(PY) -m benchmarks.demo_quality --out_dir $(DEMO)/quality
 
 fuzz: install
-	$(PY) tools/fuzz_dicom.py --keep $(FUZZ_KEEP) $(FUZZ)
+	$(PY) -m tests.imaging.fuzz_dicom --keep $(FUZZ_KEEP) $(FUZZ)
 
 # without an install: it runs where there is no network, with PY=python3 too
 gpu-check:
-	$(PY) benchmarks/gpu_check.py --out_dir $(DEMO)/gpu $(GPU_CHECK)
+	PYTHONPATH=src$(if $(PYTHONPATH),:$(PYTHONPATH)) $(PY) -m benchmarks.gpu_check --out_dir $(DEMO)/gpu $(GPU_CHECK)
 
 doctor:
 	$(PY) tools/doctor.py

@@ -16,25 +16,20 @@ Full size:  python create_folds.py --folds 10
 CPU-sized:  python create_folds.py --config configs/demo.yaml --data_dir demo/data
 """
 
-import os
-import sys
-
-sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-
-from src.surroundings import leave, make_safe
+from intracranial.surroundings import leave, make_safe
 
 if __name__ == "__main__":
     make_safe()  # before the imports that take seconds
 
-from src.errors import EXIT_DONE
-from src.locks import only_one
-from src.options.folds import CreateFoldsOptions
-from src.provenance import Request, file_digest, read_manifest
-from src.runlog import Record, log, run_stage
-from src.sampling.folds import cache_inputs
-from src.sampling.localizers import LeftOut, count_reasons, log_left_out
-from src.sampling.making import make_split, needs_work, save_split
-from src.sampling.summary import fold_table, rare_labels
+from intracranial.errors import EXIT_DONE
+from intracranial.options.folds import CreateFoldsOptions
+from intracranial.processes.locks import only_one
+from intracranial.provenance import Request, file_digest, read_manifest
+from intracranial.runlog import Record, log, run_stage
+from intracranial.splits.folds import cache_inputs
+from intracranial.splits.localizers import LeftOut, count_reasons, log_left_out
+from intracranial.splits.split_files import make_split, needs_work, save_split
+from intracranial.splits.summary import fold_table, rare_labels
 
 
 def main(options: CreateFoldsOptions, record: Record) -> int:

@@ -13,21 +13,16 @@ On a CPU:   python eval_end_to_end.py --config configs/demo.yaml --data_dir demo
 Elsewhere:  python eval_end_to_end.py --run demo --series_dir incoming --out_dir results
 """
 
-import os
-import sys
-
-sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-
-from src.surroundings import leave, make_safe
+from intracranial.surroundings import leave, make_safe
 
 if __name__ == "__main__":
     make_safe()  # before the imports that take seconds
 
-from src.artifacts import ALL_FOLDS, FINAL_FOLD, ScoredFolderPaths
-from src.errors import EXIT_DONE, UsageError
-from src.options.end_to_end import EvalEndToEndOptions
-from src.runlog import Record, log, run_stage
-from src.task import RSNA_2025
+from intracranial.artifacts import ALL_FOLDS, FINAL_FOLD, ScoredFolderPaths
+from intracranial.errors import EXIT_DONE, UsageError
+from intracranial.options.end_to_end import EvalEndToEndOptions
+from intracranial.runlog import Record, log, run_stage
+from intracranial.task import RSNA_2025
 
 
 def main(options: EvalEndToEndOptions, record: Record) -> int:
@@ -41,9 +36,9 @@ def main(options: EvalEndToEndOptions, record: Record) -> int:
 
 def score_folder(options: EvalEndToEndOptions, record: Record) -> int:
     """Score the folders in --series_dir; the run's folder alone is enough."""
-    from src.evaluation.end_to_end import folder_jobs
-    from src.evaluation.scoring import Trained, score_jobs
-    from src.lineage import open_stage, require_fold
+    from intracranial.evaluation.end_to_end import folder_jobs
+    from intracranial.lineage import open_stage, require_fold
+    from intracranial.stages.end_to_end import Trained, score_jobs
 
     assert options.series_dir is not None and options.out_dir is not None
     paths = options.fold_paths(options.fold)
@@ -58,12 +53,12 @@ def score_folder(options: EvalEndToEndOptions, record: Record) -> int:
 
 def score_held_out(options: EvalEndToEndOptions, record: Record) -> int:
     """Score the held-out series of one fold, or of each."""
-    from src.evaluation.end_to_end import held_out_jobs
-    from src.evaluation.folds_page import write_folds_report
-    from src.evaluation.out_of_fold import check_seed_runs, summarise_folds
-    from src.evaluation.scoring import Trained, score_jobs
-    from src.lineage import data_identities, open_stage
-    from src.sampling.folds import chosen_folds, load_split
+    from intracranial.evaluation.all_folds import check_seed_runs, summarise_folds
+    from intracranial.evaluation.end_to_end import held_out_jobs
+    from intracranial.lineage import data_identities, open_stage
+    from intracranial.report.folds_page import write_folds_report
+    from intracranial.splits.folds import chosen_folds, load_split
+    from intracranial.stages.end_to_end import Trained, score_jobs
 
     check_seed_runs(options, "end_to_end", RSNA_2025)
     split = load_split(options.data, options.folds)

@@ -8,34 +8,29 @@ Full size:  python eval_stage1.py --config configs/convnext_base_dinov3.yaml --f
 On a CPU:   python eval_stage1.py --config configs/demo.yaml --data_dir demo/data
 """
 
-import os
-import sys
-
-sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-
-from src.surroundings import leave, make_safe
+from intracranial.surroundings import leave, make_safe
 
 if __name__ == "__main__":
     make_safe()  # before the imports that take seconds
 
 from typing import TYPE_CHECKING
 
-from src.artifacts import ALL_FOLDS, FINAL_FOLD, write_csv
-from src.errors import UsageError
-from src.locks import only_one
-from src.options.stage1 import EvalStage1Options
-from src.provenance import Plan, Request, plan, write_manifest
-from src.runlog import Record, log, run_stage
-from src.task import RSNA_2025, SERIES_COLUMN
+from intracranial.artifacts import ALL_FOLDS, FINAL_FOLD, write_csv
+from intracranial.errors import UsageError
+from intracranial.options.stage1 import EvalStage1Options
+from intracranial.processes.locks import only_one
+from intracranial.provenance import Plan, Request, plan, write_manifest
+from intracranial.runlog import Record, log, run_stage
+from intracranial.task import RSNA_2025, SERIES_COLUMN
 
 if TYPE_CHECKING:
-    from src.sampling.folds import Split
+    from intracranial.splits.folds import Split
 
 
 def main(options: EvalStage1Options, record: Record) -> int:
     """Score every requested fold."""
-    from src.evaluation.out_of_fold import check_seed_runs, summarise_folds
-    from src.sampling.folds import chosen_folds, load_split
+    from intracranial.evaluation.all_folds import check_seed_runs, summarise_folds
+    from intracranial.splits.folds import chosen_folds, load_split
 
     if options.fold == FINAL_FOLD:
         raise UsageError("--fold final: the final model has no held-out fold to score")
@@ -50,17 +45,17 @@ def main(options: EvalStage1Options, record: Record) -> int:
 
 def score(options: EvalStage1Options, split: "Split", fold: int, record: Record) -> None:
     """Score one fold, unless it is scored."""
-    from src.compute import choose_compute, loading_processes
-    from src.evaluation.intervals import Settings
-    from src.evaluation.predictions import GROUP_COLUMN
-    from src.evaluation.stages import stage_metrics
-    from src.evaluation.subgroups import sample_of_split
-    from src.inference.encoder import Encoder
-    from src.inference.scores import prediction_rows
-    from src.lineage import data_identities, open_stage, require_record
-    from src.sampling.series_info import series_infos
-    from src.training.spot_scores import predict_stacks, spot_requests
-    from src.training.stage1 import stack_dataset
+    from intracranial.compute import choose_compute, loading_processes
+    from intracranial.evaluation.prediction_rows import prediction_rows
+    from intracranial.evaluation.predictions import GROUP_COLUMN
+    from intracranial.evaluation.stage_scores import stage_metrics
+    from intracranial.evaluation.subgroups import sample_of_split
+    from intracranial.inference.encoder import Encoder
+    from intracranial.inference.stack_prediction import predict_stacks, spot_requests
+    from intracranial.lineage import data_identities, open_stage, require_record
+    from intracranial.sampling.series_info import series_infos
+    from intracranial.stages.slice_training import stack_dataset
+    from intracranial.statistics.intervals import Settings
 
     paths = options.fold_paths(fold)
     current = data_identities(options.data, split.identity)
@@ -95,14 +90,15 @@ def score(options: EvalStage1Options, split: "Split", fold: int, record: Record)
                     compute,
                 )
             scored[part] = (requests[:: len(encoder.steps)], *found)
-        samples = [
+        held_out, training = (
             sample_of_split(split, RSNA_2025, [spot.uid for spot in spots], *found)
             for spots, *found in (scored["held out"], scored["training"])
-        ]
+        )
         metrics = stage_metrics(
             RSNA_2025,
             "stage 1 at spots",
-            *samples,
+            held_out,
+            training,
             [stage1],
             Settings(options.resamples, options.seed),
             "spots",

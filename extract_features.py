@@ -15,12 +15,7 @@ Four GPUs:  torchrun --nproc_per_node=4 extract_features.py --config … --fold 
 On a CPU:   python extract_features.py --config configs/demo.yaml --data_dir demo/data
 """
 
-import os
-import sys
-
-sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-
-from src.surroundings import leave, make_safe
+from intracranial.surroundings import leave, make_safe
 
 if __name__ == "__main__":
     make_safe()  # before the imports that take seconds
@@ -28,23 +23,23 @@ if __name__ == "__main__":
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from src.artifacts import FINAL_FOLD
-from src.errors import Busy
-from src.locks import only_one
-from src.options.features import ExtractFeaturesOptions
-from src.provenance import Plan
-from src.ranks import Team, find_rank
-from src.runlog import Record, log, run_stage
-from src.task import RSNA_2025
+from intracranial.artifacts import FINAL_FOLD
+from intracranial.errors import Busy
+from intracranial.options.features import ExtractFeaturesOptions
+from intracranial.processes.locks import only_one
+from intracranial.processes.team import Team, find_rank
+from intracranial.provenance import Plan
+from intracranial.runlog import Record, log, run_stage
+from intracranial.task import RSNA_2025
 
 if TYPE_CHECKING:
-    from src.inference.feature_run import FoldWork
-    from src.sampling.folds import Split
+    from intracranial.splits.folds import Split
+    from intracranial.stages.feature_extraction import FoldWork
 
 
 def main(options: ExtractFeaturesOptions, record: Record) -> int:
     """Extract every requested fold, alone or as one of several processes."""
-    from src.sampling.folds import load_split
+    from intracranial.splits.folds import load_split
 
     rank = find_rank()
     if options.dry_run and rank is not None and rank.index:
@@ -71,14 +66,14 @@ def main(options: ExtractFeaturesOptions, record: Record) -> int:
 
 def folds_of(options: ExtractFeaturesOptions, split: "Split") -> list[int | str]:
     """The folds that are asked for."""
-    from src.sampling.folds import chosen_folds
+    from intracranial.splits.folds import chosen_folds
 
     return [FINAL_FOLD] if options.train_on_all else chosen_folds(split, options.fold)
 
 
 def hold(options: ExtractFeaturesOptions, split: "Split", held: ExitStack) -> None:
     """Let no other command make the features of these folds, unless they are complete."""
-    from src.inference.feature_run import decide, fold_work
+    from intracranial.stages.feature_extraction import decide, fold_work
 
     for fold in folds_of(options, split):
         paths = options.fold_paths(fold)
@@ -94,14 +89,14 @@ def hold(options: ExtractFeaturesOptions, split: "Split", held: ExitStack) -> No
 
 def works_of(options: ExtractFeaturesOptions, split: "Split") -> "list[FoldWork]":
     """The features of these folds."""
-    from src.inference.feature_run import fold_work
+    from intracranial.stages.feature_extraction import fold_work
 
     return [fold_work(options, split, fold, RSNA_2025) for fold in folds_of(options, split)]
 
 
 def help_out(options: ExtractFeaturesOptions, split: "Split", team: Team) -> None:
     """Do this process's share."""
-    from src.inference.feature_run import help_out
+    from intracranial.stages.feature_extraction import help_out
 
     help_out(works_of(options, split), options, split, RSNA_2025, team)
 
@@ -110,7 +105,7 @@ def lead(
     options: ExtractFeaturesOptions, split: "Split", record: Record, team: Team | None
 ) -> None:
     """Do the whole stage, alone or with the other ranks of a team."""
-    from src.inference.feature_run import clear, decide, finish, preview, run
+    from intracranial.stages.feature_extraction import clear, decide, finish, preview, run
 
     works = works_of(options, split)
     planned = [(work, decide(work, options.overwrite)) for work in works]
@@ -138,7 +133,7 @@ def lead(
 
 def mine(options: ExtractFeaturesOptions, split: "Split", fold: int | str) -> None:
     """Write the hard negatives of the held-out series, if asked to."""
-    from src.inference.extraction import mine_hard_negatives
+    from intracranial.inference.extraction import mine_hard_negatives
 
     if options.mine_hard_negatives and fold != FINAL_FOLD:
         paths = options.fold_paths(fold)

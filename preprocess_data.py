@@ -33,28 +33,23 @@ Full size:  python preprocess_data.py --num_workers 16
 CPU-sized:  python preprocess_data.py --config configs/demo.yaml --data_dir demo/data
 """
 
-import os
-import sys
-
-sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-
-from src.surroundings import leave, make_safe
+from intracranial.surroundings import leave, make_safe
 
 if __name__ == "__main__":
     make_safe()  # before the imports that take seconds
 
 from collections.abc import Sequence
 
-from src.artifacts import free_gib
-from src.errors import EXIT_DONE, EXIT_REJECTED, Busy
-from src.imaging.estimate import describe
-from src.imaging.preprocess import clear, finish, help_out, replaced_gib, run, summary
-from src.imaging.sources import Fingerprints
-from src.imaging.survey import State, settle, survey
-from src.locks import only_one
-from src.options.preprocess import PreprocessOptions
-from src.ranks import Team, find_rank
-from src.runlog import Record, log, run_stage
+from intracranial.artifacts import free_gib
+from intracranial.caching.estimate import describe
+from intracranial.caching.fingerprints import Fingerprints
+from intracranial.caching.survey import State, settle, survey
+from intracranial.errors import EXIT_DONE, EXIT_REJECTED, Busy
+from intracranial.options.preprocess import PreprocessOptions
+from intracranial.processes.locks import only_one
+from intracranial.processes.team import Team, find_rank
+from intracranial.runlog import Record, log, run_stage
+from intracranial.stages.preprocessing import clear, finish, help_out, replaced_gib, run, summary
 
 
 def main(options: PreprocessOptions, record: Record) -> int:
@@ -129,7 +124,7 @@ def nothing_to_do(state: State, options: PreprocessOptions) -> int:
 
 def write_report(options: PreprocessOptions) -> None:
     """Write the data report; imported late, as workers import this file and draw nothing."""
-    from src.evaluation.data_report import write_data_report
+    from intracranial.report.data_report import write_data_report
 
     write_data_report(options.data)
     log.info("wrote %s", options.data.report)

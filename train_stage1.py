@@ -14,12 +14,7 @@ Four GPUs:  torchrun --nproc_per_node=4 train_stage1.py --config configs/convnex
 On a CPU:   python train_stage1.py --config configs/demo.yaml --data_dir demo/data
 """
 
-import os
-import sys
-
-sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-
-from src.surroundings import leave, make_safe
+from intracranial.surroundings import leave, make_safe
 
 if __name__ == "__main__":
     make_safe()  # before the imports that take seconds
@@ -27,21 +22,21 @@ if __name__ == "__main__":
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from src.artifacts import FINAL_FOLD
-from src.options.stage1 import TrainStage1Options
-from src.provenance import Plan, Request, digest, file_digest
-from src.runlog import Record, log, run_stage
-from src.task import RSNA_2025
+from intracranial.artifacts import FINAL_FOLD
+from intracranial.options.stage1 import TrainStage1Options
+from intracranial.provenance import Plan, Request, digest, file_digest
+from intracranial.runlog import Record, log, run_stage
+from intracranial.task import RSNA_2025
 
 if TYPE_CHECKING:
-    from src.sampling.folds import Split
+    from intracranial.splits.folds import Split
 
 
 def main(options: TrainStage1Options, record: Record) -> int:
     """Train every requested fold."""
-    from src.models.backbones import check_backbone
-    from src.sampling.folds import chosen_folds, load_split
-    from src.training.distributed import processes
+    from intracranial.models.backbones import check_backbone
+    from intracranial.splits.folds import chosen_folds, load_split
+    from intracranial.training.distributed import processes
 
     check_backbone(options.model)
     split = load_split(options.data, options.folds)
@@ -53,10 +48,10 @@ def main(options: TrainStage1Options, record: Record) -> int:
 
 def train(options: TrainStage1Options, split: "Split", fold: int | str, record: Record) -> None:
     """Train one fold, unless it is complete."""
-    from src.lineage import data_identities
-    from src.sampling.hard_negatives import hard_negatives
-    from src.training.stage1 import fit_stage1, preview_stage1
-    from src.training.stage_files import begun, decide, finish
+    from intracranial.lineage import data_identities
+    from intracranial.splits.hard_negatives import hard_negatives
+    from intracranial.stages.slice_training import fit_stage1, preview_stage1
+    from intracranial.stages.training_files import begun, decide, finish
 
     paths = options.fold_paths(fold)
     uids = split.training(fold)[: options.limit]

@@ -12,32 +12,27 @@ Four GPUs:  torchrun --nproc_per_node=4 train_stage2.py --config configs/convnex
 On a CPU:   python train_stage2.py --config configs/demo.yaml --data_dir demo/data
 """
 
-import os
-import sys
-
-sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-
-from src.surroundings import leave, make_safe
+from intracranial.surroundings import leave, make_safe
 
 if __name__ == "__main__":
     make_safe()  # before the imports that take seconds
 
 from typing import TYPE_CHECKING
 
-from src.artifacts import FINAL_FOLD
-from src.options.stage2 import TrainStage2Options
-from src.provenance import Plan, Request
-from src.runlog import Record, log, run_stage
-from src.task import RSNA_2025
+from intracranial.artifacts import FINAL_FOLD
+from intracranial.options.stage2 import TrainStage2Options
+from intracranial.provenance import Plan, Request
+from intracranial.runlog import Record, log, run_stage
+from intracranial.task import RSNA_2025
 
 if TYPE_CHECKING:
-    from src.sampling.folds import Split
+    from intracranial.splits.folds import Split
 
 
 def main(options: TrainStage2Options, record: Record) -> int:
     """Train every requested fold."""
-    from src.sampling.folds import chosen_folds, load_split
-    from src.training.distributed import processes
+    from intracranial.splits.folds import chosen_folds, load_split
+    from intracranial.training.distributed import processes
 
     split = load_split(options.data, options.folds)
     with processes(options.device):
@@ -48,9 +43,9 @@ def main(options: TrainStage2Options, record: Record) -> int:
 
 def train(options: TrainStage2Options, split: "Split", fold: int | str, record: Record) -> None:
     """Train one fold, unless it is complete."""
-    from src.lineage import data_identities, open_stage
-    from src.training.stage2 import fit_stage2, preview_stage2
-    from src.training.stage_files import begun, decide, finish
+    from intracranial.lineage import data_identities, open_stage
+    from intracranial.stages.sequence_training import fit_stage2, preview_stage2
+    from intracranial.stages.training_files import begun, decide, finish
 
     paths = options.fold_paths(fold)
     current = data_identities(options.data, split.identity)

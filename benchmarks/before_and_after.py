@@ -1,7 +1,7 @@
 """Speed of reading and caching series in this checkout beside another one, such as its parent.
 
     git worktree add /tmp/before HEAD~1
-    python benchmarks/before_and_after.py --base /tmp/before --out_dir /tmp/benchmark
+    python -m benchmarks.before_and_after --base /tmp/before --out_dir /tmp/benchmark
 
 In alternating rounds, each in a process of its own that has read a short series before the clock
 starts: preprocessing (read, window, write the sequence, no slice files) of generated CT series by
@@ -9,6 +9,7 @@ one process. Runs on Linux only (/proc).
 """
 
 import json
+import os
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -16,8 +17,6 @@ from functools import partial
 from pathlib import Path
 
 import tyro
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.generated_dicom import SHAPES, make_set
 from benchmarks.side_by_side import Measured, alternate, machine, print_comparison, ratio
@@ -28,13 +27,12 @@ ROOT = Path(__file__).resolve().parent.parent
 
 WORK = """
 import json, os, shutil, sys, time
-sys.path.insert(0, sys.argv[1])
 import cv2
 from pathlib import Path
 from benchmarks.generated_dicom import WARM
 from benchmarks.preprocess import run_method
 cv2.setNumThreads(1)
-root, uids = Path(sys.argv[2]), sys.argv[3].split(",")
+root, uids = Path(sys.argv[1]), sys.argv[2].split(",")
 run_method("ours", root, [WARM], False)
 run_method("ours", root, uids[:1], False)
 shutil.rmtree(root / "npy_sequence")
@@ -67,8 +65,16 @@ class Options:
 
 def work(checkout: Path, root: Path, uids: list[str]) -> Measured:
     """Preprocess series with the code of a checkout, in a new process; time per series."""
-    command = [sys.executable, "-c", WORK, str(checkout), str(root), ",".join(uids)]
-    done = subprocess.run(command, cwd=checkout, stdout=subprocess.PIPE, check=True)
+    command = [sys.executable, "-c", WORK, str(root), ",".join(uids)]
+    # before what is installed; the package's folder was the checkout itself once
+    path = os.pathsep.join([str(checkout / "src"), str(checkout)])
+    done = subprocess.run(
+        command,
+        cwd=checkout,
+        env={**os.environ, "PYTHONPATH": path},
+        stdout=subprocess.PIPE,
+        check=True,
+    )
     return Measured(*json.loads(done.stdout)).per(len(uids))
 
 

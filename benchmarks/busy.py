@@ -1,16 +1,16 @@
 """What the scripts cost alone and beside processes that keep every core busy, before and after.
 
 Every script is run as a user runs it, in alternating rounds: with the bound on spinning threads
-(src/threads.py) and as it was without, alone and beside one endless loop for each core. The tiny
-recipe runs on the tests' data; the scripts that compute most run the demo's nets on a few of its
-series too. CPU time is that of all processes of a script, its start included.
+(src/intracranial/threads.py) and as it was without, alone and beside one endless loop for each
+core. The tiny recipe runs on the tests' data; the scripts that compute most run the demo's nets on
+a few of its series too. CPU time is that of all processes of a script, its start included.
 
 Made data are kept for the next run, and `--minutes 0` only makes them. Without the bound a script
 beside busy processes is run in the first round alone, and ended after `--limit` seconds.
 
-    python benchmarks/busy.py --out_dir /tmp/benchmark --minutes 0
-    python benchmarks/busy.py --out_dir /tmp/benchmark
-    python benchmarks/busy.py --out_dir /tmp/benchmark --spins 0 300 3000
+    python -m benchmarks.busy --out_dir /tmp/benchmark --minutes 0
+    python -m benchmarks.busy --out_dir /tmp/benchmark
+    python -m benchmarks.busy --out_dir /tmp/benchmark --spins 0 300 3000
 """
 
 import os
@@ -25,8 +25,6 @@ from pathlib import Path
 
 import tyro
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
 from benchmarks.side_by_side import (
     Measured,
     Rounds,
@@ -37,9 +35,9 @@ from benchmarks.side_by_side import (
     print_targets,
     ratio,
 )
-from src.config import STAGES
-from src.errors import EXIT_DONE, EXIT_REJECTED
-from src.threads import CHOSEN
+from intracranial.config import STAGES
+from intracranial.errors import EXIT_DONE, EXIT_REJECTED
+from intracranial.threads import CHOSEN
 from tests.tiny_data import make_tiny_data
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -8,7 +8,7 @@ aneurysms have a point at one false point per series.
 
 Seeds that were trained and scored before are not trained again: their figures are read.
 
-    python benchmarks/demo_quality.py --out_dir demo/quality
+    python -m benchmarks.demo_quality --out_dir demo/quality
 """
 
 import json
@@ -22,13 +22,11 @@ from typing import TYPE_CHECKING, Any
 import tyro
 
 if TYPE_CHECKING:
-    from src.artifacts import DataPaths, FoldPaths
-    from src.options.stage1 import TrainStage1Options
-    from src.sampling.folds import Split
+    from intracranial.artifacts import DataPaths, FoldPaths
+    from intracranial.options.stage1 import TrainStage1Options
+    from intracranial.splits.folds import Split
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
 REQUIRED_WITHIN_10_MM = 0.85
 """Share of the true positives whose first-ranked point must lie within 10 mm of an aneurysm."""
 
@@ -148,11 +146,11 @@ class Trained:
 
 def trained(options: Options, folder: Path, seed: int) -> Trained:
     """Open what the stage scripts wrote."""
-    from src.artifacts import DataPaths, FoldPaths
-    from src.config import parse_options
-    from src.options.stage1 import TrainStage1Options
-    from src.provenance import read_manifest
-    from src.sampling.folds import load_split
+    from intracranial.artifacts import DataPaths, FoldPaths
+    from intracranial.config import parse_options
+    from intracranial.options.stage1 import TrainStage1Options
+    from intracranial.provenance import read_manifest
+    from intracranial.splits.folds import load_split
 
     arguments = ["--config", str(options.config), "--seed", str(seed)]
     recipe = parse_options(TrainStage1Options, "train_stage1", arguments)
@@ -164,13 +162,13 @@ def trained(options: Options, folder: Path, seed: int) -> Trained:
 
 def score_at_spots(options: Options, folder: Path, seed: int) -> dict[str, float]:
     """Stage 1 at the spots of the test series."""
-    from src.compute import choose_compute
-    from src.inference.encoder import Encoder
-    from src.metrics import score_table
-    from src.sampling.series_info import series_infos
-    from src.task import RSNA_2025 as TASK
-    from src.training.spot_scores import predict_stacks, spot_requests
-    from src.training.stage1 import stack_dataset
+    from intracranial.compute import choose_compute
+    from intracranial.inference.encoder import Encoder
+    from intracranial.inference.stack_prediction import predict_stacks, spot_requests
+    from intracranial.metrics import score_table
+    from intracranial.sampling.series_info import series_infos
+    from intracranial.stages.slice_training import stack_dataset
+    from intracranial.task import RSNA_2025 as TASK
 
     made, compute = trained(options, folder, seed), choose_compute()
     encoder = Encoder(made.paths, made.stage1, compute)
@@ -189,10 +187,10 @@ def score_at_spots(options: Options, folder: Path, seed: int) -> dict[str, float
 def score_whole_volume(options: Options, folder: Path, seed: int) -> dict[str, float]:
     """The whole-volume baseline, with as many passes as stage 1 had stacks."""
     from benchmarks.whole_volume import train_and_score
-    from src.compute import choose_compute
-    from src.sampling.folds import load_split
-    from src.sampling.series_info import series_infos
-    from src.task import RSNA_2025 as TASK
+    from intracranial.compute import choose_compute
+    from intracranial.sampling.series_info import series_infos
+    from intracranial.splits.folds import load_split
+    from intracranial.task import RSNA_2025 as TASK
 
     made = trained(options, folder, seed)
     infos = series_infos(made.test_split, sorted(made.test_split.series.index), TASK)

@@ -5,7 +5,7 @@ and tail percentiles by modality. Both must stay below 0.6 on 400 series.
 
     python tools/make_demo_data.py --out_dir demo/shortcuts --series 400
     python preprocess_data.py --config configs/demo.yaml --data_dir demo/shortcuts --no_slices
-    python benchmarks/demo_shortcuts.py --data_dir demo/shortcuts
+    python -m benchmarks.demo_shortcuts --data_dir demo/shortcuts
 """
 
 import sys
@@ -22,11 +22,9 @@ from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-from src.artifacts import DataPaths, load_array
-from src.provenance import MADE_BY
-from src.task import ANEURYSM_PRESENT, MODALITIES, SERIES_COLUMN
+from intracranial.artifacts import DataPaths, load_array
+from intracranial.provenance import MADE_BY
+from intracranial.task import ANEURYSM_PRESENT, MODALITIES, SERIES_COLUMN
 
 PERCENTILES = (0, 0.1, 1, 50, 90, 99, 99.5, 99.9, 99.95, 99.99, 100)
 LIMIT = 0.6

@@ -12,7 +12,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.side_by_side import NO_CUDA, Measured, print_table, synchronise
-from src.compute import Compute
+from intracranial.compute import Compute
 
 PRODUCT_EDGE = {"cuda": 8192, "cpu": 2048}
 """Edge of the square matrices: large enough to be limited by arithmetic."""

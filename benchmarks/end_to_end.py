@@ -5,13 +5,12 @@ detector of eval_end_to_end.py with 0, 1 and 2 reading processes; reading alone;
 alone on series that are ready. Time is that of steady series, without the start of processes;
 files come from the page cache.
 
-    python benchmarks/end_to_end.py --out_dir /tmp/benchmark
-    python benchmarks/end_to_end.py --out_dir /tmp/benchmark --kind raw-512 --model convnext_base \
+    python -m benchmarks.end_to_end --out_dir /tmp/benchmark
+    python -m benchmarks.end_to_end --out_dir /tmp/benchmark --kind raw-512 --model convnext_base \
         --input_size 448
 """
 
 import logging
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
@@ -23,8 +22,6 @@ from typing import Any
 
 import torch
 import tyro
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.generated_dicom import SHAPES, make_set
 from benchmarks.side_by_side import (
@@ -39,25 +36,25 @@ from benchmarks.side_by_side import (
     ratio,
     targets_by_device,
 )
-from src.artifacts import FoldPaths, write_csv
-from src.evaluation.end_to_end import Job, arrays, run_jobs
-from src.imaging.cache import to_cache
-from src.imaging.dicom import discover, walk
-from src.imaging.outcome import Findings
-from src.imaging.prepare import Rejected, prepare_series, read_ahead
-from src.imaging.series import read_series
-from src.inference.detector import Detector
-from src.inference.points import POINT_COLUMNS, point_row
-from src.inference.scores import prediction_rows
-from src.models.sequence_classifier import SequenceClassifier
-from src.models.slice_classifier import SliceClassifier, SliceClassifierConfig
-from src.options.preprocess import PreprocessOptions
-from src.options.stage2 import TrainStage2Options
-from src.sampling.stacks import InputSpec
-from src.task import RSNA_2025 as TASK
-from src.task import SERIES_COLUMN
-from src.training.checkpoint import save_weights
-from src.training.stage2 import model_config, sequence_spec
+from intracranial.artifacts import FoldPaths, write_csv
+from intracranial.caching.read_ahead import Rejected, prepare_series, read_ahead
+from intracranial.evaluation.end_to_end import Job, arrays, run_jobs
+from intracranial.evaluation.prediction_rows import prediction_rows
+from intracranial.imaging.cache import to_cache
+from intracranial.imaging.folder import discover, walk
+from intracranial.imaging.outcome import Findings
+from intracranial.imaging.series import read_series
+from intracranial.inference.detector import Detector
+from intracranial.inference.points import POINT_COLUMNS, point_row
+from intracranial.models.sequence_classifier import SequenceClassifier
+from intracranial.models.slice_classifier import SliceClassifier, SliceClassifierConfig
+from intracranial.options.preprocess import PreprocessOptions
+from intracranial.options.stage2 import TrainStage2Options
+from intracranial.sampling.stacks import InputSpec
+from intracranial.stages.sequence_training import model_config, sequence_spec
+from intracranial.task import RSNA_2025 as TASK
+from intracranial.task import SERIES_COLUMN
+from intracranial.training.checkpoint import save_weights
 
 READING, COMPUTING = "reading alone", "computing alone"
 SUM, LONGER = "sum of both", "the longer of both"

@@ -6,14 +6,13 @@ which is the limit; and the plain way, two float32 passes with channels first ov
 the whole volume, in batches of 16. A stack is one slice at one step. --compile compiles all but the
 plain way.
 
-    python benchmarks/extraction.py --out_dir /tmp/benchmark
-    python benchmarks/extraction.py --out_dir /tmp/benchmark --series 4 --slices 320 \
+    python -m benchmarks.extraction --out_dir /tmp/benchmark
+    python -m benchmarks.extraction --out_dir /tmp/benchmark --series 4 --slices 320 \
         --plain_slices 32 --compile
 """
 
 import copy
 import logging
-import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -24,8 +23,6 @@ import cv2
 import numpy as np
 import torch
 import tyro
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.device_figures import operations, print_utilisation, with_peaks
 from benchmarks.generated_caches import make_caches
@@ -41,18 +38,18 @@ from benchmarks.side_by_side import (
     ratio,
     targets_by_device,
 )
-from src.artifacts import DataPaths, load_array
-from src.compute import choose_compute
-from src.inference.encoder import ENCODE_BATCH, Encoder
-from src.inference.feature_run import FoldWork, extract_fold
-from src.models.slice_classifier import SliceClassifier, SliceClassifierConfig
-from src.options.features import ExtractFeaturesOptions
-from src.provenance import Request
-from src.sampling.augment import AugmentSpec
-from src.sampling.features import load_features
-from src.sampling.stacks import InputSpec, neighbours, prepare_slices
-from src.task import RSNA_2025 as TASK
-from src.training.checkpoint import save_weights
+from intracranial.artifacts import DataPaths, load_array
+from intracranial.compute import choose_compute
+from intracranial.inference.encoder import ENCODE_BATCH, Encoder
+from intracranial.models.slice_classifier import SliceClassifier, SliceClassifierConfig
+from intracranial.options.features import ExtractFeaturesOptions
+from intracranial.provenance import Request
+from intracranial.sampling.augment import AugmentSpec
+from intracranial.sampling.features import load_features
+from intracranial.sampling.stacks import InputSpec, neighbours, prepare_slices
+from intracranial.stages.feature_extraction import FoldWork, extract_fold
+from intracranial.task import RSNA_2025 as TASK
+from intracranial.training.checkpoint import save_weights
 
 STEPS = (1, 2)
 OURS, WHOLE, BARE, PLAIN = "encoder", "with reading and writing", "bare forward", "plain"

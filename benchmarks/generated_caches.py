@@ -6,10 +6,10 @@ from functools import partial
 
 import numpy as np
 
-from src.artifacts import DataPaths, FoldPaths, save_array
-from src.sampling.features import FeatureSet, save_features
-from src.sampling.series_info import SeriesInfo
-from src.task import RSNA_2025 as TASK
+from intracranial.artifacts import DataPaths, FoldPaths, save_array
+from intracranial.sampling.features import FeatureSet, save_features
+from intracranial.sampling.series_info import SeriesInfo
+from intracranial.task import RSNA_2025 as TASK
 
 SPOTS = 4
 """Localizers of a positive series; every second series is positive."""

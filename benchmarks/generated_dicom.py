@@ -7,17 +7,22 @@ from pathlib import Path
 
 import numpy as np
 
-from src.artifacts import write_csv
-from src.demo.dicom_writer import Identity, write_series
-from src.demo.geometry import Acquisition
-from src.demo.phantom import make_patient, render
-from src.task import ANEURYSM_PRESENT, LABELS, LOCALIZER_COLUMNS, LOCATIONS, TRAIN_COLUMNS
+from intracranial.artifacts import write_csv
+from intracranial.demo.dicom_writer import Identity, write_series
+from intracranial.demo.geometry import Acquisition, TransferSyntax
+from intracranial.demo.phantom import make_patient, render
+from intracranial.task import ANEURYSM_PRESENT, LABELS, LOCALIZER_COLUMNS, LOCATIONS, TRAIN_COLUMNS
 
 SHAPES = {"512": (150, 512, 0.45, 0.9), "320": (60, 320, 0.7, 2.2)}
 """Slices, rows and columns, mm between pixels, mm between slices."""
 
-WRITTEN = {"raw": "explicit", "rle": "rle", "jpeg_2000": "jpeg2000", "multiframe": "explicit"}
-"""Transfer syntaxes of src.demo.dicom_writer."""
+WRITTEN: dict[str, TransferSyntax] = {
+    "raw": "explicit",
+    "rle": "rle",
+    "jpeg_2000": "jpeg2000",
+    "multiframe": "explicit",
+}
+"""Transfer syntaxes of `demo.dicom_writer`."""
 
 TRANSCODED = {"jpeg_lossless": "JPEGLosslessProcess14_1", "jpeg_ls": "JPEGLSLossless"}
 """What GDCM makes of uncompressed files, by its own names."""

@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from benchmarks import memory
 from benchmarks.generated_dicom import make_small_data_set
 from benchmarks.gpu_setting import Notes, Setting
-from src.artifacts import FoldPaths
+from intracranial.artifacts import FoldPaths
 
 SERIES = 12
 """Generated series of the scripts; six of them are positive."""
@@ -127,9 +127,9 @@ def resume(setting: Setting, note: Notes) -> None:
             for name, *running in pairs:
                 for one in running:
                     found += one.result()
-                paths = [_paths(setting, _run(how, name)) for how in ("whole", "killed")]
+                whole, killed = (_paths(setting, _run(how, name)) for how in ("whole", "killed"))
                 stage = script.removeprefix("train_")
-                note(**{f"{stage}, {name}": difference(*paths, stage)})
+                note(**{f"{stage}, {name}": difference(whole, killed, stage)})
     if found:
         raise SystemExit("; ".join(found))
 

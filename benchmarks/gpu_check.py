@@ -5,8 +5,8 @@ ends none of the others. Parts that check are run together, parts that measure o
 record (JSON) is written after every part, so that it is whole whenever the run is ended; at the
 end it is printed as a table. No network is needed.
 
-    python benchmarks/gpu_check.py --out_dir /tmp/gpu
-    python benchmarks/gpu_check.py --out_dir /tmp/gpu --small --device cpu
+    python -m benchmarks.gpu_check --out_dir /tmp/gpu
+    python -m benchmarks.gpu_check --out_dir /tmp/gpu --small --device cpu
 """
 
 import contextlib
@@ -23,13 +23,10 @@ from typing import Any
 
 import tyro
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
 from benchmarks.side_by_side import machine
-from src.threads import bound_spinning
+from intracranial.threads import bound_spinning
 
 ROOT = Path(__file__).resolve().parent.parent
-SCRIPT = ROOT / "benchmarks" / "gpu_parts.py"
 RECORD, TABLE = "gpu_check.json", "gpu_check.md"
 DONE, FAILED, ENDED, LEFT_OUT = "done", "failed", "ended at its limit", "left out"
 POLL = 0.1  # seconds
@@ -151,6 +148,7 @@ class Running:
         self.start = time.monotonic()
         self.end = min(self.start + part.limit * (SLOWER if options.small else 1), end)
         one = {"OMP_NUM_THREADS": "1"} if options.small else {}
+        path = os.pathsep.join(filter(None, [str(ROOT / "src"), os.environ.get("PYTHONPATH")]))
         with open(self.log, "wb") as log:
             self.process = subprocess.Popen(
                 [*command, "--result", str(self.result)],
@@ -158,7 +156,7 @@ class Running:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,
-                env={**os.environ, **one},
+                env={**os.environ, **one, "PYTHONPATH": path},
                 process_group=0,  # so that what it has started ends with it
             )
 
@@ -211,7 +209,7 @@ class Check:
         options = self.options
         form = ["--small"] if options.small else []
         where = ["--work_dir", str(options.work.resolve()), "--device", options.device, *form]
-        return [sys.executable, str(SCRIPT), "--part", part.name, *where]
+        return [sys.executable, "-m", "benchmarks.gpu_parts", "--part", part.name, *where]
 
     def run(self) -> None:
         """Run one group after the other, at most `most` parts at a time."""

@@ -1,6 +1,6 @@
 """Parts of benchmarks/gpu_check.py that measure; each is called in a process of its own.
 
-    python benchmarks/gpu_parts.py --part facts --work_dir /tmp/gpu_check --result /tmp/facts.json
+    python -m benchmarks.gpu_parts --part facts --work_dir /tmp/gpu_check --result /tmp/facts.json
 
 A part notes its figures one after the other, so that one that is ended leaves those it has found.
 """
@@ -15,13 +15,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
 import torch
 import tyro
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks import end_to_end, extraction, generated_dicom, sequences, training
 from benchmarks.device_figures import matrix_rate, with_peaks
@@ -37,9 +34,9 @@ from benchmarks.gpu_setting import (
 )
 from benchmarks.side_by_side import Rounds, alternate, machine, middle, synchronise
 from benchmarks.steps import Watch
-from src.artifacts import DataPaths
-from src.compute import Compute, choose_compute
-from src.errors import UsageError
+from intracranial.artifacts import DataPaths
+from intracranial.compute import Compute, choose_compute
+from intracranial.errors import UsageError
 
 COPIED = {"cuda": GIB, "cpu": GIB // 16}
 """Bytes of the memory that is copied to find its rate."""

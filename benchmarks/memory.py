@@ -6,7 +6,7 @@ parent counts once) and that of its children is sampled from outside. Data, spli
 made before, with a network too small to learn. Augmented views make the features large enough to
 be seen if a stage kept those of all series. Alternating rounds.
 
-    python benchmarks/memory.py --out_dir /tmp/benchmark
+    python -m benchmarks.memory --out_dir /tmp/benchmark
 """
 
 import subprocess
@@ -17,8 +17,6 @@ from pathlib import Path
 from statistics import median
 
 import tyro
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.generated_dicom import make_small_data_set
 from benchmarks.side_by_side import Target, machine, print_table, print_targets

@@ -17,15 +17,15 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from benchmarks.steps import Watch, Window
-from src.artifacts import DataPaths
-from src.compute import Compute
-from src.sampling.augment import AugmentSpec, augment
-from src.sampling.series_info import SeriesInfo
-from src.sampling.slice_samples import StackRequest
-from src.sampling.stacks import InputSpec, neighbours
-from src.training.batches import Batch
-from src.training.loop import Loss
-from src.training.optimization import FitSpec
+from intracranial.artifacts import DataPaths
+from intracranial.compute import Compute
+from intracranial.sampling.augment import AugmentSpec, augment
+from intracranial.sampling.series_info import SeriesInfo
+from intracranial.sampling.slice_samples import StackRequest
+from intracranial.sampling.stacks import InputSpec, neighbours
+from intracranial.training.batches import Batch
+from intracranial.training.loop import Loss
+from intracranial.training.optimization import FitSpec
 
 CLIP = 1.0  # gradient norm
 
@@ -110,8 +110,9 @@ def watched_plain(
     network = copy.deepcopy(model).to(compute.device).train()
     if layout.channels_last:
         network = network.to(memory_format=torch.channels_last)
-    rates = {"lr": spec.lr, "weight_decay": spec.weight_decay}
-    optimizer = torch.optim.AdamW(network.parameters(), **rates, fused=layout.fused)
+    optimizer = torch.optim.AdamW(
+        network.parameters(), lr=spec.lr, weight_decay=spec.weight_decay, fused=layout.fused
+    )
     average = ModelEmaV3(network, decay=spec.ema_decay, use_warmup=True)
     watch, losses = Watch(window, compute.device), []
     for number, batch in enumerate(watch.over(batches)):

@@ -4,7 +4,7 @@ In alternating rounds of one run: this program's worker; a plain loop over pydic
 SimpleITK's series reader with the same windowing; and np.save of ready arrays, the limit of all.
 CPU time is user and system of a process and all its children; files come from the page cache.
 
-    python benchmarks/preprocess.py --out_dir /tmp/benchmark
+    python -m benchmarks.preprocess --out_dir /tmp/benchmark
 
 Runs on Linux only (/proc). SimpleITK comes with requirements-dev.txt.
 """
@@ -25,8 +25,6 @@ import cv2
 import numpy as np
 import tyro
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
 from benchmarks.generated_dicom import SHAPES, WARM, WARM_SLICES, acquisition_of, make_set
 from benchmarks.side_by_side import (
     Measured,
@@ -37,14 +35,14 @@ from benchmarks.side_by_side import (
     ratio,
     status_kib,
 )
-from src.surroundings import OwnModules
+from intracranial.surroundings import OwnModules
 
 if TYPE_CHECKING:
-    from src.imaging.processes import WorkerPool
+    from intracranial.processes.pool import WorkerPool
 
 SIZE = 512
 LOW_HU, HIGH_HU, TOP = 0.0, 600.0, 5.0
-"""The window of src.imaging.intensity; the competitors spell it out again."""
+"""The window of intracranial.imaging.intensity; the competitors spell it out again."""
 
 AGREEMENT = 0.01
 """Largest difference between two programs' values in 0..TOP, which are rounded to float16."""
@@ -154,13 +152,13 @@ def run_method(
 ) -> None:
     """Read and write series, in this process or in a pool that has started.
 
-    All methods share the pool of src.imaging.pool.run_jobs.
+    All methods share the pool of intracranial.caching.jobs.run_jobs.
     """
     tasks: list[tuple[Any, ...]]
     if method == OURS:
-        from src.imaging.preprocess import make_job
-        from src.imaging.worker import cache_series
-        from src.options.preprocess import PreprocessOptions
+        from intracranial.caching.job import cache_series
+        from intracranial.options.preprocess import PreprocessOptions
+        from intracranial.stages.preprocessing import make_job
 
         options = PreprocessOptions(data_dir=root, slices=slices)
         tasks = [(cache_series, make_job(uid, options)) for uid in uids]
@@ -202,7 +200,7 @@ Results = dict[tuple[str, int, bool, str], list[Measured]]
 
 def measure_set(options: Options, name: str, results: Results) -> None:
     """All methods in alternation; the order turns from round to round."""
-    from src.imaging.processes import WorkerPool
+    from intracranial.processes.pool import WorkerPool
 
     root = options.out_dir / name
     check_agreement(root, options.uids[0])

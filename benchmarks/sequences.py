@@ -4,11 +4,10 @@ In alternating rounds of one run, over the same batches of generated feature fil
 are lognormal: the program's loop with its loader; the same loop fed from memory; and forward and
 backward passes alone, which are the limit. Time is that of steady steps.
 
-    python benchmarks/sequences.py --out_dir /tmp/benchmark
+    python -m benchmarks.sequences --out_dir /tmp/benchmark
 """
 
 import logging
-import sys
 from collections.abc import Callable, Iterable
 from contextlib import closing
 from dataclasses import dataclass
@@ -19,8 +18,6 @@ from statistics import median
 
 import torch
 import tyro
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.device_figures import operations, print_utilisation, with_peaks
 from benchmarks.generated_caches import generated_info, generated_lengths, make_features
@@ -37,14 +34,14 @@ from benchmarks.side_by_side import (
     targets_by_device,
 )
 from benchmarks.steps import Watch, Window, held, watched_fit
-from src.compute import choose_compute
-from src.models.sequence_classifier import SequenceClassifier
-from src.options.stage2 import TrainStage2Options
-from src.sampling.sequences import bucketed
-from src.task import RSNA_2025 as TASK
-from src.training.batches import Batch, TrainingData
-from src.training.stage1 import fit_spec
-from src.training.stage2 import Stage2Loss, model_config, training_data
+from intracranial.compute import choose_compute
+from intracranial.models.sequence_classifier import SequenceClassifier
+from intracranial.options.stage2 import TrainStage2Options
+from intracranial.sampling.sequences import bucketed
+from intracranial.stages.sequence_training import Stage2Loss, model_config, training_data
+from intracranial.stages.slice_training import fit_spec
+from intracranial.task import RSNA_2025 as TASK
+from intracranial.training.batches import Batch, TrainingData
 
 MEMORY, BARE = "from memory", "bare passes"
 STEPS = (1, 2)

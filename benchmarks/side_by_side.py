@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     import torch
 
-    from src.compute import Compute
+    from intracranial.compute import Compute
 
 SETTLE = 0.05  # seconds until a process that has just ended is counted with its parent
 

@@ -11,11 +11,11 @@ import torch
 from torch import nn
 
 from benchmarks.side_by_side import Measured, between, now
-from src.artifacts import FoldPaths
-from src.compute import Compute, compile_network
-from src.training.batches import Batch, TrainingData
-from src.training.loop import Fit, Loss
-from src.training.optimization import FitSpec
+from intracranial.artifacts import FoldPaths
+from intracranial.compute import Compute, compile_network
+from intracranial.training.batches import Batch, TrainingData
+from intracranial.training.loop import Fit, Loss
+from intracranial.training.optimization import FitSpec
 
 
 @dataclass(frozen=True)

@@ -5,13 +5,12 @@ same batches from memory, which is the limit; a plain training (benchmarks/plain
 the plain training with only the precision, the layout or the loading exchanged. Time is that of
 steady steps; files come from the page cache.
 
-    python benchmarks/training.py --out_dir /tmp/benchmark
-    python benchmarks/training.py --out_dir /tmp/benchmark --model convnext_base --input_size 448 \
+    python -m benchmarks.training --out_dir /tmp/benchmark
+    python -m benchmarks.training --out_dir /tmp/benchmark --model convnext_base --input_size 448 \
         --batch_size 32 --steps 30 --num_workers 8 --compile
 """
 
 import logging
-import sys
 import warnings
 from collections.abc import Callable
 from contextlib import closing
@@ -23,8 +22,6 @@ from statistics import median
 
 import torch
 import tyro
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.device_figures import (
     TRAINING_PASSES,
@@ -46,14 +43,12 @@ from benchmarks.side_by_side import (
     targets_by_device,
 )
 from benchmarks.steps import Watch, Window, held, watched_fit
-from src.artifacts import DataPaths
-from src.compute import choose_compute
-from src.models.slice_classifier import SliceClassifier
-from src.options.stage1 import TrainStage1Options
-from src.sampling.slice_samples import StackRequest
-from src.task import RSNA_2025 as TASK
-from src.training.batches import Batch, TrainingData
-from src.training.stage1 import (
+from intracranial.artifacts import DataPaths
+from intracranial.compute import choose_compute
+from intracranial.models.slice_classifier import SliceClassifier
+from intracranial.options.stage1 import TrainStage1Options
+from intracranial.sampling.slice_samples import StackRequest
+from intracranial.stages.slice_training import (
     Stage1Loss,
     augment_spec,
     fit_spec,
@@ -61,6 +56,8 @@ from src.training.stage1 import (
     model_config,
     training_data,
 )
+from intracranial.task import RSNA_2025 as TASK
+from intracranial.training.batches import Batch, TrainingData
 
 LIMIT = "ready tensors"
 SAME_LOSS = {"cpu": 1e-3, "cuda": 1e-2}

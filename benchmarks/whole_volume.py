@@ -5,6 +5,7 @@ as many forward and backward passes as stage 1 had; labels of whole series only.
 """
 
 import zlib
+from typing import Any
 
 import numpy as np
 import timm
@@ -14,18 +15,18 @@ from timm.scheduler import create_scheduler_v2
 from timm.utils import ModelEmaV3
 from torch.utils.data import DataLoader, Dataset
 
-from src.artifacts import DataPaths, load_array
-from src.compute import Compute
-from src.metrics import score_table
-from src.options.stage1 import TrainStage1Options
-from src.provenance import MADE_BY
-from src.sampling.augment import AugmentSpec, augment
-from src.sampling.series_info import SeriesInfo
-from src.sampling.stacks import InputSpec, prepare_slices
-from src.task import Task
-from src.training.losses import focal_loss, known_labels
-from src.training.optimization import GradientClipper
-from src.training.stage1 import augment_spec, input_spec
+from intracranial.artifacts import DataPaths, load_array
+from intracranial.compute import Compute, loading_processes
+from intracranial.metrics import score_table
+from intracranial.options.stage1 import TrainStage1Options
+from intracranial.provenance import MADE_BY
+from intracranial.sampling.augment import AugmentSpec, augment
+from intracranial.sampling.series_info import SeriesInfo
+from intracranial.sampling.stacks import InputSpec, prepare_slices
+from intracranial.stages.slice_training import augment_spec, input_spec
+from intracranial.task import Task
+from intracranial.training.losses import focal_loss, known_labels
+from intracranial.training.optimization import GradientClipper
 
 CHANNELS = 32
 """Slices per series, evenly spread."""
@@ -78,7 +79,7 @@ def train_and_score(
     testing: tuple[DataPaths, dict[str, SeriesInfo]],
     task: Task,
     compute: Compute,
-) -> dict[str, object]:
+) -> dict[str, Any]:
     """Train the baseline and score it.
 
     Args:
@@ -90,13 +91,14 @@ def train_and_score(
         compute: device and precision.
 
     Returns:
-        `src.metrics.score_table` of the test series.
+        `metrics.score_table` of the test series.
     """
     torch.manual_seed(options.seed)
-    pool = {"global_pool": options.pool} if options.pool else {}
+    pool: dict[str, Any] = {"global_pool": options.pool} if options.pool else {}
     model = timm.create_model(
         options.model, in_chans=CHANNELS, num_classes=len(task.labels), **pool
-    ).to(compute.device, memory_format=torch.channels_last)
+    ).to(compute.device)
+    model = model.to(memory_format=torch.channels_last)
     optimizer = create_optimizer_v2(
         model,
         opt=options.optimizer,
@@ -116,14 +118,14 @@ def train_and_score(
     dataset = VolumeDataset(
         training[0], training[1], task, input_spec(options), augment_spec(options), options.seed
     )
-    clipper = GradientClipper([])
+    clipper = GradientClipper(compute.device)
     parameters = list(model.parameters())
     model.train()
     for step, (stacks, labels) in enumerate(
         DataLoader(
             dataset,
             batch_sampler=_batches(list(training[1]), steps, options.batch_size, options.seed),
-            num_workers=options.num_workers,
+            num_workers=loading_processes(options.num_workers, options.device),
         )
     ):
         schedule.step(step)
@@ -157,7 +159,7 @@ def _score(
     options: TrainStage1Options,
     task: Task,
     compute: Compute,
-) -> dict[str, object]:
+) -> dict[str, Any]:
     dataset = VolumeDataset(testing[0], testing[1], task, input_spec(options), None, 0)
     found, targets = [], []
     for uid in testing[1]:

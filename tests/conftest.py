@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 
-from src.config import STAGES
+from intracranial.config import STAGES
 from tests.forked import close_server
 from tests.tiny_data import make_tiny_data
 from tests.tiny_runs import Place, Said

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from src.children import is_alive, is_stopped
+from intracranial.processes.children import is_alive, is_stopped
 from tests.faults import (
     FAULTS,
     WAYS,

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from src.artifacts import TEMPORARY_SUFFIX
+from intracranial.artifacts import TEMPORARY_SUFFIX
 from tests.forked import ONE_THREAD, ROOT, start_script
 from tests.tiny_runs import DATA_STAGES, Place
 from tests.training.test_distributed import free_port

@@ -19,14 +19,14 @@ from pathlib import Path
 import torch
 import torch._dynamo
 
-import src.evaluation.ensemble
-import src.evaluation.report
-import src.imaging.prepare
-import src.inference.detector
-import src.inference.feature_run
-import src.ranks
-import src.training.stage1
-import src.training.stage2
+import intracranial.caching.read_ahead
+import intracranial.ensembles.combination
+import intracranial.inference.detector
+import intracranial.processes.team
+import intracranial.report.page
+import intracranial.stages.feature_extraction
+import intracranial.stages.sequence_training
+import intracranial.stages.slice_training
 
 ENVIRONMENTS = Path(sys.argv[1])
 """What every forked script has in its environment, by process: /proc shows that of this one.
@@ -61,8 +61,8 @@ def next_script() -> dict:
                 say(pid, os.waitstatus_to_exitcode(status), used.ru_utime + used.ru_stime)
 
 
-def environment_of(pid: int, asked=src.ranks.environment_of) -> dict[str, str]:
-    """As src.ranks asks for it: how ranks of one launch find each other."""
+def environment_of(pid: int, asked=intracranial.processes.team.environment_of) -> dict[str, str]:
+    """As intracranial.processes.team asks for it: how ranks of one launch find each other."""
     kept = ENVIRONMENTS / str(pid)
     return json.loads(kept.read_text()) if kept.exists() else asked(pid)
 
@@ -76,7 +76,7 @@ def become(script: dict) -> None:
         kept = ENVIRONMENTS / str(os.getpid())
         kept.with_suffix(".new").write_text(json.dumps(script["environment"]))
         kept.with_suffix(".new").replace(kept)
-        src.ranks.environment_of = environment_of
+        intracranial.processes.team.environment_of = environment_of
     os.chdir(script["cwd"])
     output = os.open(script["output"], os.O_WRONLY | os.O_APPEND)
     empty = os.open(os.devnull, os.O_RDONLY)

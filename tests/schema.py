@@ -11,7 +11,7 @@ from tests.tiny_runs import ROOT
 
 @functools.cache
 def _schema() -> dict[str, Any]:
-    path = ROOT / "src" / "evaluation" / "results.schema.json"
+    path = ROOT / "src" / "intracranial" / "evaluation" / "results.schema.json"
     schema = json.loads(path.read_text(encoding="utf-8"))
     Draft202012Validator.check_schema(schema)
     return schema

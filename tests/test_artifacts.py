@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from torch import nn
 
-from src.artifacts import (
+from intracranial.artifacts import (
     FoldPaths,
     ImageFile,
     atomic_open,
@@ -23,9 +23,9 @@ from src.artifacts import (
     write_csv,
     write_json,
 )
-from src.errors import InputError, MissingArtifact
-from src.sampling.features import FeatureSet, save_features
-from src.training.checkpoint import save_state, save_weights
+from intracranial.errors import InputError, MissingArtifact
+from intracranial.sampling.features import FeatureSet, save_features
+from intracranial.training.checkpoint import save_state, save_weights
 from tests.test_bad_input import full_disk
 
 FEATURES = FeatureSet(

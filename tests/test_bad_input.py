@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from src.artifacts import ScoredFolderPaths
-from src.config import STAGES
+from intracranial.artifacts import ScoredFolderPaths
+from intracranial.config import STAGES
 from tests.tiny_data import make_tiny_data, uid_of
 from tests.tiny_runs import MODEL_STAGES, RECIPE, Place, Said, call_stage, edit, read
 

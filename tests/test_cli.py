@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from src.config import STAGES, parse_options
+from intracranial.config import STAGES, parse_options
 from tests.tiny_runs import ROOT, options_type
 
 LIMIT_SECONDS = 8

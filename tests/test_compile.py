@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from src.sampling.features import load_features
+from intracranial.sampling.features import load_features
 from tests.tiny_runs import Place, read
 
 

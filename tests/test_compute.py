@@ -6,9 +6,9 @@ import pytest
 import torch
 from huggingface_hub import constants
 
-from src import compute
-from src.compute import choose_compute, spare_hub_retries
-from src.errors import UsageError
+from intracranial import compute
+from intracranial.compute import choose_compute, spare_hub_retries
+from intracranial.errors import UsageError
 
 LAUNCHERS = (
     "CUDA_VISIBLE_DEVICES",

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from src.config import STAGES, load_recipe, nearest, parse_options, plain
-from src.errors import InputError, UsageError
+from intracranial.config import STAGES, load_recipe, nearest, parse_options, plain
+from intracranial.errors import InputError, UsageError
 from tests.tiny_runs import ROOT, options_type
 
 

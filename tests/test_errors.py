@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-import src.training.epoch_log as epoch_log
-from src.artifacts import FoldPaths
-from src.errors import EXIT_INPUT, MissingPackage, require_packages
-from src.runlog import run_tool
+import intracranial.training.epoch_log as epoch_log
+from intracranial.artifacts import FoldPaths
+from intracranial.errors import EXIT_INPUT, MissingPackage, require_packages
+from intracranial.runlog import run_tool
 from tools import export_onnx, structured_report
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from src.artifacts import FoldPaths
+from intracranial.artifacts import FoldPaths
 from tests.tiny_runs import ONE_THREAD, ROOT, Place
 
 

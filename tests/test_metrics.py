@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from src.errors import InputError, NumericalError
-from src.metrics import cell, format_table, score_table
-from src.task import RSNA_2025, Task
+from intracranial.errors import InputError, NumericalError
+from intracranial.metrics import cell, format_table, score_table
+from intracranial.task import RSNA_2025, Task
 
 SMALL = Task(
     name="small",

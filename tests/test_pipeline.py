@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from src.artifacts import ScoredFolderPaths
-from src.config import STAGES
-from src.task import LABELS, RSNA_2025, SERIES_COLUMN, TRAIN_COLUMNS
+from intracranial.artifacts import ScoredFolderPaths
+from intracranial.config import STAGES
+from intracranial.task import LABELS, RSNA_2025, SERIES_COLUMN, TRAIN_COLUMNS
 from tests.schema import assert_documented
 from tests.tiny_data import (
     CORONAL,

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from src.errors import InputError, MissingArtifact, StaleArtifact
-from src.provenance import (
+from intracranial.errors import InputError, MissingArtifact, StaleArtifact
+from intracranial.provenance import (
     Plan,
     Request,
     check_manifest,

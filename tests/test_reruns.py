@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from src.config import STAGES
+from intracranial.config import STAGES
 from tests.forked import wait_for
 from tests.tiny_data import uid_of
 from tests.tiny_runs import MODEL_STAGES, Place, read

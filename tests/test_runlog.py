@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from src import runlog
-from src.errors import (
+from intracranial import runlog
+from intracranial.errors import (
     InputError,
     NumericalError,
     PipelineError,
@@ -17,7 +17,7 @@ from src.errors import (
     StaleArtifact,
     UsageError,
 )
-from src.runlog import Record, log, progress, run_stage, run_tool
+from intracranial.runlog import Record, log, progress, run_stage, run_tool
 from tests.test_bad_input import full_disk
 
 

@@ -6,11 +6,11 @@ from typing import Any, Literal
 
 import pytest
 
-from src.artifacts import FoldPaths
-from src.errors import InputError, MissingArtifact, UsageError
-from src.inference.detector import AneurysmDetector
-from src.inference.feature_run import augmentation_of
-from src.sidecar import build, part
+from intracranial.artifacts import FoldPaths
+from intracranial.errors import InputError, MissingArtifact, UsageError
+from intracranial.inference.detector import AneurysmDetector
+from intracranial.sidecar import build, part
+from intracranial.stages.feature_extraction import augmentation_of
 from tests.inference.test_other_tasks import THREE
 from tests.tiny_runs import edit, read
 from tests.untrained_runs import write_untrained_run

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from src.threads import CHOSEN, SPINS
+from intracranial.threads import CHOSEN, SPINS
 from tests.openmp import library
 from tests.tiny_runs import ROOT
 
@@ -21,7 +21,7 @@ GNU_DEFAULT = 300000
 TOOL = """
 import json
 from dataclasses import dataclass
-from src.runlog import run_tool
+from intracranial.runlog import run_tool
 from tests.openmp import spin_count
 
 @dataclass(frozen=True)
@@ -31,8 +31,8 @@ class Options:
 def main(options):
     found = {"script": spin_count()}
     import torch
-    from src.imaging.processes import WorkerPool
-    from src.training.batches import load
+    from intracranial.processes.pool import WorkerPool
+    from intracranial.training.batches import load
 
     class Counts(torch.utils.data.Dataset):
         def __getitem__(self, request):
@@ -52,8 +52,8 @@ if __name__ == "__main__":
 STAGE = """
 import sys
 from dataclasses import dataclass
-from src.options.common import DataOptions
-from src.runlog import run_stage
+from intracranial.options.common import DataOptions
+from intracranial.runlog import run_stage
 from tests.openmp import spin_count
 
 def main(options, record):
@@ -64,7 +64,7 @@ run_stage("create_folds", DataOptions, main, None)
 """
 
 API = """
-from src import AneurysmDetector
+from intracranial import AneurysmDetector
 from tests.openmp import spin_count
 print(spin_count())
 """
@@ -72,7 +72,7 @@ print(spin_count())
 HOST = """
 import json, os
 import torch
-from src import AneurysmDetector
+from intracranial import AneurysmDetector
 print(json.dumps("GOMP_SPINCOUNT" in os.environ))
 """
 
@@ -80,7 +80,7 @@ print(json.dumps("GOMP_SPINCOUNT" in os.environ))
 MEETINGS = 50
 MEETING = f"""
 import os, time
-from src.threads import bound_spinning
+from intracranial.threads import bound_spinning
 if {{bound}}:
     bound_spinning()
 import torch

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from src.errors import InputError, MissingArtifact
-from src.user_tables import read_user_table
+from intracranial.errors import InputError, MissingArtifact
+from intracranial.user_tables import read_user_table
 
 CLEAN = "name,place\nold,here\nnew,there\n"
 ROWS = [{"name": "old", "place": "here"}, {"name": "new", "place": "there"}]

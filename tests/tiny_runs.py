@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from src.artifacts import DataPaths, FoldPaths
-from src.config import STAGES
-from src.options.common import DataOptions
-from src.runlog import log, run_stage
+from intracranial.artifacts import DataPaths, FoldPaths
+from intracranial.config import STAGES
+from intracranial.options.common import DataOptions
+from intracranial.runlog import log, run_stage
 from tests.forked import ONE_THREAD, ROOT, Forked, start_script
 
 RECIPE = ROOT / "configs" / "tiny.yaml"
@@ -31,7 +31,7 @@ OPTIONS = {
     "eval_stage2": "stage2:EvalStage2Options",
     "eval_end_to_end": "end_to_end:EvalEndToEndOptions",
 }
-"""Module under src.options and class of each stage's options."""
+"""Module under intracranial.options and class of each stage's options."""
 
 DATA_STAGES = ("preprocess_data", "create_folds")
 MODEL_STAGES = tuple(stage for stage in STAGES if stage not in DATA_STAGES)
@@ -39,7 +39,7 @@ MODEL_STAGES = tuple(stage for stage in STAGES if stage not in DATA_STAGES)
 
 def options_type(stage: str) -> type[DataOptions]:
     module, name = OPTIONS[stage].split(":")
-    return getattr(importlib.import_module(f"src.options.{module}"), name)
+    return getattr(importlib.import_module(f"intracranial.options.{module}"), name)
 
 
 @dataclass(frozen=True)

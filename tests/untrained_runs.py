@@ -5,15 +5,15 @@ from pathlib import Path
 
 import torch
 
-from src.artifacts import FoldPaths
-from src.models.sequence_classifier import SequenceClassifier, SequenceClassifierConfig
-from src.models.slice_classifier import SliceClassifier, SliceClassifierConfig
-from src.options.preprocess import PreprocessOptions
-from src.provenance import Request, write_manifest
-from src.sampling.sequences import SequenceSpec
-from src.sampling.stacks import InputSpec
-from src.task import Task
-from src.training.checkpoint import save_weights
+from intracranial.artifacts import FoldPaths
+from intracranial.models.sequence_classifier import SequenceClassifier, SequenceClassifierConfig
+from intracranial.models.slice_classifier import SliceClassifier, SliceClassifierConfig
+from intracranial.options.preprocess import PreprocessOptions
+from intracranial.provenance import Request, write_manifest
+from intracranial.sampling.sequences import SequenceSpec
+from intracranial.sampling.stacks import InputSpec
+from intracranial.task import Task
+from intracranial.training.checkpoint import save_weights
 
 
 def write_untrained_run(run: Path, task: Task, fold: int | str = 0) -> FoldPaths:

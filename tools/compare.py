@@ -12,12 +12,7 @@ on the same list of series; otherwise the tool refuses.
     python tools/compare.py results_a results_b
 """
 
-import os
-import sys
-
-sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-
-from src.surroundings import leave, make_safe
+from intracranial.surroundings import leave, make_safe
 
 if __name__ == "__main__":
     make_safe()  # before the imports that take seconds
@@ -28,10 +23,10 @@ from typing import Annotated, Literal
 
 import tyro
 
-from src.errors import UsageError
-from src.options.evaluation import FEWEST_RESAMPLES, check_seed
-from src.runlog import run_tool
-from src.task import RSNA_2025 as TASK
+from intracranial.errors import UsageError
+from intracranial.options.evaluation import FEWEST_RESAMPLES, check_seed
+from intracranial.runlog import run_tool
+from intracranial.task import RSNA_2025 as TASK
 
 
 @dataclass(frozen=True)
@@ -71,10 +66,10 @@ class Options:
 
 def main(options: Options) -> int:
     """Compare, print, save."""
-    from src.artifacts import write_json
-    from src.evaluation.comparison import compare, format_comparison
-    from src.evaluation.intervals import Settings
-    from src.evaluation.scored_runs import load_run
+    from intracranial.artifacts import write_json
+    from intracranial.evaluation.scored_runs import load_run
+    from intracranial.statistics.comparison import compare, format_comparison
+    from intracranial.statistics.intervals import Settings
 
     where = (options.model_dir, options.stage, options.fold, TASK)
     first, folder = load_run(options.run_a, *where)

@@ -9,18 +9,20 @@ it. Exit code 1 when something needed is missing. Nothing is written, and nothin
     python tools/doctor.py --data_dir data --model_dir model
 """
 
-import os
 import sys
 
-sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-
-from src.surroundings import make_safe
-
-if __name__ == "__main__":
-    make_safe()  # before the imports that take seconds
+try:
+    from intracranial.surroundings import make_safe
+except ModuleNotFoundError:  # `check_packages` says so
+    pass
+else:
+    if __name__ == "__main__":
+        make_safe()  # before the imports that take seconds
 
 import argparse
 import importlib.metadata
+import importlib.util
+import os
 import re
 import shutil
 import threading
@@ -97,7 +99,7 @@ def check_python() -> Iterator[Finding]:
 def requirements(path: Path) -> list[tuple[str, tuple[int, ...]]]:
     """Names and lowest versions of a requirements file; () where it states none."""
     lines = (line.split("#")[0].strip() for line in path.read_text(encoding="utf-8").splitlines())
-    parts = [re.split(r">=", line) for line in lines if line]
+    parts = [re.split(r">=", line) for line in lines if line and not line.startswith("-")]
     return [(one[0], as_numbers(one[1]) if len(one) > 1 else ()) for one in parts]
 
 
@@ -117,6 +119,10 @@ def check_packages() -> Iterator[Finding]:
             least = ">=" + ".".join(map(str, lowest)) if lowest else ""
             what = f"is {version}, too old" if version else "is not installed"
             yield Finding(MISSING, f"package {name} {what}", f'{PIP} "{name}{least}"')
+    if importlib.util.find_spec("intracranial") is None:
+        bad += 1
+        what = "the pipeline's own package, intracranial, is not installed"
+        yield Finding(MISSING, what, f"{PIP} -e {ROOT}")
     if not bad:
         yield Finding(OK, f"all {len(wanted)} packages of requirements.txt")
 
@@ -146,7 +152,7 @@ def check_device() -> Iterator[Finding]:
     try:
         import torch
 
-        from src.compute import choose_compute
+        from intracranial.compute import choose_compute
 
         compute = choose_compute()
     except Exception as error:  # torch itself is the matter of `check_torch`
@@ -171,7 +177,7 @@ def available_plugins(syntax: str) -> tuple[str, ...]:
 def check_decoders() -> Iterator[Finding]:
     """A decoder for every transfer syntax, uncompressed ones together."""
     try:
-        from src.imaging.pixels import DECODED_AS, PREFERRED_PLUGIN
+        from intracranial.imaging.dicom.pixels import DECODED_AS, PREFERRED_PLUGIN
     except Exception as error:  # pydicom is missing or broken
         yield Finding(MISSING, f"no DICOM reader: {one_line(error)}", f"{PIP} pydicom")
         return

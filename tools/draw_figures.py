@@ -9,12 +9,7 @@ The series shown is the held-out one with an aneurysm that stage 2 ranks first.
         --model_dir demo/model --out_dir content
 """
 
-import os
-import sys
-
-sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-
-from src.surroundings import leave, make_safe
+from intracranial.surroundings import leave, make_safe
 
 if __name__ == "__main__":
     make_safe()  # before the imports that take seconds
@@ -22,10 +17,10 @@ if __name__ == "__main__":
 from dataclasses import dataclass
 from pathlib import Path
 
-from src.artifacts import atomic_path
-from src.options.common import ModelOptions
-from src.runlog import Record, log, run_stage
-from src.task import RSNA_2025 as TASK
+from intracranial.artifacts import atomic_path
+from intracranial.options.common import ModelOptions
+from intracranial.runlog import Record, log, run_stage
+from intracranial.task import RSNA_2025 as TASK
 
 DPI = 110
 
@@ -40,8 +35,8 @@ class Options(ModelOptions):
 
 def main(options: Options, record: Record) -> int:
     """Draw all three."""
-    from src.evaluation.figures import sampling_figure, stage1_figure, stage2_figure
-    from src.evaluation.gather import best_ranked_example
+    from intracranial.report.readme_example import best_ranked_example
+    from intracranial.report.readme_figures import sampling_figure, stage1_figure, stage2_figure
 
     example = best_ranked_example(options, TASK)
     log.info("showing %s: %s", example.uid, example.location)

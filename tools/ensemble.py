@@ -5,17 +5,12 @@ Reads    the predictions and metrics files of the runs: held-out predictions of 
          folder the runs may be of any split. Runs that have met the rows in training are named.
 Writes   <out_dir>/mean_predictions.csv, rank_predictions.csv and fitted_predictions.csv, and
          ensemble.json: scores with intervals, the difference of each method from the best run,
-         weights, and how optimistic they are (schema: src/evaluation/results.schema.json).
+         weights, and how optimistic they are; its schema is evaluation/results.schema.json.
 
     python tools/ensemble.py seed0 seed1 seed2 --fold all --out_dir model/ensemble
 """
 
-import os
-import sys
-
-sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-
-from src.surroundings import leave, make_safe
+from intracranial.surroundings import leave, make_safe
 
 if __name__ == "__main__":
     make_safe()  # before the imports that take seconds
@@ -27,13 +22,13 @@ from typing import Annotated, Literal
 
 import tyro
 
-from src.artifacts import ALL_FOLDS, LOCK_SUFFIX, write_csv, write_json
-from src.errors import UsageError
-from src.locks import only_one
-from src.options.evaluation import FEWEST_RESAMPLES, check_seed
-from src.runlog import run_tool
-from src.task import RSNA_2025 as TASK
-from src.task import SERIES_COLUMN
+from intracranial.artifacts import ALL_FOLDS, LOCK_SUFFIX, write_csv, write_json
+from intracranial.errors import UsageError
+from intracranial.options.evaluation import FEWEST_RESAMPLES, check_seed
+from intracranial.processes.locks import only_one
+from intracranial.runlog import run_tool
+from intracranial.task import RSNA_2025 as TASK
+from intracranial.task import SERIES_COLUMN
 
 
 @dataclass(frozen=True)
@@ -77,12 +72,12 @@ def main(options: Options) -> int:
     """Combine, print, save."""
     import numpy as np
 
-    from src.evaluation.crossfit import over_folds, over_patients
-    from src.evaluation.ensemble import align, check_runs, combine, format_ensemble
-    from src.evaluation.intervals import Settings
-    from src.evaluation.predictions import GROUP_COLUMN
-    from src.evaluation.scored_runs import load_run
-    from src.inference.scores import prediction_rows
+    from intracranial.ensembles.combination import align, check_runs, combine, format_ensemble
+    from intracranial.evaluation.prediction_rows import prediction_rows
+    from intracranial.evaluation.predictions import GROUP_COLUMN
+    from intracranial.evaluation.scored_runs import load_run
+    from intracranial.statistics.crossfit import over_folds, over_patients
+    from intracranial.statistics.intervals import Settings
 
     weights = options.weights or None
     check_runs(options.runs, weights)

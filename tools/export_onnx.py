@@ -9,12 +9,7 @@ Needs    onnx, onnxscript and onnxruntime, the extra `onnx` of the package.
     python tools/export_onnx.py --model demo/model/demo --out_dir onnx
 """
 
-import os
-import sys
-
-sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-
-from src.surroundings import leave, make_safe
+from intracranial.surroundings import leave, make_safe
 
 if __name__ == "__main__":
     make_safe()  # before the imports that take seconds
@@ -22,9 +17,9 @@ if __name__ == "__main__":
 from dataclasses import dataclass
 from pathlib import Path
 
-from src.artifacts import FoldPaths
-from src.errors import require_packages
-from src.runlog import run_tool
+from intracranial.artifacts import FoldPaths
+from intracranial.errors import require_packages
+from intracranial.runlog import run_tool
 
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 
@@ -46,9 +41,9 @@ class Options:
 def main(options: Options) -> int:
     """Export every fold."""
     require_packages("the export", *PACKAGES)
-    from src.inference.detector import chosen_folds
-    from src.inference.onnx_export import export_fold
-    from src.lineage import open_weights
+    from intracranial.deployment.onnx_export import export_fold
+    from intracranial.inference.detector import chosen_folds
+    from intracranial.lineage import open_weights
 
     run = options.model.absolute()
     for fold in chosen_folds(run, options.folds or None):

@@ -3,19 +3,14 @@
 Reads    model/<run>: weights and sidecars, and what becomes the prior, the answer for a series that
          cannot be read: the mean of the held-out predictions of its folds or, where `final` is all
          that was trained, how frequent each label was in training. --prior gives another.
-Writes   <out_dir>/kaggle_submission.py with predict(series_path); aneurysm_detection/, the code;
+Writes   <out_dir>/kaggle_submission.py with predict(series_path); intracranial/, the code;
          model/<run>/, weights and sidecars; submission.json; wheels.txt, which pip download takes
          where there is a network, for pip install --no-index --find-links where there is none.
 
     python tools/kaggle_submission.py --model model/convnext_base_dinov3 --out_dir upload
 """
 
-import os
-import sys
-
-sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-
-from src.surroundings import leave, make_safe
+from intracranial.surroundings import leave, make_safe
 
 if __name__ == "__main__":
     make_safe()  # before the imports that take seconds
@@ -31,15 +26,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from src.artifacts import FINAL_FOLD, LOCK_SUFFIX, FoldPaths
-from src.errors import InputError, UsageError
-from src.inference.submission import SubmissionConfig, not_to_be_emptied
-from src.locks import only_one
-from src.runlog import run_tool
-from src.sidecar import damaged, part
+import intracranial
+from intracranial.artifacts import FINAL_FOLD, LOCK_SUFFIX, FoldPaths
+from intracranial.deployment.submission import SubmissionConfig, not_to_be_emptied
+from intracranial.errors import InputError, UsageError
+from intracranial.processes.locks import only_one
+from intracranial.runlog import run_tool
+from intracranial.sidecar import damaged, part
 
 if TYPE_CHECKING:
-    from src.task import Task
+    from intracranial.task import Task
 
 ROOT = Path(__file__).resolve().parent.parent
 ENTRY = Path(__file__).parent / "templates" / "kaggle_submission.py"
@@ -91,7 +87,7 @@ def main(options: Options) -> int:
 
 def pack(options: Options) -> int:
     """`main`, when no other command writes into the folder."""
-    from src.inference.detector import AneurysmDetector, trained_folds
+    from intracranial.inference.detector import AneurysmDetector, trained_folds
 
     if options.out_dir.exists() and any(options.out_dir.iterdir()):
         raise InputError(f"--out_dir {options.out_dir} is not empty: delete it, or name another")
@@ -168,8 +164,8 @@ def prior_of_run(run: Path, folds: tuple[str, ...], task: "Task") -> tuple[dict[
     """
     import numpy as np
 
-    from src.evaluation.predictions import reference_predictions
-    from src.lineage import open_stage
+    from intracranial.evaluation.predictions import reference_predictions
+    from intracranial.lineage import open_stage
 
     found = []
     for fold in folds:
@@ -257,16 +253,12 @@ def prior_of_file(path: Path, labels: Sequence[str]) -> dict[str, float]:
 
 
 def copy_code(out_dir: Path) -> None:
-    """The modules under the package's name, as a wheel has them, and the entry."""
-    from setup import PACKAGE, SOURCE, renamed
-
-    for path in sorted((ROOT / SOURCE).rglob("*")):
-        if path.suffix not in (".py", ".jinja"):
-            continue
-        copy = out_dir / PACKAGE / path.relative_to(ROOT / SOURCE)
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        text = path.read_text(encoding="utf-8")
-        copy.write_text(renamed(text) if path.suffix == ".py" else text, encoding="utf-8")
+    """The package as a wheel has it, and the entry."""
+    shutil.copytree(
+        Path(intracranial.__file__).parent,
+        out_dir / intracranial.__name__,
+        ignore=shutil.ignore_patterns("__pycache__", "*.schema.json"),
+    )
     shutil.copyfile(ENTRY, out_dir / ENTRY.name)
     shutil.copyfile(ROOT / "LICENSE", out_dir / "LICENSE")
 

@@ -10,9 +10,7 @@ Writes   <out_dir>/series/<SeriesInstanceUID>/<SOPInstanceUID>.dcm, train.csv an
 import os
 import sys
 
-sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-
-from src.surroundings import leave, make_safe
+from intracranial.surroundings import leave, make_safe
 
 if __name__ == "__main__":
     make_safe()  # before the imports that take seconds
@@ -22,12 +20,12 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from src.artifacts import LOCK_SUFFIX
-from src.demo.dataset import make_data_set
-from src.errors import EXIT_INPUT
-from src.locks import only_one
-from src.runlog import progress, run_tool
-from src.task import ANEURYSM_PRESENT, TRAIN_COLUMNS
+from intracranial.artifacts import LOCK_SUFFIX
+from intracranial.demo.dataset import make_data_set
+from intracranial.errors import EXIT_INPUT
+from intracranial.processes.locks import only_one
+from intracranial.runlog import progress, run_tool
+from intracranial.task import ANEURYSM_PRESENT, TRAIN_COLUMNS
 
 MARK = "demo_data.json"
 """Marks a folder that this tool made, with what it was made from."""

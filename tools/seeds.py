@@ -8,12 +8,7 @@ Runs on different splits, and on different series, are refused: they would diffe
     python tools/seeds.py demo demo-seed1 demo-seed2 --fold all
 """
 
-import os
-import sys
-
-sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-
-from src.surroundings import leave, make_safe
+from intracranial.surroundings import leave, make_safe
 
 if __name__ == "__main__":
     make_safe()  # before the imports that take seconds
@@ -24,9 +19,9 @@ from typing import Annotated, Literal
 
 import tyro
 
-from src.errors import UsageError
-from src.runlog import run_tool
-from src.task import RSNA_2025 as TASK
+from intracranial.errors import UsageError
+from intracranial.runlog import run_tool
+from intracranial.task import RSNA_2025 as TASK
 
 
 @dataclass(frozen=True)
@@ -51,10 +46,10 @@ class Options:
 
 def main(options: Options) -> int:
     """Collect, print, save."""
-    from src.artifacts import write_json
-    from src.evaluation.comparison import not_independent
-    from src.evaluation.scored_runs import load_run
-    from src.evaluation.seeds import format_seeds, seed_table
+    from intracranial.artifacts import write_json
+    from intracranial.evaluation.scored_runs import load_run
+    from intracranial.statistics.comparison import not_independent
+    from intracranial.statistics.seeds import format_seeds, seed_table
 
     if len(set(options.runs)) < 2:
         raise UsageError("give two different runs or more")

@@ -11,12 +11,7 @@ Needs    highdicom: pip install highdicom, or the extra `dicom` of the package.
     python tools/structured_report.py --results results --series_dir incoming
 """
 
-import os
-import sys
-
-sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-
-from src.surroundings import leave, make_safe
+from intracranial.surroundings import leave, make_safe
 
 if __name__ == "__main__":
     make_safe()  # before the imports that take seconds
@@ -24,9 +19,9 @@ if __name__ == "__main__":
 from dataclasses import dataclass
 from pathlib import Path
 
-from src.errors import EXIT_DONE, EXIT_REJECTED, MissingArtifact, UsageError
-from src.predict import ME, PredictPaths, report_module, write_structured_reports
-from src.runlog import run_tool
+from intracranial.errors import EXIT_DONE, EXIT_REJECTED, MissingArtifact, UsageError
+from intracranial.runlog import run_tool
+from intracranial.stages.predict import ME, PredictPaths, report_module, write_structured_reports
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from benchmarks.extraction import Bench, Options, main
-from src.sampling.features import load_features
+from intracranial.sampling.features import load_features
 
 TINY = {
     "model": "test_resnet",

@@ -11,7 +11,7 @@ import pytest
 from benchmarks import generated_dicom, gpu_check, gpu_parts
 from benchmarks.gpu_check import DONE, ENDED, FAILED, LEFT_OUT, Check, Options, Outcome, Part, table
 from benchmarks.gpu_parts import PARTS
-from src.artifacts import FoldPaths
+from intracranial.artifacts import FoldPaths
 
 WORDS = {
     "good": "figures(step=1, speed={'step_ms': 2.0, 'per_s': 3.0}); print('all is well')",

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from src.compute import Compute, choose_compute
+from intracranial.compute import Compute, choose_compute
 
 # torch reads it at the first product of a process, whether or not a test is deterministic
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")

@@ -6,15 +6,15 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from src.artifacts import FoldPaths
-from src.compute import Compute
-from src.models.sequence_classifier import SequenceClassifier, SequenceClassifierConfig
-from src.models.slice_classifier import SliceClassifier, SliceClassifierConfig
-from src.training.batches import Batch, TrainingData
-from src.training.loop import Fit, Loss
-from src.training.optimization import FitSpec
-from src.training.stage1 import Stage1Loss
-from src.training.stage2 import Stage2Loss
+from intracranial.artifacts import FoldPaths
+from intracranial.compute import Compute
+from intracranial.models.sequence_classifier import SequenceClassifier, SequenceClassifierConfig
+from intracranial.models.slice_classifier import SliceClassifier, SliceClassifierConfig
+from intracranial.stages.sequence_training import Stage2Loss
+from intracranial.stages.slice_training import Stage1Loss
+from intracranial.training.batches import Batch, TrainingData
+from intracranial.training.loop import Fit, Loss
+from intracranial.training.optimization import FitSpec
 
 LABELS, EDGE, FEATURES = 3, 64, 8
 BATCHES, SIZE = 3, 4

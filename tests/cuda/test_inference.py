@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 import torch
 
-from src.artifacts import FoldPaths
-from src.compute import choose_compute
-from src.errors import EXIT_USAGE, UsageError
-from src.inference.detector import AneurysmDetector
-from src.inference.encoder import ENCODE_BATCH, Encoder, batch_size, heatmap_peaks
-from src.models.slice_classifier import SliceClassifier, SliceClassifierConfig
-from src.sampling.stacks import InputSpec
-from src.task import RSNA_2025 as TASK
-from src.training.checkpoint import load_weights, save_weights
+from intracranial.artifacts import FoldPaths
+from intracranial.compute import choose_compute
+from intracranial.errors import EXIT_USAGE, UsageError
+from intracranial.inference.detector import AneurysmDetector
+from intracranial.inference.encoder import ENCODE_BATCH, Encoder, batch_size, heatmap_peaks
+from intracranial.models.slice_classifier import SliceClassifier, SliceClassifierConfig
+from intracranial.sampling.stacks import InputSpec
+from intracranial.task import RSNA_2025 as TASK
+from intracranial.training.checkpoint import load_weights, save_weights
 from tests.cuda.small import classifier, sequences, transformer
 from tests.tiny_data import make_tiny_data
 from tests.tiny_runs import ROOT
@@ -182,8 +182,8 @@ def test_a_process_that_has_its_group_speaks_through_nccl(cuda: str):
     """With one device there is one process; the group is made as for several."""
     words = (
         "import torch\n"
-        "from src.ranks import Rank\n"
-        "from src.training.distributed import _join, process_count, sum_over_processes\n"
+        "from intracranial.processes.team import Rank\n"
+        "from intracranial.training.distributed import _join, process_count, sum_over_processes\n"
         "place = torch.device('cuda', 0)\n"
         "_join(Rank(0, 1, ''), torch.distributed.HashStore(), place)\n"
         "total = sum_over_processes(torch.ones(2, device=place))\n"

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from src.compute import Compute, choose_compute, compile_network, make_deterministic
-from src.errors import NumericalError, Preempted, UsageError
-from src.training import loop
-from src.training.batches import Batch, placed
-from src.training.loop import MOST_SKIPPED
-from src.training.optimization import GradientClipper
-from src.training.step_report import STEPS_AHEAD
+from intracranial.compute import Compute, choose_compute, compile_network, make_deterministic
+from intracranial.errors import NumericalError, Preempted, UsageError
+from intracranial.training import loop
+from intracranial.training.batches import Batch, placed
+from intracranial.training.loop import MOST_SKIPPED
+from intracranial.training.optimization import GradientClipper
+from intracranial.training.step_report import STEPS_AHEAD
 from tests.cuda.small import (
     BATCHES,
     apart,
@@ -275,7 +275,7 @@ def test_a_report_is_read_when_later_steps_are_queued(
 
 
 def test_the_depthwise_convolution_of_a_cpu_leaves_the_device_alone(accelerator: str):
-    from src.models.depthwise import speed_up_depthwise
+    from intracranial.models.depthwise import speed_up_depthwise
 
     torch.manual_seed(0)
     plain, changed = classifier("test_convnext", 0.0), classifier("test_convnext", 0.0)
@@ -291,7 +291,7 @@ def test_the_depthwise_convolution_of_a_cpu_leaves_the_device_alone(accelerator:
 
 
 def test_the_own_weight_gradient_is_torchs_on_the_device(accelerator: str):
-    from src.models.depthwise import depthwise_weight_gradient
+    from intracranial.models.depthwise import depthwise_weight_gradient
 
     torch.manual_seed(0)
     inputs = torch.randn(2, 6, 30, 30, device=accelerator)

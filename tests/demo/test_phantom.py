@@ -12,18 +12,18 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import cross_val_predict
 
-from src.demo import dataset
-from src.demo.dataset import make_data_set, make_series, patient_of, uid_from
-from src.demo.dicom_writer import Identity, write_series
-from src.demo.geometry import Acquisition, grid_of, plane_orientation
-from src.demo.phantom import make_patient, render
-from src.demo.protocol import draw_acquisition
-from src.demo.streams import Purpose, stream
-from src.errors import InputError
-from src.imaging.geometry import cache_to_patient, mirror_axis, patient_to_cache
-from src.imaging.series import read_series
-from src.sampling.augment import AugmentSpec, augment
-from src.task import ANEURYSM_PRESENT, LABELS, MODALITIES, TRAIN_COLUMNS
+from intracranial.demo import dataset
+from intracranial.demo.dataset import make_data_set, make_series, patient_of, uid_from
+from intracranial.demo.dicom_writer import Identity, write_series
+from intracranial.demo.geometry import Acquisition, grid_of, plane_orientation
+from intracranial.demo.phantom import make_patient, render
+from intracranial.demo.protocol import draw_acquisition
+from intracranial.demo.streams import Purpose, stream
+from intracranial.errors import InputError
+from intracranial.imaging.geometry import cache_to_patient, mirror_axis, patient_to_cache
+from intracranial.imaging.series import read_series
+from intracranial.sampling.augment import AugmentSpec, augment
+from intracranial.task import ANEURYSM_PRESENT, LABELS, MODALITIES, TRAIN_COLUMNS
 
 MIRROR = AugmentSpec(1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 SERIES = 10

@@ -1,1 +1,1 @@
-"""Tests of src/evaluation."""
+"""Tests of src/intracranial/evaluation."""

@@ -2,13 +2,14 @@
 
 import numpy as np
 
-from src.evaluation.crossfit import over_patients
-from src.evaluation.intervals import Settings
-from src.evaluation.report import Case, ReportData, ShownSlice, TrueSpot
-from src.evaluation.sample import Sample
-from src.evaluation.tables import evaluate
-from src.imaging.geometry import CANONICAL_AXES
-from src.task import RSNA_2025
+from intracranial.evaluation.end_to_end import TrueSpot
+from intracranial.evaluation.tables import evaluate
+from intracranial.imaging.geometry import CANONICAL_AXES
+from intracranial.report.page import Case, ReportData, ShownSlice
+from intracranial.statistics.crossfit import over_patients
+from intracranial.statistics.intervals import Settings
+from intracranial.statistics.sample import Sample
+from intracranial.task import RSNA_2025
 
 
 def canonical_directions(plane="axial"):

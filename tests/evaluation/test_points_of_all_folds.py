@@ -6,17 +6,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from src.artifacts import ALL_FOLDS, ScoredFolderPaths, write_csv
-from src.evaluation.out_of_fold import summarise_folds
-from src.evaluation.predictions import GROUP_COLUMN
-from src.evaluation.views import Views, write_views
-from src.inference.points import POINT_COLUMNS
-from src.inference.scores import prediction_rows
-from src.inference.views import PLAIN_NAME
-from src.options.evaluation import EvaluationOptions
-from src.sampling.folds import load_split
-from src.sampling.spots import POSITIVE
-from src.task import LABELS, RSNA_2025, SERIES_COLUMN
+from intracranial.artifacts import ALL_FOLDS, ScoredFolderPaths, write_csv
+from intracranial.evaluation.all_folds import summarise_folds
+from intracranial.evaluation.prediction_rows import prediction_rows
+from intracranial.evaluation.predictions import GROUP_COLUMN
+from intracranial.evaluation.views import Views, write_views
+from intracranial.inference.points import POINT_COLUMNS
+from intracranial.inference.views import PLAIN_NAME
+from intracranial.options.evaluation import EvaluationOptions
+from intracranial.splits.folds import load_split
+from intracranial.splits.spots import POSITIVE
+from intracranial.task import LABELS, RSNA_2025, SERIES_COLUMN
 from tests.tiny_runs import Place, edit, read
 
 OFF_MM = 3.0

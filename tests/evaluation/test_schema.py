@@ -4,9 +4,9 @@ import copy
 
 import pytest
 
-from src.evaluation.intervals import Settings, auc_table
-from src.evaluation.sample import Sample
-from src.task import RSNA_2025
+from intracranial.statistics.intervals import Settings, auc_table
+from intracranial.statistics.sample import Sample
+from intracranial.task import RSNA_2025
 from tests.evaluation.samples import metrics_of, results
 from tests.schema import assert_documented
 

@@ -5,14 +5,14 @@ import json
 import numpy as np
 import pytest
 
-from src.artifacts import FoldPaths, ScoredFolderPaths, write_csv, write_json
-from src.errors import InputError, MissingArtifact, UsageError
-from src.evaluation.predictions import GROUP_COLUMN, read_predictions
-from src.evaluation.scored_runs import load_run
-from src.inference.scores import prediction_rows
-from src.provenance import Request, write_manifest
-from src.task import RSNA_2025 as TASK
-from src.task import SERIES_COLUMN
+from intracranial.artifacts import FoldPaths, ScoredFolderPaths, write_csv, write_json
+from intracranial.errors import InputError, MissingArtifact, UsageError
+from intracranial.evaluation.prediction_rows import prediction_rows
+from intracranial.evaluation.predictions import GROUP_COLUMN, read_predictions
+from intracranial.evaluation.scored_runs import load_run
+from intracranial.provenance import Request, write_manifest
+from intracranial.task import RSNA_2025 as TASK
+from intracranial.task import SERIES_COLUMN
 from tests.evaluation.samples import results
 from tests.schema import assert_documented
 from tests.tiny_runs import run_tool

@@ -5,11 +5,11 @@ import math
 import numpy as np
 import pytest
 
-from src.evaluation.intervals import Settings, auc_table
-from src.evaluation.sample import Sample
-from src.evaluation.subgroups import by_trait, count_aneurysms, describe, subgroup_tables
-from src.task import RSNA_2025
-from tests.evaluation.test_intervals import TASK, a_sample
+from intracranial.evaluation.subgroups import by_trait, count_aneurysms, describe, subgroup_tables
+from intracranial.statistics.intervals import Settings, auc_table
+from intracranial.statistics.sample import Sample
+from intracranial.task import RSNA_2025
+from tests.statistics.test_intervals import TASK, a_sample
 
 
 @pytest.mark.parametrize(

@@ -5,12 +5,12 @@ import json
 import numpy as np
 import pytest
 
-from src.errors import InputError
-from src.evaluation.crossfit import over_patients
-from src.evaluation.intervals import Settings
-from src.evaluation.stages import stage_metrics
-from src.evaluation.tables import evaluate, log_tables, selected_on
-from tests.evaluation.test_intervals import TASK, a_sample
+from intracranial.errors import InputError
+from intracranial.evaluation.stage_scores import stage_metrics
+from intracranial.evaluation.tables import evaluate, log_tables, selected_on
+from intracranial.statistics.crossfit import over_patients
+from intracranial.statistics.intervals import Settings
+from tests.statistics.test_intervals import TASK, a_sample
 
 DOCUMENTED = (
     "weighted_auc",

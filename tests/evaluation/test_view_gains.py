@@ -5,13 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from src.evaluation.comparison import Predictions, compare
-from src.evaluation.intervals import Settings, auc_table
-from src.evaluation.report import render
-from src.evaluation.view_gains import log_view_gains, view_gains
-from src.evaluation.views import Views
+from intracranial.evaluation.view_gains import log_view_gains, view_gains
+from intracranial.evaluation.views import Views
+from intracranial.report.page import render
+from intracranial.statistics.comparison import Predictions, compare
+from intracranial.statistics.intervals import Settings, auc_table
 from tests.evaluation.samples import a_report, metrics_of, results
-from tests.evaluation.test_intervals import TASK, a_sample
+from tests.statistics.test_intervals import TASK, a_sample
 
 QUICK = Settings(200)
 STEPS = (1, 2)

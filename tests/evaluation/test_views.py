@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from src.errors import InputError, MissingArtifact
-from src.evaluation.views import Views, joined, read_views, write_views
-from tests.evaluation.test_intervals import TASK
+from intracranial.errors import InputError, MissingArtifact
+from intracranial.evaluation.views import Views, joined, read_views, write_views
+from tests.statistics.test_intervals import TASK
 
 UIDS = ["1.2.1", "1.2.2", "1.2.3"]
 

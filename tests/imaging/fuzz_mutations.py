@@ -1,4 +1,4 @@
-"""Damage to DICOM files, for tools/fuzz_dicom.py: a corpus of sound files and ways to break them.
+"""Damage to DICOM files, for `fuzz_dicom`: a corpus of sound files and ways to break them.
 
 Every mutation is a function of a sound `Sample` and a random generator, and gives the bytes of a
 damaged file, so that a seed names a file. Offsets and lengths are those of PS3.5 chapter 7, of
@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import cv2
 import numpy as np
@@ -121,7 +122,7 @@ class Sample:
     @property
     def fragments(self) -> list[tuple[int, int]]:
         """Start and end of every item of encapsulated pixel data, the offset table first."""
-        pixels, found = self.pixels, []
+        pixels, found = self.pixels, list[tuple[int, int]]()
         if pixels is None or self.number(pixels.length_at, 4) != UNDEFINED:
             return found
         at = pixels.value
@@ -217,7 +218,7 @@ def _write_kinds(root: Path) -> None:
     table = Dataset()
     table.add_new("LUTDescriptor", "US", [2000, 0, 16])
     table.add_new("LUTData", "US", list(range(2000)))
-    special = {
+    special: dict[str, dict[str, Any]] = {
         "padding": {"PixelPaddingValue": 24, "PixelPaddingRangeLimit": 30},
         "monochrome1": {"PhotometricInterpretation": "MONOCHROME1"},
         "12-bit": {"BitsStored": 12, "HighBit": 11},

@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.sequence import Sequence
 from pydicom.uid import (
+    UID,
     CTImageStorage,
     EnhancedMRImageStorage,
     ExplicitVRBigEndian,
@@ -87,7 +88,7 @@ def store(
     return Stored(images.copy(), (*column, *row), positions, (dy, dx))
 
 
-def _base(modality: str, uid: str, image: np.ndarray, syntax: str) -> FileDataset:
+def _base(modality: str, uid: str, image: np.ndarray, syntax: UID) -> FileDataset:
     meta = FileMetaDataset()
     meta.TransferSyntaxUID = syntax
     sop_class = CTImageStorage if modality == "CT" else MRImageStorage
@@ -112,10 +113,9 @@ def _base(modality: str, uid: str, image: np.ndarray, syntax: str) -> FileDatase
 
 
 def _finish(dataset: FileDataset, path: Path, uid: str, pixels: np.ndarray, compress: str) -> None:
-    dataset.SOPInstanceUID = uid
-    dataset.file_meta.MediaStorageSOPInstanceUID = uid
+    dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = UID(uid)
     syntax = dataset.file_meta.TransferSyntaxUID
-    order = ">" if syntax == ExplicitVRBigEndian else "<"
+    order: Literal["<", ">"] = ">" if syntax == ExplicitVRBigEndian else "<"
     dataset.PixelData = pixels.astype(pixels.dtype.newbyteorder(order)).tobytes()
     dataset["PixelData"].VR = "OW"
     if compress:
@@ -129,7 +129,7 @@ def write_single_frames(
     stored: Stored,
     modality: str = "CT",
     uid: str = "1.2.3",
-    syntax: str = ExplicitVRLittleEndian,
+    syntax: UID = ExplicitVRLittleEndian,
     compress: str = "",
     slope: Any = 1,
     intercept: Any = -1024,

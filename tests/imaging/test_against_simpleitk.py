@@ -23,7 +23,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from src.imaging.series import ReadOptions, Series, read_series
+from intracranial.imaging.series import ReadOptions, Series, read_series
 from tests.imaging.make_series import (
     Stored,
     head,

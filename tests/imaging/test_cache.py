@@ -6,8 +6,8 @@ import io
 import numpy as np
 import xxhash
 
-from src.imaging.cache import CacheDigest, CacheOptions, cached_slices, to_cache
-from src.imaging.series import read_series
+from intracranial.imaging.cache import CacheDigest, CacheOptions, cached_slices, to_cache
+from intracranial.imaging.series import read_series
 from tests.imaging.make_series import head, store, write_multi_frame, write_single_frames
 
 

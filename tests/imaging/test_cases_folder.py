@@ -15,16 +15,16 @@ import pytest
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian
 
-from src.artifacts import DataPaths
-from src.imaging.dicom import natural_key, walk
-from src.imaging.outcome import CODES, Findings, LeftOut, base_code, safe_detail
-from src.imaging.series import ReadOptions, Series, SeriesError, read_series
-from src.imaging.worker import Job, cache_series
-from src.options.preprocess import PreprocessOptions
+from intracranial.artifacts import DataPaths
+from intracranial.caching.job import Job, cache_series
+from intracranial.imaging.folder import natural_key, walk
+from intracranial.imaging.outcome import CODES, Findings, LeftOut, base_code, safe_detail
+from intracranial.imaging.series import ReadOptions, Series, SeriesError, read_series
+from intracranial.options.preprocess import PreprocessOptions
 from tests.imaging.make_series import head, store, write_single_frames
 
 EXPECTED = head() - 1024.0
-SOURCE = Path(__file__).parents[2] / "src" / "imaging"
+SOURCE = Path(__file__).parents[2] / "src" / "intracranial" / "imaging"
 
 # Writing what no scanner should write makes pydicom warn.
 pytestmark = [
@@ -440,7 +440,7 @@ def test_every_code_has_one_line_that_explains_it():
 
 def test_no_code_of_the_source_is_left_unexplained():
     told = re.compile(r'(?:leave_out\(|PixelError\(|noticed\[|remarks\.append\()\s*f?"([a-z0-9_]+)')
-    source = "".join(path.read_text() for path in SOURCE.glob("*.py"))
+    source = "".join(path.read_text() for path in SOURCE.rglob("*.py"))
     found = set(told.findall(source))
     assert len(found) > 20
     assert found <= set(CODES)

@@ -12,7 +12,7 @@ from pydicom.encaps import encapsulate, encapsulate_extended, generate_frames
 from pydicom.sequence import Sequence
 from pydicom.uid import EnhancedCTImageStorage, JPEG2000Lossless
 
-from src.imaging.geometry import (
+from intracranial.imaging.geometry import (
     Geometry,
     cache_to_patient,
     mirror_axis,
@@ -20,7 +20,7 @@ from src.imaging.geometry import (
     stored_to_canonical,
     stored_to_patient,
 )
-from src.imaging.series import ReadOptions, Series, SeriesError, read_series
+from intracranial.imaging.series import ReadOptions, Series, SeriesError, read_series
 from tests.imaging.make_series import (
     AXES,
     Stored,

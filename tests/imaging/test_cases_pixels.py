@@ -23,7 +23,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from src.imaging.series import ReadOptions, SeriesError, read_series
+from intracranial.imaging.series import ReadOptions, SeriesError, read_series
 from tests.imaging.make_series import head, store, transcode, write_multi_frame, write_single_frames
 
 READERS = ["scan", "pydicom"]

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from src.imaging.continuity import (
+from intracranial.imaging.continuity import (
     Positions,
     are_one_volume,
     covered,
@@ -13,10 +13,10 @@ from src.imaging.continuity import (
     usual_step,
     whole_of,
 )
-from src.imaging.headers import SliceHeader
-from src.imaging.outcome import Findings
-from src.imaging.scans import one_scan
-from src.imaging.tags import TAGS
+from intracranial.imaging.dicom.headers import SliceHeader
+from intracranial.imaging.dicom.tags import TAGS
+from intracranial.imaging.outcome import Findings
+from intracranial.imaging.scans import one_scan
 
 AT = {tag.name: place for place, tag in reversed(list(enumerate(TAGS)))}
 TRIALS = 60

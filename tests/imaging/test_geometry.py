@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from src.imaging.geometry import (
+from intracranial.imaging.geometry import (
     GEOMETRY_COLUMNS,
     Geometry,
     cache_to_patient,
@@ -18,7 +18,7 @@ from src.imaging.geometry import (
     stored_to_canonical,
     stored_to_patient,
 )
-from src.imaging.series import ReadOptions, read_series
+from intracranial.imaging.series import ReadOptions, read_series
 from tests.imaging.make_series import AXES, head, store, write_single_frames
 
 STORAGES = list(itertools.product([False, True], repeat=4))

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from src.imaging import intensity
-from src.imaging.cache import CacheOptions, resize, to_cache
-from src.imaging.series import read_series
-from src.imaging.values import Image
+from intracranial.imaging import intensity
+from intracranial.imaging.cache import CacheOptions, resize, to_cache
+from intracranial.imaging.series import read_series
+from intracranial.imaging.values import Image
 from tests.imaging.make_series import head, store, write_single_frames
 
 
@@ -117,7 +117,7 @@ def test_the_cache_is_float16_from_0_to_5_with_one_slice_per_slice(tmp_path):
 
 def test_the_cache_rounds_as_torch_does(tmp_path):
     torch = pytest.importorskip("torch")
-    from src.imaging.cache import to_half
+    from intracranial.imaging.cache import to_half
 
     values = np.random.default_rng(0).uniform(0, 5, 20000).astype(np.float32)
     np.testing.assert_array_equal(to_half(values), torch.from_numpy(values).half().numpy())

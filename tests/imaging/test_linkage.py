@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from src.imaging.linkage import (
+from intracranial.imaging.linkage import (
     Linkage,
     assign_groups,
     is_placeholder,

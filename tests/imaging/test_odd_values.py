@@ -21,7 +21,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from src.imaging.series import ReadOptions, Series, SeriesError, read_series
+from intracranial.imaging.series import ReadOptions, Series, SeriesError, read_series
 from tests.imaging.make_series import (
     Stored,
     head,
@@ -300,7 +300,7 @@ def test_what_a_decoder_prints_reaches_the_log_with_the_files_name(tmp_path):
     (tmp_path / "s").mkdir()
     dataset.save_as(tmp_path / "s" / "x.dcm")
     code = (
-        "import sys; from pathlib import Path; from src.imaging.series import read_series;"
+        "import sys; from pathlib import Path; from intracranial.imaging.series import read_series;"
         f"print(read_series(Path({str(tmp_path / 's')!r})).messages)"
     )
     done = subprocess.run(
@@ -311,7 +311,7 @@ def test_what_a_decoder_prints_reaches_the_log_with_the_files_name(tmp_path):
 
 
 def test_what_is_printed_while_pixels_are_decoded_is_caught():
-    from src.imaging.decoder_output import caught_output
+    from intracranial.imaging.dicom.decoder_output import caught_output
 
     messages: list[str] = []
     with caught_output(messages):

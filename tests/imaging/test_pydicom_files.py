@@ -18,7 +18,7 @@ import pytest
 from pydicom.pixels import apply_modality_lut
 from pydicom.uid import MRImageStorage
 
-from src.imaging.series import ReadOptions, Series, SeriesError, read_series
+from intracranial.imaging.series import ReadOptions, Series, SeriesError, read_series
 
 BUNDLED = Path(pydicom.data.__file__).parent
 FOLDERS = ("test_files", "charset_files", "palettes")

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from src.imaging.series import SeriesError, read_series
+from intracranial.imaging.series import SeriesError, read_series
 
 ROOT = os.environ.get("ANEURYSM_REAL_DATA")
 pytestmark = pytest.mark.skipif(

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from src.imaging.rescale import StoredValues, decide, unwrap
+from intracranial.imaging.rescale import StoredValues, decide, unwrap
 
 PIXELS = 60_000
 

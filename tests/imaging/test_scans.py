@@ -8,7 +8,7 @@ import numpy as np
 import pydicom
 import pytest
 
-from src.imaging.series import ReadOptions, Series, read_series
+from intracranial.imaging.series import ReadOptions, Series, read_series
 from tests.imaging.make_series import Stored, head, store, write_multi_frame, write_single_frames
 
 AXIAL = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)

@@ -8,12 +8,12 @@ import pytest
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
-from src.artifacts import DataPaths
-from src.imaging.cache import CacheOptions
-from src.imaging.geometry import THICKNESS_COLUMN
-from src.imaging.prepare import prepare_series
-from src.imaging.series import ReadOptions, read_series
-from src.sampling.tables import read_text_table, with_types
+from intracranial.artifacts import DataPaths
+from intracranial.caching.read_ahead import prepare_series
+from intracranial.caching.tables import read_text_table, with_types
+from intracranial.imaging.cache import CacheOptions
+from intracranial.imaging.geometry import THICKNESS_COLUMN
+from intracranial.imaging.series import ReadOptions, read_series
 from tests.imaging.make_series import (
     ExplicitVRBigEndian,
     ImplicitVRLittleEndian,
@@ -22,7 +22,7 @@ from tests.imaging.make_series import (
     write_multi_frame,
     write_single_frames,
 )
-from tests.test_preprocess import make_data, run
+from tests.stages.test_preprocess import make_data, run
 
 
 def thickness(folder: Path) -> float | None:

@@ -8,7 +8,7 @@ import pydicom
 import pytest
 from pydicom.uid import SecondaryCaptureImageStorage
 
-from src.imaging.series import ReadOptions, Series, SeriesError, read_series
+from intracranial.imaging.series import ReadOptions, Series, SeriesError, read_series
 from tests.imaging.make_series import Stored, head, store, write_multi_frame, write_single_frames
 
 MOSAIC = ["ORIGINAL", "PRIMARY", "M", "ND", "MOSAIC"]

@@ -9,12 +9,12 @@ import pandas as pd
 import pytest
 import torch
 
-from src.artifacts import ScoredFolderPaths
-from src.errors import InputError, MissingArtifact, StaleArtifact, UsageError
-from src.imaging.outcome import SeriesError
-from src.imaging.prepare import Rejected
-from src.inference.detector import AneurysmDetector, Prediction
-from src.task import LABELS
+from intracranial.artifacts import ScoredFolderPaths
+from intracranial.caching.read_ahead import Rejected
+from intracranial.errors import InputError, MissingArtifact, StaleArtifact, UsageError
+from intracranial.imaging.outcome import SeriesError
+from intracranial.inference.detector import AneurysmDetector, Prediction
+from intracranial.task import LABELS
 from tests.tiny_data import MULTI_FRAME, SAGITTAL, uid_of
 from tests.tiny_runs import Place, edit, read
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from src.artifacts import FoldPaths
-from src.inference import detector
-from src.inference.detector import Detector
-from src.task import RSNA_2025
+from intracranial.artifacts import FoldPaths
+from intracranial.inference import detector
+from intracranial.inference.detector import Detector
+from intracranial.task import RSNA_2025
 
 OF_BEFORE = {"size": 64, "mr_window": "fixed", "orient": "stored"}
 

@@ -7,19 +7,19 @@ import numpy as np
 import pytest
 import torch
 
-from src.artifacts import FoldPaths, ImageFile
-from src.compute import choose_compute
-from src.errors import InputError, MissingArtifact
-from src.inference.encoder import (
+from intracranial.artifacts import FoldPaths, ImageFile
+from intracranial.compute import choose_compute
+from intracranial.errors import InputError, MissingArtifact
+from intracranial.inference.encoder import (
     ENCODE_BATCH,
     TAIL_MULTIPLE,
     Encoder,
     batch_size,
     heatmap_peaks,
 )
-from src.models.slice_classifier import HEATMAP_STRIDE
-from src.sampling.stacks import InputSpec, input_to_cache, neighbours, prepare_slices
-from src.training.checkpoint import save_weights
+from intracranial.models.slice_classifier import HEATMAP_STRIDE
+from intracranial.sampling.stacks import InputSpec, input_to_cache, neighbours, prepare_slices
+from intracranial.training.checkpoint import save_weights
 from tests.tiny_runs import Place, read
 
 
@@ -112,7 +112,7 @@ def test_a_file_gives_what_an_array_gives(encoder: Encoder, tmp_path):
 
 
 def test_the_features_on_disk_are_what_the_encoder_says(tiny: Place, encoder: Encoder):
-    from src.sampling.features import load_features
+    from intracranial.sampling.features import load_features
 
     uid = read(tiny.fold().features_manifest)["series"][0]
     stored = load_features(tiny.fold().feature(uid))

@@ -5,12 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from src.artifacts import DataPaths, FoldPaths, save_array
-from src.compute import choose_compute
-from src.inference.encoder import Encoder, SeriesFeatures
-from src.inference.extraction import encode_sets, prepare_views
-from src.sampling.augment import AugmentSpec
-from src.sampling.features import features_identity, load_features, save_features
+from intracranial.artifacts import DataPaths, FoldPaths, save_array
+from intracranial.compute import choose_compute
+from intracranial.inference.encoder import Encoder, SeriesFeatures
+from intracranial.inference.extraction import encode_sets, prepare_views
+from intracranial.sampling.augment import AugmentSpec
+from intracranial.sampling.features import features_identity, load_features, save_features
 from tests.sampling.test_slice_samples import MIRROR_ALWAYS, series
 from tests.tiny_runs import Place, read
 

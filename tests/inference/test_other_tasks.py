@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from src.artifacts import FoldPaths
-from src.errors import EXIT_DONE, EXIT_INPUT, InputError
-from src.inference.detector import AneurysmDetector
-from src.predict import PredictPaths
-from src.task import RSNA_2025, Task
+from intracranial.artifacts import FoldPaths
+from intracranial.errors import EXIT_DONE, EXIT_INPUT, InputError
+from intracranial.inference.detector import AneurysmDetector
+from intracranial.stages.predict import PredictPaths
+from intracranial.task import RSNA_2025, Task
 from tests.imaging.make_series import store, write_single_frames
 from tests.tiny_runs import edit, read, run_tool
 from tests.untrained_runs import write_untrained_run

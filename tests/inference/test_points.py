@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from src.imaging.geometry import Geometry, reorientation
-from src.imaging.linkage import Linkage
-from src.imaging.prepare import PreparedSeries
-from src.inference.points import (
+from intracranial.caching.read_ahead import PreparedSeries
+from intracranial.imaging.geometry import Geometry, reorientation
+from intracranial.imaging.linkage import Linkage
+from intracranial.inference.points import (
     APART_MM,
     OVERALL_POINTS,
     POINT_COLUMNS,
@@ -16,7 +16,7 @@ from src.inference.points import (
     find_points,
     point_row,
 )
-from src.task import LOCATIONS, RSNA_2025
+from intracranial.task import LOCATIONS, RSNA_2025
 
 TASK = RSNA_2025
 OVERALL = TASK.overall_index

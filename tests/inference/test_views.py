@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from src.errors import UsageError
-from src.imaging.geometry import mirror_axis
-from src.inference.detector import AneurysmDetector
-from src.inference.views import PLAIN, VIEWS, View, check_views, views_of
-from src.sampling.stacks import InputSpec, input_to_cache, prepare_slices
-from src.task import LABELS, RSNA_2025
+from intracranial.errors import UsageError
+from intracranial.imaging.geometry import mirror_axis
+from intracranial.inference.detector import AneurysmDetector
+from intracranial.inference.views import PLAIN, VIEWS, View, check_views, views_of
+from intracranial.sampling.stacks import InputSpec, input_to_cache, prepare_slices
+from intracranial.task import LABELS, RSNA_2025
 from tests.tiny_data import SAGITTAL, uid_of
 from tests.tiny_runs import Place
 

@@ -7,12 +7,16 @@ import pytest
 import torch
 from torch import nn
 
-from src.artifacts import FoldPaths
-from src.compute import choose_compute
-from src.models import depthwise
-from src.models.depthwise import DepthwiseConv2d, depthwise_weight_gradient, speed_up_depthwise
-from src.models.slice_classifier import SliceClassifier, SliceClassifierConfig
-from src.training.loop import Fit
+from intracranial.artifacts import FoldPaths
+from intracranial.compute import choose_compute
+from intracranial.models import depthwise
+from intracranial.models.depthwise import (
+    DepthwiseConv2d,
+    depthwise_weight_gradient,
+    speed_up_depthwise,
+)
+from intracranial.models.slice_classifier import SliceClassifier, SliceClassifierConfig
+from intracranial.training.loop import Fit
 from tests.training.test_loop import SPEC, SquaredError
 
 CHANNELS = 6

@@ -9,8 +9,8 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from src.errors import EXIT_DONE, EXIT_INPUT, InputError
-from src.models.slice_classifier import SliceClassifier, SliceClassifierConfig
+from intracranial.errors import EXIT_DONE, EXIT_INPUT, InputError
+from intracranial.models.slice_classifier import SliceClassifier, SliceClassifierConfig
 from tests.tiny_runs import Place
 
 CONFIG = SliceClassifierConfig("test_resnet", 14, 64)

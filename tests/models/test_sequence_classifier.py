@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from src.models.pooling import POOLINGS, MaskedPool
-from src.models.sequence_classifier import SequenceClassifier, SequenceClassifierConfig
+from intracranial.models.pooling import POOLINGS, MaskedPool
+from intracranial.models.sequence_classifier import SequenceClassifier, SequenceClassifierConfig
 
 
 def model(pool: str) -> SequenceClassifier:

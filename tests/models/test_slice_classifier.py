@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from src.errors import InputError, UsageError
-from src.inference.encoder import heatmap_peaks
-from src.models.backbones import check_backbone, create_backbone
-from src.models.slice_classifier import SliceClassifier, SliceClassifierConfig
-from src.sampling.slice_samples import gaussian_peaks
+from intracranial.errors import InputError, UsageError
+from intracranial.inference.encoder import heatmap_peaks
+from intracranial.models.backbones import check_backbone, create_backbone
+from intracranial.models.slice_classifier import SliceClassifier, SliceClassifierConfig
+from intracranial.sampling.slice_samples import gaussian_peaks
 
 
 @pytest.mark.parametrize(

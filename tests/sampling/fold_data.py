@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from src.artifacts import DataPaths, write_csv
-from src.imaging.geometry import Geometry, reorientation
-from src.provenance import Request, write_manifest
-from src.task import (
+from intracranial.artifacts import DataPaths, write_csv
+from intracranial.imaging.geometry import Geometry, reorientation
+from intracranial.provenance import Request, write_manifest
+from intracranial.task import (
     ANEURYSM_PRESENT,
     LABELS,
     LOCALIZER_COLUMNS,

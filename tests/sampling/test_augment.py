@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from src.sampling.augment import AugmentSpec, augment
+from intracranial.sampling.augment import AugmentSpec, augment
 
 NOTHING = AugmentSpec(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 EDGE = 48

@@ -5,8 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from src.errors import InputError, MissingArtifact
-from src.sampling.features import FeatureSet, features_identity, load_features, save_features
+from intracranial.errors import InputError, MissingArtifact
+from intracranial.sampling.features import (
+    FeatureSet,
+    features_identity,
+    load_features,
+    save_features,
+)
 
 
 def feature_set(seed: int, n: int = 7, mirrored: bool = False, reversed_: bool = False):

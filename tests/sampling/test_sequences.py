@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from src.sampling.features import FeatureSet, save_features
-from src.sampling.sequences import (
+from intracranial.sampling.features import FeatureSet, save_features
+from intracranial.sampling.sequences import (
     SequenceAugment,
     SequenceDataset,
     SequenceSpec,
@@ -18,8 +18,8 @@ from src.sampling.sequences import (
     thinned,
     tokens_of,
 )
-from src.sampling.series_info import SeriesInfo
-from src.task import RSNA_2025
+from intracranial.sampling.series_info import SeriesInfo
+from intracranial.task import RSNA_2025
 from tests.sampling.test_slice_samples import series
 
 TASK = RSNA_2025

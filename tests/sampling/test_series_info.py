@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from src.sampling.series_info import NOMINAL_FIELD_MM, NOMINAL_SLICE_MM, series_infos
-from src.task import RSNA_2025
+from intracranial.sampling.series_info import NOMINAL_FIELD_MM, NOMINAL_SLICE_MM, series_infos
+from intracranial.task import RSNA_2025
 from tests.sampling.fold_data import SIZE, TinyData, cohort
-from tests.sampling.test_hard_negatives import split_of
+from tests.splits.test_hard_negatives import split_of
 
 TASK = RSNA_2025
 LEFT_MCA = "Left Middle Cerebral Artery"

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from src.artifacts import DataPaths, save_array
-from src.sampling.augment import AugmentSpec
-from src.sampling.series_info import SeriesInfo
-from src.sampling.slice_samples import (
+from intracranial.artifacts import DataPaths, save_array
+from intracranial.sampling.augment import AugmentSpec
+from intracranial.sampling.series_info import SeriesInfo
+from intracranial.sampling.slice_samples import (
     EpochPlanner,
     PlanSpec,
     StackDataset,
@@ -17,9 +17,9 @@ from src.sampling.slice_samples import (
     TargetSpec,
     gaussian_peaks,
 )
-from src.sampling.spots import exclusion_radius
-from src.sampling.stacks import InputSpec
-from src.task import RSNA_2025
+from intracranial.sampling.stacks import InputSpec
+from intracranial.splits.spots import exclusion_radius
+from intracranial.task import RSNA_2025
 
 TASK = RSNA_2025
 RIGHT_MCA = TASK.locations.index("Right Middle Cerebral Artery")

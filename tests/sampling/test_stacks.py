@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from src.sampling.stacks import (
+from intracranial.sampling.stacks import (
     InputSpec,
     cache_to_input,
     input_to_cache,

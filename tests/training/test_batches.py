@@ -12,10 +12,10 @@ import pytest
 import torch
 from torch.utils.data import Dataset
 
-from src.errors import InputError
-from src.training import batches, loaders
-from src.training.batches import PieceLoader, TrainingData
-from src.training.loaders import Batch, deaths_explained, load
+from intracranial.errors import InputError
+from intracranial.training import batches, loaders
+from intracranial.training.batches import PieceLoader, TrainingData
+from intracranial.training.loaders import Batch, deaths_explained, load
 from tests.training.test_loop import BATCHES, SquaredError, fit
 from tests.training.test_loop import batches as ready
 
@@ -59,7 +59,7 @@ def test_a_dead_thread_that_pins_memory_is_explained_and_other_errors_stay():
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
 def test_memory_is_pinned_only_for_a_training_on_a_cuda_device(monkeypatch, device: str):
-    from src.compute import is_cuda
+    from intracranial.compute import is_cuda
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     asked = []

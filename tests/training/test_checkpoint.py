@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from src.errors import InputError
-from src.training.checkpoint import load_weights, save_weights
+from intracranial.errors import InputError
+from intracranial.training.checkpoint import load_weights, save_weights
 
 
 def a_network() -> nn.Module:

@@ -15,10 +15,10 @@ import pytest
 import torch
 from torch import nn
 
-from src.artifacts import FoldPaths
-from src.errors import NumericalError, Preempted, UsageError
-from src.training.batches import Batch, TrainingData
-from src.training.distributed import (
+from intracranial.artifacts import FoldPaths
+from intracranial.errors import NumericalError, Preempted, UsageError
+from intracranial.training.batches import Batch, TrainingData
+from intracranial.training.distributed import (
     OtherStopped,
     freeze_unused,
     is_first,
@@ -29,8 +29,8 @@ from src.training.distributed import (
     share_work,
     wait_for_all,
 )
-from src.training.loop import Fit
-from src.training.step_report import STEPS_AHEAD
+from intracranial.training.loop import Fit
+from intracranial.training.step_report import STEPS_AHEAD
 from tests.forked import start_function
 from tests.training.test_loop import BATCHES, SPEC, batches, fit, network, unknown
 
@@ -319,7 +319,7 @@ def resume_from_an_old_checkpoint(folder: Path) -> None:
         with processes("cpu"):
             seen = fit(folder / rank)
             seen.epoch = 2 - process_index()
-            with patch("src.training.loop.is_first", lambda: True):
+            with patch("intracranial.training.loop.is_first", lambda: True):
                 seen._save()
             fit(folder / rank).run(TrainingData(my_part, BATCHES), None)
     except (Preempted, OtherStopped) as error:

@@ -10,16 +10,16 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from src.artifacts import FoldPaths
-from src.compute import choose_compute
-from src.models.sequence_classifier import SequenceClassifier, SequenceClassifierConfig
-from src.models.slice_classifier import SliceClassifier, SliceClassifierConfig
-from src.training.batches import Batch, TrainingData
-from src.training.loop import Fit, Loss
-from src.training.optimization import GradientClipper
-from src.training.stage1 import Stage1Loss
-from src.training.stage2 import Stage2Loss
-from src.training.step_report import STEPS_AHEAD, StepReport
+from intracranial.artifacts import FoldPaths
+from intracranial.compute import choose_compute
+from intracranial.models.sequence_classifier import SequenceClassifier, SequenceClassifierConfig
+from intracranial.models.slice_classifier import SliceClassifier, SliceClassifierConfig
+from intracranial.stages.sequence_training import Stage2Loss
+from intracranial.stages.slice_training import Stage1Loss
+from intracranial.training.batches import Batch, TrainingData
+from intracranial.training.loop import Fit, Loss
+from intracranial.training.optimization import GradientClipper
+from intracranial.training.step_report import STEPS_AHEAD, StepReport
 from tests.training.test_loop import SPEC as EPOCHS
 
 LABELS = 3

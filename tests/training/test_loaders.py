@@ -15,10 +15,10 @@ import pytest
 import torch
 from torch.utils.data import Dataset
 
-from src import children
-from src.errors import InputError, StaleArtifact
-from src.training import loaders
-from src.training.loaders import Batch, LoadingError, deaths_explained, load
+from intracranial.errors import InputError, StaleArtifact
+from intracranial.processes import children
+from intracranial.training import loaders
+from intracranial.training.loaders import Batch, LoadingError, deaths_explained, load
 
 ROOT = Path(__file__).parents[2]
 

@@ -13,14 +13,14 @@ import pytest
 import torch
 from torch import nn
 
-from src.artifacts import FoldPaths
-from src.compute import choose_compute
-from src.errors import NumericalError, Preempted, UsageError
-from src.training import loop
-from src.training.batches import Batch, TrainingData
-from src.training.loop import MOST_SKIPPED, Fit, Loss
-from src.training.optimization import FitSpec
-from src.training.step_report import STEPS_AHEAD, StepReport
+from intracranial.artifacts import FoldPaths
+from intracranial.compute import choose_compute
+from intracranial.errors import NumericalError, Preempted, UsageError
+from intracranial.training import loop
+from intracranial.training.batches import Batch, TrainingData
+from intracranial.training.loop import MOST_SKIPPED, Fit, Loss
+from intracranial.training.optimization import FitSpec
+from intracranial.training.step_report import STEPS_AHEAD, StepReport
 
 SPEC = FitSpec(
     epochs=3,

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch.nn import functional
 
-from src.training import losses
-from src.training.losses import known_labels, known_peaks
+from intracranial.training import losses
+from intracranial.training.losses import known_labels, known_peaks
 
 
 def focal_loss(logits, targets, weights, gamma, smoothing=0.0) -> torch.Tensor:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from src.training.optimization import (
+from intracranial.training.optimization import (
     CLIP_HISTORY,
     KERNELS,
     FitSpec,

@@ -7,10 +7,10 @@ from types import SimpleNamespace
 import pytest
 from torch import nn
 
-from src.artifacts import FoldPaths
-from src.provenance import Plan, Request
-from src.training.batches import TrainingData
-from src.training.preview import preview
+from intracranial.artifacts import FoldPaths
+from intracranial.provenance import Plan, Request
+from intracranial.training.batches import TrainingData
+from intracranial.training.preview import preview
 
 
 @pytest.mark.parametrize(("select", "sets"), [("last", 5), ("inner", 6)])

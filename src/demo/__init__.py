@@ -1,1 +1,0 @@
-"""Synthetic head angiograms, written as real DICOM."""

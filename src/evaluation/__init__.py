@@ -1,1 +1,0 @@
-"""Predictions become figures, plots and the report."""

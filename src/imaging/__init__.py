@@ -1,1 +1,0 @@
-"""A folder on disk becomes a Series: reading, geometry, intensity, cache."""

@@ -1,1 +1,0 @@
-"""Trained weights applied to series: features, and detection from a folder."""

@@ -1,0 +1,165 @@
+"""Options from three places: dataclass defaults, a recipe's sections, command-line flags.
+
+A recipe is one YAML file with a section per stage (`train_stage1:`) and an optional `common:`
+section whose keys apply to every stage that has them. Flags override the recipe, the recipe
+overrides the defaults. Every value, from a recipe or from a flag, is parsed by the same code.
+"""
+
+import contextlib
+import dataclasses
+import difflib
+import io
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import tyro
+import yaml
+
+from intracranial.errors import InputError, UsageError
+
+STAGES = (
+    "preprocess_data",
+    "create_folds",
+    "train_stage1",
+    "eval_stage1",
+    "extract_features",
+    "train_stage2",
+    "eval_stage2",
+    "eval_end_to_end",
+)
+COMMON_SECTION = "common"
+
+OptionsT = TypeVar("OptionsT")
+
+
+def nearest(word: str, known: Sequence[str]) -> str:
+    """A hint such as ' (nearest: resnet18, resnet18d)', or '' when nothing is close.
+
+    Names that differ in case alone are the closest.
+    """
+    folded: dict[str, list[str]] = {}
+    for name in known:
+        folded.setdefault(name.casefold(), []).append(name)
+    found = difflib.get_close_matches(word.casefold(), folded, n=4, cutoff=0.5)
+    close = [name for fold in found for name in folded[fold]][:4]
+    return f" (nearest: {', '.join(close)})" if close else ""
+
+
+def load_recipe(path: Path) -> dict[str, dict[str, Any]]:
+    """Read a recipe and check its section names; values are checked when a stage takes them.
+
+    Raises:
+        InputError: the file is missing or is not a mapping of sections.
+        UsageError: a section is not a stage.
+    """
+    try:
+        recipe = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"recipe {path} does not exist; see configs/ for examples") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"recipe {path} is not valid YAML: {error}") from None
+    if not isinstance(recipe, dict):
+        raise InputError(f"recipe {path} must be a mapping with a section per stage")
+    for section, values in recipe.items():
+        if section not in (*STAGES, COMMON_SECTION):
+            hint = nearest(str(section), (*STAGES, COMMON_SECTION))
+            raise UsageError(f"recipe {path}: unknown section {section!r}{hint}")
+        if values is not None and not isinstance(values, dict):
+            raise UsageError(f"recipe {path}: section {section!r} must hold 'option: value' lines")
+    return {
+        section: {str(name).replace("-", "_"): value for name, value in (values or {}).items()}
+        for section, values in recipe.items()
+    }
+
+
+def _as_flags(values: Mapping[str, Any]) -> list[str]:
+    """Spell recipe values as command-line tokens, so that one parser checks both."""
+    tokens: list[str] = []
+    for name, value in values.items():
+        if isinstance(value, bool):
+            tokens.append(f"--{name}" if value else f"--no_{name}")
+        elif isinstance(value, list | tuple):
+            tokens += [f"--{name}", *map(str, value)]
+        else:
+            tokens += [f"--{name}", str(value)]
+    return tokens
+
+
+def _recipe_path(argv: Sequence[str]) -> Path | None:
+    for position, token in enumerate(argv):
+        if token == "--config" and position + 1 < len(argv):
+            return Path(argv[position + 1])
+        if token.startswith("--config="):
+            return Path(token.removeprefix("--config="))
+    return None
+
+
+def _recipe_defaults(options_type: type[OptionsT], stage: str, path: Path, prog: str) -> OptionsT:
+    recipe = load_recipe(path)
+    names = [field.name for field in dataclasses.fields(options_type)]  # type: ignore[arg-type]
+    section = recipe.get(stage, {})
+    for name in section:
+        if name not in names:
+            hint = nearest(name, names)
+            raise UsageError(f"recipe {path}, section {stage}: unknown option {name!r}{hint}")
+    common = {k: v for k, v in recipe.get(COMMON_SECTION, {}).items() if k in names}
+    values = {"config": path, **common, **section}
+    complaint = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(complaint), contextlib.redirect_stdout(complaint):
+            return tyro.cli(options_type, args=_as_flags(values), prog=prog, use_underscores=True)
+    except SystemExit:
+        raise UsageError(f"recipe {path}, section {stage}:\n{complaint.getvalue()}") from None
+
+
+def parse_options(
+    options_type: type[OptionsT],
+    stage: str,
+    argv: Sequence[str] | None = None,
+    description: str | None = None,
+) -> OptionsT:
+    """Options of one stage: flags over the recipe's section over the dataclass defaults.
+
+    Flags accept `-` and `_` alike; help text is each field's docstring.
+
+    Args:
+        options_type: a frozen dataclass; a field named `config` holds the recipe's path.
+        stage: the recipe section to read, one of `STAGES`; tools have a name outside of it.
+        argv: the tokens after the program name; None means `sys.argv[1:]`.
+        description: the first lines of `--help`.
+
+    Raises:
+        UsageError: unknown recipe section or option, or a value of the wrong type in it.
+        SystemExit: with code 2 for a bad flag, with code 0 after `--help`.
+    """
+    argv = list(sys.argv[1:] if argv is None else argv)
+    prog = f"{stage}.py"
+    recipe = _recipe_path(argv)
+    helping = any(token in ("-h", "--help") for token in argv)
+    default: Any = None
+    if recipe is not None and not helping:
+        default = _recipe_defaults(options_type, stage, recipe, prog)
+    parsed: OptionsT = tyro.cli(
+        options_type,
+        args=argv,
+        default=default,
+        prog=prog,
+        description=description,
+        use_underscores=True,
+    )
+    return parsed
+
+
+def plain(value: Any) -> Any:  # noqa: ANN401
+    """A JSON-ready copy of an options dataclass or one of its values."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, Path):
+        return value.as_posix()
+    if isinstance(value, Mapping):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return value

@@ -1,0 +1,179 @@
+"""One table over all folds: the held-out predictions of every fold, pooled, and their spread."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from intracranial.artifacts import ALL_FOLDS, ScoredFolderPaths, write_json
+from intracranial.evaluation.end_to_end_scores import Judged, end_to_end_table
+from intracranial.evaluation.located import located_of_split
+from intracranial.evaluation.predictions import read_predictions
+from intracranial.evaluation.scored_runs import load_run, predictions_of
+from intracranial.evaluation.subgroups import sample_of_split
+from intracranial.evaluation.tables import THIS_FOLD, evaluate, log_tables
+from intracranial.evaluation.views import joined, read_views
+from intracranial.metrics import figure
+from intracranial.options.evaluation import EvaluationOptions
+from intracranial.provenance import MADE_BY, read_manifest
+from intracranial.runlog import log
+from intracranial.splits.folds import Split
+from intracranial.statistics.comparison import not_independent
+from intracranial.statistics.crossfit import Crossfit, over_folds
+from intracranial.statistics.intervals import Settings, scored_in_all, weighted_auc_of
+from intracranial.statistics.sample import Sample
+from intracranial.statistics.seeds import format_seeds, seed_table
+from intracranial.statistics.spread import spread
+from intracranial.task import Task
+
+
+@dataclass(frozen=True, eq=False)
+class Pooled:
+    """The held-out rows of all folds, and the table of their scores."""
+
+    sample: Sample
+    table: dict[str, Any]
+
+
+def check_seed_runs(options: EvaluationOptions, stage: str, task: Task) -> None:
+    """Open what --seed_runs names, before hours go into scoring this run.
+
+    Raises:
+        MissingArtifact, InputError: a run is not there, was not scored, or its files do not fit.
+    """
+    for run in options.seed_runs:
+        load_run(run, options.model_dir, stage, ALL_FOLDS, task)
+
+
+def summarise_folds(options: EvaluationOptions, split: Split, stage: str, task: Task) -> Pooled:
+    """Print and write `model/<run>/all/<stage>_metrics.json`.
+
+    Calibration and thresholds of each fold are fitted on the predictions of the others. Schema:
+    `src/intracranial/evaluation/results.schema.json`.
+
+    Args:
+        options: for the run's paths, the intervals and runs with other seeds.
+        split: the split; each of its folds must have been scored.
+        stage: `stage1`, `stage2` or `end_to_end`.
+        task: labels and their weights.
+
+    Raises:
+        MissingArtifact, InputError: a fold or a run was not scored, or its files do not fit.
+    """
+    kind = f"{stage}_metrics"
+    folders = [options.fold_paths(fold) for fold in range(split.folds)]
+    tables = [read_manifest(paths.metrics(stage), kind) for paths in folders]
+    samples = [read_predictions(paths.predictions(stage), task, MADE_BY[kind]) for paths in folders]
+    sample = sample_of_split(
+        split,
+        task,
+        np.concatenate([one.uids for one in samples]).tolist(),
+        np.concatenate([one.targets for one in samples]),
+        np.concatenate([one.probabilities for one in samples]),
+    )
+    crossfit = over_folds(sample, np.repeat(np.arange(split.folds), list(map(len, samples))))
+    by_fold = _by_fold(task, stage, tables)
+    selected = _joined_selections([one["selected_on"] for one in tables])
+    settings = Settings(options.resamples, options.seed)
+    if stage == "end_to_end":
+        table = _end_to_end(options, split, task, (sample, samples), tables, crossfit, selected)
+    else:
+        table = evaluate(task, sample, settings, crossfit, selected)
+        unit = "spots" if stage == "stage1" else "series"
+        log_tables(task, f"{stage}, held-out predictions of all folds", table, unit)
+    partial = {str(fold): one["partial"] for fold, one in enumerate(tables) if one.get("partial")}
+    table |= {**by_fold, "partial_folds": partial, "split_hash": split.split_hash, "seeds": None}
+    if options.seed_runs:
+        own = predictions_of(
+            folders[0].run, [one.predictions(stage) for one in folders], table, task, MADE_BY[kind]
+        )
+        others = [
+            load_run(run, options.model_dir, stage, ALL_FOLDS, task)[0] for run in options.seed_runs
+        ]
+        table["seeds"] = seed_table(task, [own, *others])
+        log.info("seeds %s:\n%s", ", ".join(table["seeds"]["runs"]), format_seeds(table["seeds"]))
+        for line in not_independent(table["seeds"]["optimistic"]):
+            log.warning("%s", line)
+    path = options.fold_paths(ALL_FOLDS).metrics(stage)
+    write_json(path, table)
+    log.info("wrote %s", path)
+    return Pooled(sample, table)
+
+
+def _by_fold(task: Task, stage: str, tables: list[dict[str, Any]]) -> dict[str, Any]:
+    """Scores of each fold, what of them compares, and its spread; printed too."""
+    labels = scored_in_all(task, tables)
+    alike = [weighted_auc_of(task, one, labels) for one in tables]
+    differing = spread(alike)
+    rows = {
+        str(fold): {
+            "series": one["series"],
+            "weighted_auc": one["weighted_auc"],
+            "overall": {
+                key: one["per_label"][task.overall][key] for key in ("value", "low", "high")
+            },
+            "comparable_auc": comparable,
+            "selected_on": one["selected_on"],
+        }
+        for fold, (one, comparable) in enumerate(zip(tables, alike, strict=True))
+    }
+    log.info(
+        "%s, weighted AUC of each fold, and over the %d labels that every fold scores:",
+        *(stage, len(labels)),
+    )
+    for name, row in rows.items():
+        both = figure(row["weighted_auc"]["value"]), figure(row["comparable_auc"])
+        log.info("  fold %s  %s  %s", name, *both)
+    if differing is not None:
+        log.info(
+            "  mean of the latter %s, standard deviation %s, %s to %s",
+            *(figure(differing[key]) for key in ("mean", "standard_deviation", "min", "max")),
+        )
+    found = {"by_fold": rows, "labels_of_every_fold": labels, "spread": differing}
+    return {**found, "folds": len(tables)}
+
+
+def _end_to_end(
+    options: EvaluationOptions,
+    split: Split,
+    task: Task,
+    rows: tuple[Sample, list[Sample]],
+    tables: list[dict[str, Any]],
+    crossfit: Crossfit,
+    selected: str,
+) -> dict[str, Any]:
+    """The table of both stages; points and views come from the tables of the folds.
+
+    Args:
+        options: for the run's paths and the intervals.
+        split: for the centres.
+        task: the labels.
+        rows: of all folds, and of each.
+        tables: the metrics of each fold.
+        crossfit: thresholds come from the other folds.
+        selected: what selected the weights.
+    """
+    sample, samples = rows
+    folders = [ScoredFolderPaths(options.fold_paths(fold).root) for fold in range(split.folds)]
+    located = located_of_split(split, sample.uids.tolist(), [one.points for one in folders])
+    views = joined(
+        [
+            read_views(folder.views, task, one.uids.tolist())
+            for folder, one in zip(folders, samples, strict=True)
+        ]
+    )
+    seen = [uid for one in tables for uid in one["seen_in_training"]]
+    alone = _joined_selections(
+        [one["stage1_maximum"].get("selected_on", one["selected_on"]) for one in tables]
+    )
+    settings = Settings(options.resamples, options.seed)
+    judged = Judged(sample, views, located, crossfit, seen)
+    return {
+        **end_to_end_table(task, judged, settings, selected, alone),
+        "rejected": [row for one in tables for row in one["rejected"]],
+        "seen_in_training": seen,
+    }
+
+
+def _joined_selections(selections: list[str]) -> str:
+    return THIS_FOLD if THIS_FOLD in selections else ", ".join(sorted(set(selections)))

@@ -1,0 +1,250 @@
+"""Scores of end-to-end results: who was scored, what the figures are, and what limits them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from intracranial.evaluation.end_to_end import Results, Scored, arrays
+from intracranial.evaluation.subgroups import by_trait, count_aneurysms, describe
+from intracranial.evaluation.tables import evaluate, log_tables, optimism, selected_on
+from intracranial.evaluation.view_gains import log_view_gains, view_gains
+from intracranial.evaluation.views import Views
+from intracranial.imaging.geometry import cache_to_patient
+from intracranial.imaging.linkage import assign_groups
+from intracranial.metrics import cell
+from intracranial.provenance import digest
+from intracranial.runlog import log
+from intracranial.statistics.bootstrap import draw_resamples
+from intracranial.statistics.comparison import Predictions, compare
+from intracranial.statistics.crossfit import Crossfit, from_reference, over_patients
+from intracranial.statistics.intervals import Settings, auc_table
+from intracranial.statistics.localisation import Located, localisation_table, log_localisation
+from intracranial.statistics.sample import Sample
+from intracranial.statistics.suspects import suspects_table
+from intracranial.task import Task
+
+
+@dataclass(frozen=True, eq=False)
+class Reference:
+    """Held-out predictions of the same weights: their file, what they are, and their rows.
+
+    `keys`: digests of the linkage keys of each held-out series; none in models of before.
+    """
+
+    path: Path
+    words: str
+    sample: Sample
+    keys: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    def recognised(self, results: Results) -> list[str]:
+        """Its series that share patient, study or pixels with a scored one."""
+        scored = {digest(key) for found in results.scored for key in found.linkage.keys()}
+        return [uid for uid, keys in self.keys.items() if not scored.isdisjoint(keys)]
+
+
+def seen_in_training(
+    results: Results, manifests: Sequence[dict[str, Any]], held_out: bool
+) -> list[str]:
+    """UIDs of scored series that were in training, or share patient, study or pixels with one.
+
+    Of other than held-out series also those whose scores selected the weights. (Stage 2 is trained
+    on series that stage 1 was trained on, or that selected its weights.)
+    """
+    uids, keys = set(manifests[0]["training_series"]), set(manifests[0]["training_keys"])
+    for manifest in [] if held_out else manifests:
+        chosen = manifest.get("selecting", {"series": [], "keys": []})  # models of before have none
+        uids.update(chosen["series"])
+        keys.update(chosen["keys"])
+    return [
+        found.uid
+        for found in results.scored
+        if found.uid in uids or any(digest(key) in keys for key in found.linkage.keys())
+    ]
+
+
+def sample_of(results: Results, task: Task) -> Sample | None:
+    """The scored series with their patients and traits; None where no labels were given."""
+    targets, probabilities = arrays(results)
+    if targets is None:
+        return None
+    traits = [
+        describe(
+            found.modality,
+            found.plane,
+            found.job.sex,
+            found.job.age,
+            found.thickness,
+            found.geometry.spacing[0] if found.geometry_known else None,
+            count_aneurysms(task, row, len(found.job.spots)),
+        )
+        for found, row in zip(results.scored, targets, strict=True)
+    ]
+    uids = [found.uid for found in results.scored]
+    joined = assign_groups([found.linkage for found in results.scored], uids)
+    groups = [found.job.group or group for found, group in zip(results.scored, joined, strict=True)]
+    return Sample(
+        targets.astype(np.int64),
+        probabilities,
+        np.array(uids, dtype=str),
+        np.array(groups, dtype=str),
+        by_trait(traits),
+    )
+
+
+def metrics_of(
+    results: Results,
+    sample: Sample | None,
+    task: Task,
+    manifests: Sequence[dict[str, Any]],
+    settings: Settings,
+    reference: Reference | None = None,
+    held_out: bool = True,
+) -> dict[str, Any]:
+    """Score tables, printed and JSON-ready; null figures where no labels were given.
+
+    Schema: `src/intracranial/evaluation/results.schema.json`.
+
+    Args:
+        results: what was scored.
+        sample: the same as `sample_of` made it; None where there are no labels.
+        task: the labels.
+        manifests: of stage 1 and stage 2.
+        settings: of the intervals.
+        reference: what calibration and thresholds are fitted on; where there is none, or none
+            with other patients, they are fitted on other patients of the sample.
+        held_out: whether the series are those of the held-out fold.
+    """
+    rejected = [
+        {"folder": item.folder.name, "reason": item.code, "words": item.message}
+        for item in results.rejected
+    ]
+    seen = seen_in_training(results, manifests, held_out)
+    if seen:
+        log.warning(
+            "%d of %d scored series were in training or belong to a patient that was (first: %s): "
+            "their figures are not independent",
+            len(seen),
+            len(results.scored),
+            seen[0],
+        )
+    selected = selected_on(manifests, held_out)
+    content: dict[str, Any] = {
+        "selected_on": selected,
+        "rejected": rejected,
+        "seen_in_training": seen,
+        "series": len(results.scored),
+    }
+    if sample is None:
+        return {**content, "weighted_auc": cell(None), "per_label": {}, "left_out": []}
+    crossfit = over_patients(sample, sample.targets[:, task.overall_index], settings.seed)
+    if reference is not None:
+        recognised = reference.recognised(results)
+        found = from_reference(sample, reference.sample, reference.words, recognised)
+        crossfit = found if found.parts else crossfit
+    located = None
+    if any(found.job.spots for found in results.scored):
+        located = [_located(found) for found in results.scored]
+    judged = Judged(sample, views_of(results), located, crossfit, seen)
+    alone = selected_on(manifests[:1], held_out)
+    return {**content, **end_to_end_table(task, judged, settings, selected, alone)}
+
+
+def views_of(results: Results) -> Views:
+    """How else the scored series were seen."""
+    return Views(
+        np.stack([found.stage1_maximum for found in results.scored]),
+        [found.by_view for found in results.scored],
+        results.views,
+        results.steps,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """What is judged of scored series.
+
+    Attributes:
+        sample: their labels and probabilities.
+        views: how else they were seen.
+        located: their points and centres; None where no centres were given.
+        crossfit: on what calibration and thresholds are fitted.
+        seen: UIDs of those that were in training.
+    """
+
+    sample: Sample
+    views: Views
+    located: Sequence[Located] | None
+    crossfit: Crossfit
+    seen: Sequence[str]
+
+
+def end_to_end_table(
+    task: Task, judged: Judged, settings: Settings, selected: str, alone: str
+) -> dict[str, Any]:
+    """`evaluation.tables.evaluate`, and what only both stages together have; printed too.
+
+    `stage1_maximum` scores the plain maximum of stage 1 over the slices, for comparison;
+    `gain_over_stage1` compares both, paired, null without resamples; `localisation` judges the
+    points, null without localizers; `test_time_augmentation` is what each view adds; `suspects`
+    are labels to look at again.
+
+    Args:
+        task: the labels.
+        judged: the series.
+        settings: of the intervals.
+        selected: what selected the weights of both stages, as `selected_on` says.
+        alone: the same of stage 1.
+    """
+    sample, crossfit, seen = judged.sample, judged.crossfit, judged.seen
+    table = evaluate(task, sample, settings, crossfit, selected, len(seen))
+    log_tables(task, "end to end", table)
+    maximum = replace(sample, probabilities=judged.views.maximum)
+    optimistic = table["intervals"]["optimistic"]
+    gains = view_gains(task, sample, judged.views, settings, optimistic)
+    log_view_gains(gains)
+    localisation = None
+    if judged.located is not None:
+        finding = sample.targets[:, task.overall_index]
+        drawn = None
+        if settings.resamples:
+            drawn = draw_resamples(sample.groups, finding, settings.resamples, settings.seed)
+        localisation = localisation_table(task, sample, judged.located, crossfit, drawn)
+        log_localisation(localisation)
+    pair = (maximum, optimism(alone, len(seen))), (sample, optimistic)
+    return {
+        **table,
+        "stage1_maximum": {**auc_table(task, maximum, settings)[0], "selected_on": alone},
+        "gain_over_stage1": _gain(task, *pair, settings),
+        "localisation": localisation,
+        "test_time_augmentation": gains,
+        "suspects": suspects_table(task, sample, seen),
+    }
+
+
+def _gain(
+    task: Task,
+    maximum: tuple[Sample, str | None],
+    both: tuple[Sample, str | None],
+    settings: Settings,
+) -> dict | None:
+    """What both stages gain over the maximum of stage 1; None without resamples.
+
+    Each sample comes with the reason why its figures are too good, or None.
+    """
+    if not settings.resamples:
+        return None
+    first, second = (
+        Predictions(name, task.labels, sample.uids, sample, None, optimistic)
+        for name, (sample, optimistic) in (("stage 1, maximum", maximum), ("both stages", both))
+    )
+    return compare(task, first, second, settings)
+
+
+def _located(found: Scored) -> Located:
+    spots = found.job.spots
+    cached = np.array([(spot.x, spot.y, spot.index) for spot in spots]).reshape(-1, 3)
+    centres = cache_to_patient(found.geometry, cached, found.positions, found.size)
+    return Located(found.points, centres, [s.location for s in spots], found.geometry_known)

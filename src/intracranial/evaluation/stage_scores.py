@@ -1,0 +1,115 @@
+"""Scores of one stage on its held-out fold, beside those on its training rows."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from intracranial.errors import InputError
+from intracranial.evaluation.tables import evaluate, log_tables, selected_on
+from intracranial.metrics import cell, ends
+from intracranial.runlog import log
+from intracranial.statistics.bootstrap import Resamples, draw_resamples, interval
+from intracranial.statistics.crossfit import over_patients
+from intracranial.statistics.intervals import (
+    Settings,
+    auc_table,
+    means_of_labels,
+    resampled_aucs,
+    scored_in_all,
+    weighted_auc_of,
+)
+from intracranial.statistics.sample import Sample
+from intracranial.task import Task
+
+
+def stage_metrics(
+    task: Task,
+    stage: str,
+    held_out: Sample,
+    training: Sample,
+    manifests: Sequence[Mapping[str, Any]],
+    settings: Settings,
+    unit: str = "series",
+) -> dict[str, Any]:
+    """Metrics of one stage, printed and JSON-ready (schema: `results.schema.json`).
+
+    Args:
+        task: the labels.
+        stage: name for the headline.
+        held_out: rows of the held-out fold; their table is the top level of the result.
+        training: the training rows, for the gap; may be none.
+        manifests: of all weights that took part; say on what they were selected.
+        settings: of the intervals.
+        unit: what a row is: series or spots.
+
+    Raises:
+        InputError: nothing to score in the held-out fold.
+    """
+    if not len(held_out):
+        raise InputError(f"{stage}: the held-out fold has nothing to score")
+    finding = held_out.targets[:, task.overall_index]
+    crossfit = over_patients(held_out, finding, settings.seed)
+    table = evaluate(task, held_out, settings, crossfit, selected_on(manifests))
+    log_tables(task, f"{stage}, held out", table, unit)
+    if not len(training):
+        return {**table, "training": None, "gap": None}
+    # A seed of its own: the draws of one sample must say nothing about those of the other.
+    seen, seen_draws = auc_table(task, training, replace(settings, seed=settings.seed + 1))
+    labels = scored_in_all(task, (seen, table))
+    values: list[dict[str, np.ndarray]] = [{}, {}]
+    if settings.resamples and seen_draws is not None:
+        draws = draw_resamples(held_out.groups, finding, settings.resamples, settings.seed)
+        values = [
+            _resampled(task, training, seen, seen_draws, labels),
+            _resampled(task, held_out, table, draws, labels),
+        ]
+    figures = [_figures(task, one, labels) for one in (seen, table)]
+    gap = {
+        name: _difference([one[name] for one in figures], [one.get(name) for one in values])
+        for name in ("weighted_auc", task.overall)
+    }
+    found = gap["weighted_auc"]
+    if found["value"] is not None:
+        log.info(
+            "%s, weighted AUC of %d labels: training %.3f, held out %.3f, gap %.3f%s",
+            *(stage, len(labels), *(one["weighted_auc"]["value"] for one in figures)),
+            *(found["value"], f" ({ends(found)})" if found["low"] is not None else ""),
+        )
+    return {**table, "training": seen, "gap": {**gap, "labels": labels}}
+
+
+def _figures(
+    task: Task, table: Mapping[str, Any], labels: Sequence[str]
+) -> dict[str, Mapping[str, Any]]:
+    """Cells of the weighted AUC over `labels` and of the overall label's AUC."""
+    value = weighted_auc_of(task, table, labels)
+    return {
+        "weighted_auc": {**table["weighted_auc"], "value": value},
+        task.overall: table["per_label"][task.overall],
+    }
+
+
+def _resampled(
+    task: Task, sample: Sample, table: Mapping[str, Any], drawn: Resamples, labels: Sequence[str]
+) -> dict[str, np.ndarray]:
+    """AUC of every label, and means over `labels`, in every resample (B,)."""
+    every = resampled_aucs(task, sample, table, drawn)
+    return {**every, **means_of_labels(task, {name: every[name] for name in labels})}
+
+
+def _difference(
+    cells: Sequence[Mapping[str, Any]], values: Sequence[np.ndarray | None]
+) -> dict[str, float | None]:
+    """First minus second figure of two samples without a common patient.
+
+    The samples are resampled apart. There is an interval where both figures have one.
+    """
+    first, second = cells
+    if first["value"] is None or second["value"] is None:
+        return cell(None)
+    known = first["low"] is not None and second["low"] is not None
+    a, b = values
+    span = interval(a - b) if known and a is not None and b is not None else None
+    return cell(first["value"] - second["value"], span)

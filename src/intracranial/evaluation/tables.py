@@ -1,0 +1,138 @@
+"""Everything that an evaluation says of one sample, for the metrics file and for the terminal.
+
+The metrics files of eval_stage1.py, eval_stage2.py and eval_end_to_end.py, of a fold, of a folder
+and of all folds, have one shape; `results.schema.json` beside this module documents every key.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from intracranial.evaluation.subgroups import subgroup_tables
+from intracranial.metrics import ends, figure, format_table
+from intracranial.runlog import log
+from intracranial.statistics.bootstrap import LEVEL, MIN_GROUPS
+from intracranial.statistics.calibration import calibration_table
+from intracranial.statistics.crossfit import Crossfit
+from intracranial.statistics.intervals import Settings, auc_table
+from intracranial.statistics.operating import operating_table
+from intracranial.statistics.sample import Sample
+from intracranial.statistics.weighted import SENSITIVITY, SPECIFICITY
+from intracranial.task import Task
+
+METHOD = "percentile bootstrap over patients, apart with and without an aneurysm"
+
+THIS_FOLD = "this fold"
+
+
+def selected_on(manifests: Sequence[Mapping[str, Any]], held_out: bool = True) -> str:
+    """What selected the weights of the stages that made the predictions.
+
+    Args:
+        manifests: of every stage that took part.
+        held_out: whether the scored rows are of the held-out fold.
+    """
+    kinds = {str(manifest["select"]) for manifest in manifests}
+    if "heldout" in kinds and held_out:
+        return THIS_FOLD
+    return ", ".join(sorted(kind.replace("heldout", "the held-out fold") for kind in kinds))
+
+
+def evaluate(
+    task: Task,
+    sample: Sample,
+    settings: Settings,
+    crossfit: Crossfit,
+    selected: str,
+    seen: int = 0,
+) -> dict[str, Any]:
+    """All tables of one sample: `evaluation` in `results.schema.json`.
+
+    Args:
+        task: the labels.
+        sample: what is scored.
+        settings: of the intervals.
+        crossfit: what calibration and thresholds are fitted on.
+        selected: as `selected_on` says.
+        seen: scored rows that were in training.
+    """
+    table, drawn = auc_table(task, sample, settings, more=True)
+    return {
+        **table,
+        "read_at": {"specificity": SPECIFICITY, "sensitivity": SENSITIVITY},
+        "intervals": {
+            "level": LEVEL,
+            "resamples": settings.resamples,
+            "seed": settings.seed,
+            "method": METHOD,
+            "optimistic": optimism(selected, seen),
+        },
+        "subgroups": subgroup_tables(task, sample, settings),
+        "calibration": calibration_table(task, sample, crossfit, drawn),
+        "operating_points": operating_table(task, sample, crossfit, drawn),
+        "selected_on": selected,
+    }
+
+
+def optimism(selected: str, seen: int) -> str | None:
+    """Why figures are too good, or None.
+
+    Args:
+        selected: as `selected_on` says.
+        seen: scored rows that were in training.
+    """
+    reasons = []
+    if selected == THIS_FOLD:
+        reasons.append("the weights were selected on this fold")
+    if seen:
+        reasons.append(f"{seen} scored series were in training or belong to a patient that was")
+    return "; ".join(reasons) or None
+
+
+def log_tables(task: Task, name: str, table: Mapping[str, Any], unit: str = "series") -> None:
+    """Print what `evaluate` found: the score table, what its intervals mean, and subgroups."""
+    log.info("%s:\n%s", name, format_table(task, table, unit))
+    made = table["intervals"]
+    if made["resamples"]:
+        log.info("intervals: %d resamples of %d patients", made["resamples"], table["groups"])
+    if table["rare"]:
+        log.info(
+            "fewer than %d patients: %s; the intervals of the means are too narrow by that",
+            *(MIN_GROUPS, ", ".join(table["rare"])),
+        )
+    if made["optimistic"]:
+        log.warning(
+            "the figures are not independent and their intervals are optimistic: %s",
+            made["optimistic"],
+        )
+    for trait, tables in table["subgroups"].items():
+        for value, one in tables.items():
+            score, count = one["weighted_auc"], one["per_label"][task.overall]["positives"]
+            log.info(
+                "  %-27s %s  %-14s  %d %s, %d with an aneurysm",
+                f"{trait.replace('_', ' ')} {value}",
+                figure(score["value"]),
+                ends(score),
+                *(one["series"], unit, count),
+            )
+    _log_calibration(task, table)
+
+
+def _log_calibration(task: Task, table: Mapping[str, Any]) -> None:
+    found = table["calibration"]["per_label"][task.overall]
+    if found["after"] is None:
+        log.info("%s is not calibrated: too few to fit on", task.overall)
+        return
+    log.info(
+        "%s, calibration error %s, after correction %s (fitted on %s)",
+        task.overall,
+        figure(found["before"]["error"]["value"]),
+        figure(found["after"]["error"]["value"]),
+        table["calibration"]["fitted_on"],
+    )
+    point = table["operating_points"]["per_label"][task.overall]["at_specificity"]
+    for name in ("sensitivity", "specificity"):
+        score = point[name]
+        log.info(
+            "%s, %s at the threshold for specificity %.2f: %s  %s",
+            *(task.overall, name, point["aim"], figure(score["value"]), ends(score)),
+        )

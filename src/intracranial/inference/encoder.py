@@ -1,0 +1,266 @@
+"""Stage 1 applied to whole series: features, logits and heat-map peaks of every slice.
+
+Batches are formed within one series and depend, on one device, on its length alone, so that the
+same series gives the same numbers whether it is read from the caches or from DICOM, alone or among
+others.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+
+from intracranial.artifacts import FoldPaths
+from intracranial.compute import Compute, compile_network
+from intracranial.models.slice_classifier import (
+    HEATMAP_STRIDE,
+    SliceClassifier,
+    SliceClassifierConfig,
+)
+from intracranial.provenance import MADE_BY
+from intracranial.sampling.stacks import (
+    Images,
+    InputSpec,
+    input_to_cache,
+    neighbours,
+    prepare_slices,
+    resample_slices,
+)
+from intracranial.sidecar import build, damaged, part
+from intracranial.training.checkpoint import load_weights
+
+ENCODE_BATCH = 16
+"""Stacks per forward pass at most. It depends on device and input size alone, because the batch
+size can change the last bits."""
+
+CPU_PIXELS = 2**19
+"""Pixels of a stack's plane, times stacks, per forward pass on a CPU: what a layer hands to the
+next one then stays in the cache. In bf16 larger batches are up to a quarter slower (LOG.md)."""
+
+TAIL_MULTIPLE = 4
+"""The last batch of a series is filled up to a multiple of this: matrix products of one or two rows
+have other last bits in float32, and filling it up to `ENCODE_BATCH` computes 15 stacks in vain."""
+
+
+@dataclass(frozen=True)
+class SeriesFeatures:
+    """Stage-1 output of one series at one step.
+
+    `features` float16 (n, C); `logits` float32 (n, L); `peaks` float32 (n, L, 3): for each
+    label x and y of the heat map's maximum in cache pixels, and its probability.
+    """
+
+    features: np.ndarray
+    logits: np.ndarray
+    peaks: np.ndarray
+
+
+@dataclass(frozen=True)
+class PreparedSlices:
+    """Every slice of a series as the network takes it, before the last, cheap step.
+
+    `values` (n, S, S), float16 where pixels are as cached, else float32; `mean` is still to be
+    subtracted from them, in float32.
+    """
+
+    values: torch.Tensor
+    mean: float
+
+
+class Encoder:
+    """A trained stage-1 network with all that belongs to it."""
+
+    def __init__(
+        self, paths: FoldPaths, manifest: dict[str, Any], compute: Compute, compiled: bool = False
+    ) -> None:
+        """Load the weights that the manifest describes.
+
+        Args:
+            paths: the fold's paths.
+            manifest: of stage 1.
+            compute: device and precision.
+            compiled: compile the network, see `compile_network`.
+
+        Raises:
+            MissingArtifact: the weights are gone.
+            InputError: they do not fit the manifest, or its parts are damaged.
+        """
+        sidecar = paths.manifest("stage1")
+        self.inputs = part(sidecar, manifest, "input", InputSpec)
+        self.steps = trained_steps(sidecar, manifest)
+        self.compute = compute
+        model = build(sidecar, manifest, "model", SliceClassifierConfig, SliceClassifier)
+        if (size := manifest["model"]["input_size"]) != self.inputs.input_size:
+            raise damaged(
+                sidecar,
+                f"`input.input_size` is {self.inputs.input_size} and `model.input_size` {size}",
+            )
+        load_weights(paths.weights("stage1"), model, MADE_BY["stage1"])
+        model = model.to(memory_format=torch.channels_last)
+        self.model = model.to(compute.device).eval()
+        self.width = model.width
+        self.batch = batch_size(compute.device, size)
+        self.multiple = min(TAIL_MULTIPLE, self.batch)
+        if compiled:
+            compile_network(self.model)
+            self.multiple = self.batch  # another shape would be compiled again
+
+    def prepare(
+        self,
+        volume: Images,
+        transform: Callable[[np.ndarray], np.ndarray] | None = None,
+    ) -> PreparedSlices:
+        """What can be done ahead, in another thread, while the network computes.
+
+        Args:
+            volume: float16 (n, size, size), cached values 0..5; a file is read once for all
+                steps.
+            transform: an augmented view: prepared slices float32 (n, S, S) -> the same shape.
+        """
+        if transform is None:
+            values = torch.from_numpy(resample_slices(volume, self.inputs))
+            mean = self.inputs.mean
+        else:
+            seen = transform(prepare_slices(volume, self.inputs))
+            values, mean = torch.from_numpy(np.ascontiguousarray(seen)), 0.0
+        if self.compute.device.type == "cuda":
+            values = values.pin_memory()  # or the copy would wait for the device
+        return PreparedSlices(values, mean)
+
+    def encode(
+        self,
+        volume: Images,
+        transform: Callable[[np.ndarray], np.ndarray] | None = None,
+    ) -> dict[int, SeriesFeatures]:
+        """Features of every slice at every step.
+
+        Args:
+            volume: see `prepare`.
+            transform: see `prepare`. The peaks of a view are in the coordinates of the transformed
+                slices.
+        """
+        return self.encode_prepared(self.prepare(volume, transform), volume.shape[-1])
+
+    def encode_prepared(self, slices: PreparedSlices, size: int) -> dict[int, SeriesFeatures]:
+        """`encode` of prepared slices; `size` is the edge of a cached slice in pixels."""
+        # all slices once, so that the steps share the copy and the device can make the stacks
+        values = slices.values.to(self.compute.device, non_blocking=True)
+        found = {step: self._encode_step(values, slices.mean, step) for step in self.steps}
+        return {step: self._on_host(*parts, size) for step, parts in found.items()}
+
+    def heat_map(self, volume: np.ndarray, index: int, label: int) -> np.ndarray:
+        """Where on one slice a label may be, averaged over the steps: for looking at.
+
+        Args:
+            volume: (n, size, size), cached values 0..5.
+            index: slice, 0..n-1.
+            label: its position among the labels.
+
+        Returns:
+            float32 (size, size), probability at every cached pixel; zero outside of the crop.
+        """
+        n, size = len(volume), volume.shape[-1]
+        stacks = np.stack(
+            [prepare_slices(volume, self.inputs, neighbours(index, s, n)) for s in self.steps]
+        )
+        with torch.inference_mode(), self.compute.autocast():
+            output = self.model(self.compute.place(torch.from_numpy(stacks)))
+        heat = output.heatmap[:, label].float().sigmoid().mean(dim=0).cpu().numpy()
+        edge, offset = self.inputs.crop_edge(size), self.inputs.offset(size)
+        whole = np.zeros((size, size), dtype=np.float32)
+        # Cells cover the crop's area, as OpenCV's pixels cover an image's.
+        whole[offset : offset + edge, offset : offset + edge] = cv2.resize(heat, (edge, edge))
+        return whole
+
+    def _encode_step(
+        self, values: torch.Tensor, mean: float, step: int
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Features, logits and peaks (in cells) on the device; nothing here waits for it."""
+        n = len(values)
+        filled = -(-n // self.multiple) * self.multiple  # with the last slice
+        centres = [min(i, n - 1) for i in range(filled)]
+        table = torch.tensor([neighbours(i, step, n) for i in centres])
+        table = table.to(values.device, non_blocking=True)
+        features, logits, peaks = [], [], []
+        with torch.inference_mode():
+            for start in range(0, n, self.batch):
+                kept = min(self.batch, n - start)
+                stacks = values[table[start : start + self.batch]].float() - mean
+                stacks = self.compute.place(stacks)  # (B, 3, S, S)
+                with self.compute.autocast():
+                    output = self.model(stacks)
+                features.append(output.features[:kept].to(torch.float16))
+                logits.append(output.logits[:kept].float())
+                peaks.append(heatmap_peaks(output.heatmap[:kept].float()))
+        return torch.cat(features), torch.cat(logits), torch.cat(peaks)
+
+    def _on_host(
+        self, features: torch.Tensor, logits: torch.Tensor, peaks: torch.Tensor, size: int
+    ) -> SeriesFeatures:
+        peak = peaks.cpu().numpy()
+        cells = peak[..., :2].astype(np.float64)
+        pixels = (cells + 0.5) * HEATMAP_STRIDE - 0.5
+        peak[..., :2] = input_to_cache(pixels, size, self.inputs)
+        return SeriesFeatures(features.cpu().numpy(), logits.cpu().numpy(), peak)
+
+
+def batch_size(device: torch.device, input_size: int) -> int:
+    """Stacks per forward pass: a power of two, so that batches and `TAIL_MULTIPLE` go together.
+
+    Args:
+        device: that computes.
+        input_size: edge of the network's input in pixels.
+    """
+    if device.type != "cpu":
+        return ENCODE_BATCH
+    fitting = max(1, CPU_PIXELS // input_size**2)
+    return min(ENCODE_BATCH, 1 << (fitting.bit_length() - 1))
+
+
+def trained_steps(path: Path, manifest: Mapping[str, Any]) -> tuple[int, ...]:
+    """Distances in slices that stage 1 was trained with.
+
+    Args:
+        path: of its sidecar.
+        manifest: the sidecar's content.
+
+    Raises:
+        InputError: the sidecar tells none, or one below 1.
+    """
+    steps = part(path, manifest, "steps", tuple[int, ...])
+    if not steps or min(steps) < 1:
+        raise damaged(path, f"`steps` is {list(steps)}, not distances of 1 slice or more")
+    return steps
+
+
+def heatmap_peaks(logits: torch.Tensor) -> torch.Tensor:
+    """Maximum of each heat map with sub-cell precision.
+
+    The place is refined by the parabola through the maximum and its two neighbours along each
+    axis, in logits, where the Gaussian of the targets is a parabola.
+
+    Args:
+        logits: float32 (B, L, h, w).
+
+    Returns:
+        float32 (B, L, 3): x and y in cells, probability at the maximum.
+    """
+    batch, channels, rows, columns = logits.shape
+    value, flat = logits.flatten(2).max(dim=2)
+    row, column = flat // columns, flat % columns
+    padded = torch.nn.functional.pad(logits, (1, 1, 1, 1), mode="replicate")
+    b = torch.arange(batch, device=logits.device)[:, None]
+    c = torch.arange(channels, device=logits.device)[None, :]
+
+    def offset(before: torch.Tensor, after: torch.Tensor) -> torch.Tensor:
+        curvature = (2 * value - before - after).clamp(min=1e-6)
+        return (0.5 * (after - before) / curvature).clamp(-0.5, 0.5)
+
+    x = column + offset(padded[b, c, row + 1, column], padded[b, c, row + 1, column + 2])
+    y = row + offset(padded[b, c, row, column + 1], padded[b, c, row + 2, column + 1])
+    x, y = x.clamp(0, columns - 1), y.clamp(0, rows - 1)
+    return torch.stack([x, y, value.sigmoid()], dim=-1)

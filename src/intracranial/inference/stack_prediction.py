@@ -1,0 +1,93 @@
+"""Stage 1 scored at spots."""
+
+from collections.abc import Sequence
+from contextlib import closing
+
+import numpy as np
+import torch
+from torch import nn
+
+from intracranial.compute import Compute
+from intracranial.metrics import score_table
+from intracranial.sampling.slice_samples import StackDataset, StackRequest
+from intracranial.splits.folds import Split
+from intracranial.task import SERIES_COLUMN, Task
+from intracranial.training.distributed import share_work
+from intracranial.training.loaders import deaths_explained, load
+
+
+def spot_requests(split: Split, uids: list[str], steps: tuple[int, ...]) -> list[StackRequest]:
+    """Evaluation stacks: every spot of the series once per step, in the table's order.
+
+    Series with a positive location that has no localizer are left out: it may be in any slice.
+    """
+    localized = set(split.series.index[split.series["localized"] == 1])
+    chosen = split.spots[split.spots[SERIES_COLUMN].isin(localized & set(uids))]
+    spots = chosen[[SERIES_COLUMN, "index"]].drop_duplicates()
+    return [
+        StackRequest(uid, int(index), step, 0, position)
+        for position, (uid, index) in enumerate(spots.itertuples(index=False))
+        for step in steps
+    ]
+
+
+def predict_stacks(
+    model: nn.Module,
+    dataset: StackDataset,
+    requests: list[StackRequest],
+    batch_size: int,
+    num_workers: int,
+    compute: Compute,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Probabilities at spots, averaged over the steps of each spot.
+
+    Processes that train together share the batches; all of them get all results.
+
+    Returns:
+        targets float64 (N, L) and probabilities float64 (N, L), one row per spot in the order of
+        the requests. A spot's targets are those of its widest step.
+
+    Raises:
+        InputError: a process that loads data has died.
+    """
+    model.eval()
+
+    def predict(batches: Sequence[list[StackRequest]]) -> list[tuple[np.ndarray, np.ndarray]]:
+        found = []
+        loaded = load(dataset, batches, num_workers, compute.device.type == "cuda")
+        with torch.inference_mode(), closing(loaded), deaths_explained():
+            for batch in loaded:
+                with compute.autocast():
+                    output = model(compute.place(batch["stack"]))
+                found.append((output.logits.float().cpu().numpy(), batch["targets"].numpy()))
+        return found
+
+    batches = [requests[i : i + batch_size] for i in range(0, len(requests), batch_size)]
+    logits, targets = zip(*share_work(batches, predict), strict=True)
+    positions = np.array([request.position for request in requests])
+    _, spot = np.unique(positions, return_inverse=True)
+    probability = torch.from_numpy(np.concatenate(logits)).double().sigmoid().numpy()
+    mean = np.zeros((spot.max() + 1, probability.shape[1]))
+    np.add.at(mean, spot, probability)
+    mean /= np.bincount(spot)[:, None]
+    target = np.zeros_like(mean)
+    np.maximum.at(target, spot, np.concatenate(targets))
+    return target, mean
+
+
+def spot_scores(
+    model: nn.Module,
+    dataset: StackDataset,
+    requests: list[StackRequest],
+    batch_size: int,
+    num_workers: int,
+    compute: Compute,
+    task: Task,
+) -> dict[str, float | None]:
+    """Weighted AUC at spots and the overall label's AUC, for the training log."""
+    target, probability = predict_stacks(model, dataset, requests, batch_size, num_workers, compute)
+    table = score_table(task, target, probability)
+    return {
+        "score": table["weighted_auc"]["value"],
+        "auc_overall": table["per_label"][task.overall]["value"],
+    }

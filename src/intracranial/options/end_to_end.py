@@ -1,0 +1,79 @@
+"""Options of eval_end_to_end.py."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from intracranial.errors import UsageError
+from intracranial.options.common import check_above_zero
+from intracranial.options.evaluation import EvaluationOptions
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvalEndToEndOptions(EvaluationOptions):
+    """Run DICOM folders through both stages and score the result."""
+
+    series_dir: Path | None = None
+    """Score the series in this folder (one folder each) in place of the held-out fold."""
+
+    out_dir: Path | None = None
+    """Where results of --series_dir go."""
+
+    labels: Path | None = None
+    """Labels of --series_dir, a table like train.csv."""
+
+    localizers: Path | None = None
+    """Aneurysm centres of --series_dir, a table like train_localizers.csv."""
+
+    precision: str = "auto"
+    """Precision of stage 1: auto, bf16, fp16 or fp32."""
+
+    views: tuple[str, ...] = ()
+    """Test-time augmentation: flip, reverse, crop, crop90; each takes as long as the plain view,
+    and what each adds is in the metrics and the report."""
+
+    steps: tuple[int, ...] = ()
+    """Steps of stage 1 to use, of those it was trained with; each is a pass (default: all)."""
+
+    max_series_gib: float = 8.0
+    """Largest series in GiB of decoded pixels; larger ones are rejected unread."""
+
+    max_series_seconds: float = 600.0
+    """Seconds that reading one series may take; then it is rejected. With --num_workers 0 no limit
+    holds. --overwrite scores again after a change."""
+
+    compile: bool = False
+    """Compile stage 1 with torch.compile: a minute at the start, faster on a GPU."""
+
+    report: bool = True
+    """Write report.html."""
+
+    allow_rejected: bool = False
+    """End with exit code 0 although series were rejected."""
+
+    limit: int | None = None
+    """Score only the first N series (a trial; the figures are marked as partial)."""
+
+    @property
+    def record_dir(self) -> Path:
+        """Folder for the run record and the log file: a model folder may be read-only."""
+        return self.out_dir / "runs" if self.out_dir is not None else super().record_dir
+
+    def identity(self) -> dict[str, Any]:
+        """The options that change the result; the order of views and steps does not."""
+        sets = {"views": sorted(set(self.views)), "steps": sorted(set(self.steps))}
+        return {**super().identity(), **sets}
+
+    def __post_init__(self) -> None:
+        """Check flags against each other."""
+        super().__post_init__()
+        if (self.series_dir is None) != (self.out_dir is None):
+            raise UsageError("--series_dir and --out_dir go together")
+        if self.series_dir is None and (self.labels or self.localizers):
+            raise UsageError("--labels and --localizers go with --series_dir")
+        if self.localizers and not self.labels:
+            raise UsageError("--localizers needs --labels")
+        if self.series_dir is not None and self.fold == "all":
+            raise UsageError("--series_dir needs one --fold (or --fold final)")
+        check_above_zero("--max_series_gib", self.max_series_gib)
+        check_above_zero("--max_series_seconds", self.max_series_seconds)

@@ -1,0 +1,124 @@
+"""Options of train_stage1.py and eval_stage1.py; the defaults are the original solution's."""
+
+from dataclasses import dataclass
+
+from intracranial.errors import UsageError
+from intracranial.options.evaluation import EvaluationOptions
+from intracranial.options.training import TrainingOptions
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainStage1Options(TrainingOptions):
+    """Train the slice classifier on the spots of every fold but one."""
+
+    model: str = "convnext_base.dinov3_lvd1689m"
+    """timm backbone, any name that timm.list_models() knows."""
+
+    weights: str = "auto"
+    """Initial weights: `auto` (timm's pretrained), `none` (from scratch) or a file."""
+
+    pool: str = ""
+    """timm global pooling of the encoder ('' for the model's own; catavgmax for small lesions)."""
+
+    crop: float = 0.875
+    """Central share of the cached field that the network sees, 0..1 (448 of 512 pixels)."""
+
+    input_size: int = 448
+    """Edge of the network's input in pixels; the crop is resampled to it."""
+
+    input_mean: float = 2.5
+    """Subtracted from cached values, which run from 0 to 5."""
+
+    steps: tuple[int, ...] = (1, 2)
+    """Distances in slices between the three slices of a stack; training draws one of them."""
+
+    epochs: int = 20
+    """Passes over the positive spots."""
+
+    optimizer: str = "mars"
+    """timm optimizer."""
+
+    lr: float = 3e-5
+    """Learning rate after warm-up."""
+
+    ema_every: int = 3
+    """Steps between updates of the weight average."""
+
+    focal_gamma: float = 2.0
+    """Focusing exponent of the classification loss; 0 is cross-entropy."""
+
+    dropout: float = 0.1
+    """Dropout before the linear classifier, 0..1."""
+
+    heatmap_weight: float = 0.1
+    """Weight of the localisation loss; 0 trains the classifier alone."""
+
+    heatmap_sigma: float = 4.0
+    """Standard deviation of the Gaussian at a localizer in mm."""
+
+    negatives_per_positive: float = 1.0
+    """Negative stacks per positive one in an epoch."""
+
+    shift_positive: float = 0.5
+    """Probability that a positive stack is centred one slice beside its localizer."""
+
+    hard_negatives: str | None = None
+    """Hard negatives: a run whose other folds mined them, or a file f_dict_hard.pkl."""
+
+    hard_probability: float = 0.5
+    """Probability that a negative stack is a hard negative, where there are any."""
+
+    flip_lr: float = 0.5
+    """Probability of a left-right flip, which exchanges paired labels."""
+
+    flip_other: float = 0.5
+    """Probability of each of the flips that exchange nothing."""
+
+    rot90: float = 0.5
+    """Probability of a rotation by a multiple of 90 degrees."""
+
+    affine: float = 0.5
+    """Probability of a small affine transform."""
+
+    rotate: float = 10.0
+    """Largest rotation of the affine transform in degrees."""
+
+    zoom: float = 0.1
+    """Largest zoom of the affine transform as a share."""
+
+    shift: float = 0.05
+    """Largest shift of the affine transform as a share of the edge."""
+
+    drift: float = 0.01
+    """Standard deviation of intensity gain and offset, as a share of the value range."""
+
+    patch_dropout: float = 0.05
+    """Share of 32-pixel patches that are blanked."""
+
+    compile: bool = False
+    """Compile the network with torch.compile: a minute at the start, faster on a GPU."""
+
+    def __post_init__(self) -> None:
+        """Check flags against each other."""
+        super().__post_init__()
+        if not 0 < self.crop <= 1:
+            raise UsageError(f"--crop {self.crop}: give a share above 0 and at most 1")
+        if self.input_size < 32:
+            raise UsageError(f"--input_size {self.input_size}: give 32 pixels or more")
+        if not self.steps or min(self.steps) < 1:
+            raise UsageError(f"--steps {self.steps}: give distances of 1 slice or more")
+
+    def default_run(self) -> str:
+        """The model's name."""
+        return self.model
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvalStage1Options(EvaluationOptions):
+    """Score stage 1 at the spots of its held-out fold, beside its training spots."""
+
+    batch_size: int = 32
+    """Stacks per forward pass."""
+
+    precision: str = "auto"
+    """auto, bf16, fp16 or fp32."""

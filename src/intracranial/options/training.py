@@ -1,0 +1,106 @@
+"""Options that both training stages share."""
+
+import math
+from dataclasses import dataclass
+
+from intracranial.errors import UsageError
+from intracranial.options.common import ModelOptions
+
+SELECTIONS = ("last", "inner", "heldout")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingOptions(ModelOptions):
+    """How long and how fast to train, and which weights to keep."""
+
+    epochs: int = 20
+    """Passes over the training data."""
+
+    batch_size: int = 32
+    """Stacks (stage 1) or series (stage 2) per step, over all pieces and processes together."""
+
+    accumulate: int = 1
+    """Pieces in which a batch is computed, for less memory; the gradient is that of the batch."""
+
+    optimizer: str = "adamw"
+    """timm optimizer."""
+
+    lr: float = 1e-4
+    """Learning rate after warm-up."""
+
+    weight_decay: float = 0.01
+    """Weight decay, on every parameter."""
+
+    schedule: str = "constant"
+    """Learning rate after warm-up: constant or cosine."""
+
+    warmup_epochs: float = 1.0
+    """Epochs of linear warm-up."""
+
+    ema_decay: float = 0.999
+    """Decay of the weight average that is saved, after its own warm-up."""
+
+    ema_every: int = 1
+    """Steps between updates of the weight average."""
+
+    label_smoothing: float = 0.0
+    """Share by which the classification targets move towards 0.5, 0 to below 1."""
+
+    precision: str = "auto"
+    """auto, bf16, fp16 or fp32; auto takes bf16 where the device is fast at it."""
+
+    select: str = "last"
+    """Weights to keep: last epoch, best on an `inner` tenth, or best on the `heldout` fold."""
+
+    train_on_all: bool = False
+    """Train one final model on every series (same as --fold final)."""
+
+    seed: int = 0
+    """Keys every random number."""
+
+    limit: int | None = None
+    """Use only the first N training series (a trial; the artifact is marked as partial)."""
+
+    max_steps: int | None = None
+    """Stop after N steps (a trial; the artifact is marked as partial)."""
+
+    checkpoint_minutes: float = 10.0
+    """Minutes between checkpoints within an epoch; 0 saves at the end of each epoch only."""
+
+    evaluate_every: int = 0
+    """Steps between scores within an epoch; 0 scores at the end of each epoch only."""
+
+    deterministic: bool = False
+    """On CUDA, use only kernels that give the same bits every time; slower. A CPU always does."""
+
+    tensorboard: bool = False
+    """Write TensorBoard event files beside the CSV log; needs the package tensorboard."""
+
+    dry_run: bool = False
+    """Say what would be done, and do nothing."""
+
+    def __post_init__(self) -> None:
+        """Check flags against each other."""
+        super().__post_init__()
+        if self.epochs < 1 or self.batch_size < 1:
+            raise UsageError("--epochs and --batch_size must be 1 or more")
+        if self.select not in SELECTIONS:
+            raise UsageError(f"--select {self.select}: choose from {', '.join(SELECTIONS)}")
+        if not 1 <= self.accumulate <= self.batch_size:
+            raise UsageError(
+                f"--accumulate {self.accumulate}: give 1 to --batch_size {self.batch_size}"
+            )
+        if not 0 <= self.label_smoothing < 1:
+            raise UsageError(f"--label_smoothing {self.label_smoothing}: give 0 to below 1")
+        if self.evaluate_every < 0:
+            raise UsageError(f"--evaluate_every {self.evaluate_every}: give 0 or more")
+        if self.max_steps is not None and self.max_steps < 1:
+            raise UsageError(f"--max_steps {self.max_steps}: give 1 or more")
+        if not (math.isfinite(self.checkpoint_minutes) and self.checkpoint_minutes >= 0):
+            raise UsageError(f"--checkpoint_minutes {self.checkpoint_minutes}: give 0 or more")
+
+    def partial(self, inherited: str | None) -> str | None:
+        """What is limited, in words: by these options, else by an input; None for nothing."""
+        limits = {"limit": self.limit, "max_steps": self.max_steps}
+        words = [f"--{name} {value}" for name, value in limits.items() if value is not None]
+        return ", ".join(words) or inherited

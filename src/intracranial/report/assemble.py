@@ -1,0 +1,208 @@
+"""From end-to-end results and a run's files to the report page."""
+
+import csv
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from intracranial.artifacts import FoldPaths
+from intracranial.caching.read_ahead import Rejected, prepare_series
+from intracranial.evaluation.end_to_end import Results, Scored, arrays
+from intracranial.evaluation.tables import THIS_FOLD
+from intracranial.imaging.geometry import cache_to_patient
+from intracranial.inference.detector import Detector
+from intracranial.inference.points import Point
+from intracranial.metrics import ends
+from intracranial.provenance import read_manifest, versions
+from intracranial.report.page import Case, ReportData, ShownSlice, select_cases, write_report
+from intracranial.report.projections import array_directions, place_in_words, project
+from intracranial.sampling.series_info import pixel_mm
+from intracranial.task import Task
+
+SLICES_SHOWN = 3
+"""Slices of a case: more pictures of one series are scrolled over, not looked at."""
+
+
+def write_end_to_end_report(
+    path: Path,
+    results: Results,
+    metrics: dict[str, Any],
+    detector: Detector,
+    paths: FoldPaths,
+    stage1: dict[str, Any],
+    fold: str,
+) -> None:
+    """Write report.html; the pixels of the few series it shows are read once more.
+
+    Args:
+        path: of the page.
+        results: what was scored; at least one series.
+        metrics: of the same results.
+        detector: for its reading options.
+        paths: the run's files: stage metrics and logs, where they exist.
+        stage1: manifest of stage 1.
+        fold: what was scored, in words for the page.
+    """
+    task = detector.task
+    targets, probabilities = arrays(results)
+    overall = task.overall_index
+    chosen = select_cases(
+        None if targets is None else targets[:, overall], probabilities[:, overall]
+    )
+    stage_1, stage_2 = _stage_tables(paths, "stage1"), _stage_tables(paths, "stage2")
+    data = ReportData(
+        title="Intracranial aneurysm detection",
+        run=paths.run,
+        fold=fold,
+        other_series=not fold.isdigit(),
+        task=task,
+        targets=targets,
+        probabilities=probabilities,
+        modalities=[found.modality for found in results.scored],
+        summary=summary_of(metrics, f"fold {fold}" if fold.isdigit() else f"the folder {fold}"),
+        warnings=warnings_of(metrics, [stage1["partial"]] if stage1.get("partial") else []),
+        metrics=metrics if metrics["per_label"] else None,
+        subgroups=metrics.get("subgroups", {}),
+        stage1_held_out=stage_1,
+        stage1_training=(stage_1 or {}).get("training"),
+        stage2_held_out=stage_2,
+        stage2_training=(stage_2 or {}).get("training"),
+        stage1_log=_log_rows(paths.log_csv("stage1")),
+        stage2_log=_log_rows(paths.log_csv("stage2")),
+        cases=[
+            case
+            for row, why in chosen
+            if (case := _case(results.scored[row], why, detector, task)) is not None
+        ],
+        versions=versions(),
+        split_hash=stage1["split"]["hash"],
+        weights=stage1["model"]["backbone"],
+        weights_licence=stage1["weights_licence"],
+    )
+    write_report(path, data)
+
+
+def _case(found: Scored, why: str, detector: Detector, task: Task) -> Case | None:
+    series = prepare_series(found.job.folder, detector.read, detector.cache)
+    if isinstance(series, Rejected):  # it was readable a moment ago
+        return None
+    locations = [task.labels.index(name) for name in task.locations]
+    top = int(found.probabilities[locations].argmax())
+    point = next(point for point in found.points if point.label == task.locations[top])
+    labels = found.job.labels
+    truth = None
+    if labels is not None:
+        truth = tuple(
+            label
+            for label, value in zip(task.labels, labels, strict=True)
+            if value and label in task.locations
+        )
+    geometry, volume = series.geometry, series.volume
+    directions = array_directions(geometry)
+    row_mm, column_mm = pixel_mm(geometry, found.size)[::-1]
+
+    def mm_of(index: int, at: tuple[float, float] | None) -> np.ndarray:
+        """The point on a slice, or the slice's middle, in the patient."""
+        middle = (found.size - 1) / 2
+        place = np.array([[*(at or (middle, middle)), index]])
+        return cache_to_patient(geometry, place, series.positions, found.size)[0]
+
+    return Case(
+        uid=found.uid,
+        why=why,
+        modality=found.modality,
+        plane=found.plane,
+        directions=directions,
+        truth=truth,
+        probability=float(found.probabilities[task.overall_index]),
+        top_location=task.locations[top],
+        top_probability=float(found.probabilities[locations[top]]),
+        slices=tuple(
+            ShownSlice(
+                index,
+                volume[index].astype("float32"),
+                at,
+                detector.encoder.heat_map(volume, index, task.overall_index),
+                "" if directions is None else place_in_words(mm_of(index, at), directions[:, 2]),
+            )
+            for index, at in slices_to_show(found, point)
+        ),
+        stage2_curve=found.stage2_curve,
+        stage1_curve=found.stage1_curve,
+        spots=found.job.spots,
+        pixel_spacing=found.pixel_spacing,
+        projections=project(
+            volume,
+            directions,
+            (geometry.spacing[0], row_mm, column_mm),
+            (*point.cache_xy, float(point.index)),
+            [(spot.x, spot.y, float(spot.index)) for spot in found.job.spots],
+            None if point.mm is None else np.array(point.mm),
+        ),
+    )
+
+
+def slices_to_show(found: Scored, first: Point) -> list[tuple[int, tuple[float, float] | None]]:
+    """Slices of a case and the predicted point on each, at most `SLICES_SHOWN`.
+
+    The first point's slice leads; then come the slices of the best ranked other points. Where none
+    of them has a labelled centre, the last place goes to the slice of one: what was missed is seen.
+    """
+    ranked = [point for point in found.points if point.rank is not None]
+    chosen: dict[int, tuple[float, float] | None] = {}
+    for point in (first, *ranked):
+        chosen.setdefault(point.index, point.cache_xy)
+    shown = list(chosen.items())[:SLICES_SHOWN]
+    labelled = sorted(spot.index for spot in found.job.spots)
+    if labelled and not {index for index, _ in shown} & set(labelled):
+        shown = [*shown[: SLICES_SHOWN - 1], (labelled[0], None)]
+    return shown
+
+
+def _stage_tables(paths: FoldPaths, stage: str) -> dict[str, Any] | None:
+    """Scores of one stage, or None where its evaluation was not run."""
+    path = paths.metrics(stage)
+    return read_manifest(path, f"{stage}_metrics") if path.exists() else None
+
+
+def _log_rows(path: Path) -> list[dict[str, str]]:
+    if not path.exists():
+        return []
+    with open(path, encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def summary_of(metrics: Mapping[str, Any], what: str) -> list[str]:
+    """Sentences on end-to-end figures; `what` says whose series they are of."""
+    count, rejected = metrics["series"], len(metrics["rejected"])
+    lines = [f"{count} series of {what} were read from DICOM and scored by both stages."]
+    value = metrics["weighted_auc"]["value"]
+    if value is not None:
+        span = _in_brackets(metrics["weighted_auc"])
+        lines.append(f"Weighted AUC end to end: {value:.3f}{span} on {count} series.")
+        maximum = metrics["stage1_maximum"]["weighted_auc"]
+        if maximum["value"] is not None:
+            reached = f"{maximum['value']:.3f}{_in_brackets(maximum)}"
+            lines.append(f"The maximum of stage 1 over the slices alone reaches {reached}.")
+    if rejected:
+        lines.append(f"{rejected} series were rejected and are not in the figures.")
+    return lines
+
+
+def _in_brackets(score: dict[str, Any]) -> str:
+    """The interval of a cell for a sentence, or nothing."""
+    return "" if score["low"] is None else f" (95 % interval {ends(score)})"
+
+
+def warnings_of(metrics: Mapping[str, Any], partial: Iterable[str]) -> list[str]:
+    """What limits end-to-end figures; `partial`: why trainings were trials."""
+    found = []
+    if metrics["selected_on"] == THIS_FOLD:
+        found.append("selected on this fold: the figures are not independent")
+    seen = metrics["seen_in_training"]
+    if seen:
+        found.append(f"{len(seen)} scored series were in training or belong to a patient that was")
+    words = dict.fromkeys(f"partial: {reason}" for reason in partial)
+    return [*found, *words]

@@ -1,0 +1,102 @@
+"""Collects what the README's figures show of a run."""
+
+import csv
+from typing import Any
+
+import numpy as np
+import torch
+
+from intracranial.artifacts import ImageFile
+from intracranial.compute import choose_compute
+from intracranial.errors import InputError
+from intracranial.imaging.geometry import Geometry
+from intracranial.inference.encoder import Encoder
+from intracranial.inference.sequence_detector import SequenceDetector
+from intracranial.lineage import data_identities, open_stage
+from intracranial.models.slice_classifier import HEATMAP_STRIDE
+from intracranial.options.common import ModelOptions
+from intracranial.provenance import MADE_BY
+from intracranial.report.projections import array_directions
+from intracranial.report.readme_figures import Example
+from intracranial.sampling.augment import AugmentSpec, augment
+from intracranial.sampling.features import load_features
+from intracranial.sampling.series_info import series_infos
+from intracranial.sampling.slice_samples import gaussian_peaks
+from intracranial.sampling.stacks import cache_to_input, neighbours, prepare_slices
+from intracranial.splits.folds import load_split
+from intracranial.splits.spots import eligible_negatives, exclusion_radius
+from intracranial.task import SERIES_COLUMN, Task
+
+MIRROR = AugmentSpec(1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+
+
+def best_ranked_example(options: ModelOptions, task: Task) -> Example:
+    """The held-out axial series with an aneurysm that stage 2 ranks first, with all it takes.
+
+    Raises:
+        InputError: there is no such series.
+    """
+    split = load_split(options.data, options.folds)
+    paths = options.fold_paths(int(options.fold))
+    current = data_identities(options.data, split.identity)
+    stage1 = open_stage(paths, "stage1", current, task)
+    stage2 = open_stage(paths, "stage2", current, task)
+    infos = series_infos(split, split.held_out(int(options.fold)), task)
+    uids = [uid for uid, info in infos.items() if len(info.indices) and info.plane == "axial"]
+    if not uids:
+        raise InputError("the held-out fold has no axial series with a localizer to draw")
+    with open(paths.predictions("stage2"), encoding="utf-8", newline="") as file:
+        score = {row[SERIES_COLUMN]: float(row[task.overall]) for row in csv.DictReader(file)}
+    uid = max(uids, key=lambda name: score[name])
+    info = infos[uid]
+    compute = choose_compute(options.device)
+    encoder = Encoder(paths, stage1, compute)
+    volume = ImageFile(options.data.sequence(uid), MADE_BY["preprocess"])
+    index, step = int(info.indices[0]), encoder.steps[0]
+    stack = prepare_slices(volume, encoder.inputs, neighbours(index, step, info.n))
+    with torch.inference_mode(), compute.autocast():
+        output = encoder.model(compute.place(torch.from_numpy(stack)[None]))
+    point = cache_to_input(info.points[:1], info.size, encoder.inputs)
+    cells = output.heatmap.shape[-1]
+    sigma = np.array(
+        [
+            stage1["config"]["heatmap_sigma"]
+            / mm
+            * encoder.inputs.scale(info.size)
+            / HEATMAP_STRIDE
+            for mm in info.pixel_mm
+        ]
+    )
+    target = gaussian_peaks(
+        (point + 0.5) / HEATMAP_STRIDE - 0.5, np.array([0]), sigma, (1, cells, cells)
+    )[0]
+    sets = load_features(paths.feature(uid))
+    detector = SequenceDetector(paths, stage2, options.device)
+    result = detector.predict(sets, info.slice_mm, info.spacing_known)
+    overall = task.overall_index
+    location = task.locations[int(info.locations[0])]
+    mirrored = augment(stack, point, info.axis, MIRROR, np.random.default_rng(0)).stack
+    mean = encoder.inputs.mean
+    found = sets[step, 0]
+    row: Any = split.series.loc[uid]
+    return Example(
+        uid=uid,
+        directions=array_directions(Geometry.from_row(row)),
+        volume=np.asarray(volume, dtype=np.float32),
+        positive=index,
+        point=(float(info.points[0, 0]), float(info.points[0, 1])),
+        location=location,
+        mirrored_location=task.labels[task.mirrored()[task.labels.index(location)]],
+        negatives=eligible_negatives(info.n, info.indices),
+        radius=exclusion_radius(info.n),
+        stack=stack + mean,
+        mirrored=mirrored + mean,
+        target=target,
+        input_point=(float(point[0, 0]), float(point[0, 1])),
+        heatmap=output.heatmap[0, overall].float().sigmoid().cpu().numpy(),
+        slice_labels=output.logits[0].float().sigmoid().cpu().numpy(),
+        stage1_curve=1 / (1 + np.exp(-found.logits[:, overall].astype(np.float64))),
+        stage2_curve=result.slice_probabilities[:, overall],
+        features=found.features.astype(np.float32),
+        series=result.probabilities,
+    )

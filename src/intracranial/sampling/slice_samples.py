@@ -1,0 +1,246 @@
+"""Stage-1 samples: which stacks an epoch shows, and what a stack's targets are.
+
+Nothing here draws from a global random stream: an epoch's plan depends on (seed, epoch) and a
+sample's augmentation on (seed, epoch, position), so that the number of workers and the place of
+an interruption change nothing.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from intracranial.artifacts import DataPaths, ImageFile
+from intracranial.provenance import MADE_BY
+from intracranial.sampling.augment import AugmentSpec, augment
+from intracranial.sampling.sample_errors import blame
+from intracranial.sampling.series_info import SeriesInfo
+from intracranial.sampling.stacks import (
+    Images,
+    InputSpec,
+    cache_to_input,
+    neighbours,
+    prepare_slices,
+)
+from intracranial.splits.spots import eligible_negatives, relative_position, slice_at, slice_targets
+from intracranial.task import Task, mirror_permutation
+
+
+@dataclass(frozen=True)
+class StackRequest:
+    """One stack to make: where it lies and the key of its random numbers."""
+
+    uid: str
+    index: int
+    step: int
+    epoch: int
+    position: int
+
+
+@dataclass(frozen=True)
+class PlanSpec:
+    """How an epoch is put together.
+
+    `steps` to choose from; `negatives_per_positive`; `shift_positive`, the probability that a
+    positive stack is centred one slice beside its localizer; `hard_negatives`, the probability
+    that a negative is a hard one; `seed`.
+    """
+
+    steps: tuple[int, ...]
+    negatives_per_positive: float
+    shift_positive: float
+    hard_negatives: float
+    seed: int
+
+
+class EpochPlanner:
+    """Draws the stacks of each epoch."""
+
+    def __init__(
+        self,
+        infos: dict[str, SeriesInfo],
+        spec: PlanSpec,
+        hard: dict[str, np.ndarray] | None = None,
+    ) -> None:
+        """Prepare the positives, the slices allowed as negatives, and the hard negatives.
+
+        Args:
+            infos: training series.
+            spec: how to draw.
+            hard: slice indices of hard negatives by series.
+        """
+        self.infos = infos
+        self.spec = spec
+        self.positives = [
+            (uid, int(index)) for uid, info in infos.items() for index in np.unique(info.indices)
+        ]
+        self.allowed = {
+            uid: allowed
+            for uid, info in infos.items()
+            if info.localized and len(allowed := eligible_negatives(info.n, info.indices))
+        }
+        self.sources = sorted(self.allowed)
+        self.hard = [
+            (uid, int(index))
+            for uid in self.sources
+            for index in (hard or {}).get(uid, ())
+            if index in self.allowed[uid]
+        ]
+
+    def epoch(self, epoch: int) -> list[StackRequest]:
+        """Stacks of one epoch in the order in which they are shown."""
+        rng = np.random.default_rng([self.spec.seed, 1, epoch])
+        chosen = [self._shifted(uid, index, rng) for uid, index in self.positives]
+        negatives = round(self.spec.negatives_per_positive * max(1, len(chosen)))
+        if self.sources:
+            chosen += [self._negative(rng) for _ in range(negatives)]
+        order = rng.permutation(len(chosen))
+        steps = rng.choice(self.spec.steps, size=len(chosen))
+        return [
+            StackRequest(
+                chosen[source][0], chosen[source][1], int(steps[position]), epoch, position
+            )
+            for position, source in enumerate(order)
+        ]
+
+    def _shifted(self, uid: str, index: int, rng: np.random.Generator) -> tuple[str, int]:
+        if rng.random() < self.spec.shift_positive:
+            index += int(rng.choice((-1, 1)))
+        return uid, min(max(index, 0), self.infos[uid].n - 1)
+
+    def _negative(self, rng: np.random.Generator) -> tuple[str, int]:
+        if self.hard and rng.random() < self.spec.hard_negatives:
+            return self.hard[rng.integers(len(self.hard))]
+        uid = self.sources[rng.integers(len(self.sources))]
+        allowed = self.allowed[uid]
+        if self.positives and rng.random() < 0.5:
+            # Half of the negatives lie where aneurysms lie, so that position alone tells nothing.
+            like, index = self.positives[rng.integers(len(self.positives))]
+            if self.infos[like].plane == self.infos[uid].plane:
+                wanted = slice_at(relative_position(index, self.infos[like].n), self.infos[uid].n)
+                return uid, int(allowed[np.abs(allowed - wanted).argmin()])
+        return uid, int(allowed[rng.integers(len(allowed))])
+
+
+@dataclass(frozen=True)
+class TargetSpec:
+    """Heat maps: `cells` per edge, `stride` input pixels per cell, `sigma_mm` of the peaks."""
+
+    cells: int
+    stride: int
+    sigma_mm: float
+
+
+class StackDataset(Dataset[dict[str, torch.Tensor]]):
+    """Stacks by request, read from the caches.
+
+    An item has `stack` float32 (3, S, S), `targets` and `weights` float32 (L,), and `heatmap`
+    float32 (L, cells, cells), whose overall channel shows every localizer.
+    """
+
+    def __init__(
+        self,
+        data: DataPaths,
+        infos: dict[str, SeriesInfo],
+        task: Task,
+        inputs: InputSpec,
+        target: TargetSpec,
+        augmentation: AugmentSpec | None,
+        seed: int,
+    ) -> None:
+        """Keep the specifications; caches are opened when an item is made.
+
+        Args:
+            data: where the caches lie.
+            infos: series that may be requested.
+            task: labels and locations.
+            inputs: crop and size of the input.
+            target: heat-map geometry.
+            augmentation: None for evaluation.
+            seed: first part of every sample's random key.
+        """
+        self.data = data
+        self.infos = infos
+        self.task = task
+        self.inputs = inputs
+        self.target = target
+        self.augmentation = augmentation
+        self.seed = seed
+        self.mirror_labels = list(task.mirrored())
+        self.mirror_locations = list(mirror_permutation(task.locations))
+        self.label_of_location = task.label_of_location()
+
+    def __getitem__(self, request: StackRequest) -> dict[str, torch.Tensor]:
+        """One stack with its targets.
+
+        Raises:
+            InputError: it cannot be made; the message names series, slice and file.
+        """
+        path = self.data.sequence(request.uid)
+        with blame(f"series {request.uid}, slice {request.index}, file {path}"):
+            return self._make(request, ImageFile(path, MADE_BY["preprocess"]))
+
+    def _make(self, request: StackRequest, volume: Images) -> dict[str, torch.Tensor]:
+        info = self.infos[request.uid]
+        chosen = neighbours(request.index, request.step, info.n)
+        stack = prepare_slices(volume, self.inputs, chosen)
+        near = np.abs(info.indices - request.index) <= request.step
+        locations = info.locations[near]
+        names = [self.task.locations[i] for i in info.locations]
+        targets = slice_targets(info.indices, names, request.index, request.step, self.task)
+        weights = np.where(targets > 0, np.float32(1), info.label_weights)  # seen, so known
+        points = cache_to_input(info.points[near], info.size, self.inputs)
+        sigma = np.array(
+            [
+                self.target.sigma_mm / mm * self.inputs.scale(info.size) / self.target.stride
+                for mm in info.pixel_mm
+            ]
+        )
+        if self.augmentation is not None:
+            rng = np.random.default_rng([self.seed, 2, request.epoch, request.position])
+            augmented = augment(stack, points, info.axis, self.augmentation, rng)
+            stack, points = augmented.stack, augmented.points
+            if augmented.mirrored:
+                targets = targets[self.mirror_labels]
+                weights = weights[self.mirror_labels]
+                locations = np.array([self.mirror_locations[i] for i in locations], dtype=np.int64)
+        overall = np.full_like(locations, self.task.overall_index)
+        heatmap = gaussian_peaks(
+            np.tile((points + 0.5) / self.target.stride - 0.5, (2, 1)),
+            np.concatenate([self.label_of_location[locations], overall]),
+            sigma,
+            (len(self.task.labels), self.target.cells, self.target.cells),
+        )
+        return {
+            "stack": torch.from_numpy(np.ascontiguousarray(stack)),
+            "targets": torch.from_numpy(targets.copy()),
+            "weights": torch.from_numpy(weights.copy()),
+            "heatmap": torch.from_numpy(heatmap),
+        }
+
+
+def gaussian_peaks(
+    points: np.ndarray, channels: np.ndarray, sigma: np.ndarray, shape: tuple[int, int, int]
+) -> np.ndarray:
+    """Heat-map targets: a Gaussian of height 1 at each point, the larger one where two meet.
+
+    Args:
+        points: float64 (m, 2) as x, y in cells.
+        channels: int64 (m,) channel of each point.
+        sigma: float64 (2,) standard deviation along x and y in cells; 0.7 cells at least, so that
+            a peak between four cells still reaches them.
+        shape: (channels, rows, columns).
+
+    Returns:
+        float32 array of `shape`, 0..1.
+    """
+    heatmap = np.zeros(shape, dtype=np.float32)
+    sigma_x, sigma_y = np.maximum(sigma, 0.7)
+    rows, columns = np.arange(shape[1]), np.arange(shape[2])
+    for (x, y), channel in zip(points, channels, strict=True):
+        across = np.exp(-0.5 * ((columns - x) / sigma_x) ** 2)
+        down = np.exp(-0.5 * ((rows - y) / sigma_y) ** 2)
+        peak = np.outer(down, across).astype(np.float32)
+        np.maximum(heatmap[channel], peak, out=heatmap[channel])
+    return heatmap

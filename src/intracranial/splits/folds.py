@@ -1,0 +1,265 @@
+"""Folds by patient group: assign them, and load the split that a later stage asks for.
+
+Several splits coexist under `data/`: one per number of folds. `folds.json` holds one manifest for
+each, and `load_split` is the only way in which later stages read a split.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from intracranial.artifacts import FINAL_FOLD, DataPaths, read_json
+from intracranial.caching.tables import META_COLUMNS, read_text_table, with_types
+from intracranial.errors import InputError, MissingArtifact, StaleArtifact, UsageError
+from intracranial.provenance import (
+    MADE_BY,
+    check_manifest,
+    digest,
+    file_digest,
+    read_manifest,
+    require_made_from,
+)
+from intracranial.splits.spots import SPOT_COLUMNS
+from intracranial.task import MODALITIES, RSNA_2025, SERIES_COLUMN, Task
+
+SCRIPT = MADE_BY["folds"]
+
+
+@dataclass(frozen=True)
+class Split:
+    """One division of the training series into folds, with its spots.
+
+    `series` is indexed by SeriesInstanceUID and has the columns of train_meta.csv (labels, flags
+    and counts int64; spacings float64, NaN where unknown; else str), `fold` int64 and `localized`
+    int64: 1 when every positive location has a localizer. `spots` has `SPOT_COLUMNS`; coordinates
+    are float64, NaN where there are none, and `location` is '' for negatives. `identity` names the
+    split in the manifests of later stages; `split_hash` changes when a series changes its fold.
+    """
+
+    folds: int
+    identity: str
+    split_hash: str
+    partial: str | None
+    series: pd.DataFrame
+    spots: pd.DataFrame
+
+    def held_out(self, fold: int) -> list[str]:
+        """SeriesInstanceUIDs of one fold, sorted.
+
+        Raises:
+            UsageError: there is no such fold.
+        """
+        check_fold(self, fold)
+        return sorted(self.series.index[self.series["fold"] == fold])
+
+    def training(self, fold: int | str) -> list[str]:
+        """SeriesInstanceUIDs outside of one fold, sorted; every series for `FINAL_FOLD`.
+
+        Raises:
+            UsageError: there is no such fold.
+        """
+        if fold == FINAL_FOLD:
+            return sorted(self.series.index)
+        number = check_fold(self, fold)
+        return sorted(self.series.index[self.series["fold"] != number])
+
+
+def check_fold(split: Split, fold: int | str) -> int:
+    """The fold's number, if the split has it.
+
+    Raises:
+        UsageError: it does not; the message quotes --fold.
+    """
+    text = str(fold)
+    if not text.isdecimal() or int(text) >= split.folds:
+        raise UsageError(f"--fold {fold}: this split has folds 0..{split.folds - 1}")
+    return int(text)
+
+
+def chosen_folds(split: Split, fold: str) -> list[int | str]:
+    """What `--fold` stands for: one fold, every fold for `all`, or the final model.
+
+    Raises:
+        UsageError: there is no such fold.
+    """
+    if fold == "all":
+        return list(range(split.folds))
+    if fold == FINAL_FOLD:
+        return [FINAL_FOLD]
+    return [check_fold(split, fold)]
+
+
+def assign_folds(series: pd.DataFrame, folds: int, seed: int, task: Task = RSNA_2025) -> pd.Series:
+    """Fold of every series: whole groups, stratified over the labels and the modality.
+
+    Args:
+        series: typed rows of train_meta.csv, indexed by SeriesInstanceUID.
+        folds: number of folds, 2 or more.
+        seed: of the stratification.
+        task: labels to stratify over.
+
+    Returns:
+        int64 per series, 0 .. folds-1, with the index of `series`. No fold is empty.
+
+    Raises:
+        UsageError: there are fewer groups than folds.
+    """
+    from iterstrat.ml_stratifiers import MultilabelStratifiedKFold
+
+    traits = series[list(task.labels)].astype(bool)
+    for modality in MODALITIES:
+        traits[f"modality {modality}"] = series["Modality"] == modality
+    # Sorted by group, so that the folds do not depend on the order of the rows.
+    by_group = traits.groupby(series["group"]).any().sort_index()
+    if len(by_group) < folds:
+        raise UsageError(
+            f"--folds {folds}: there are only {len(by_group)} patient groups among "
+            f"{len(series)} series, and a group stays in one fold; give {len(by_group)} or fewer"
+            if len(by_group) > 1
+            else f"--folds {folds}: all {len(series)} series are of one patient group, "
+            "which cannot be divided"
+        )
+    stratifier = MultilabelStratifiedKFold(n_splits=folds, shuffle=True, random_state=seed)
+    fold_of_group = np.zeros(len(by_group), dtype=np.int64)
+    for fold, (_, members) in enumerate(stratifier.split(by_group, by_group.to_numpy(dtype=int))):
+        fold_of_group[members] = fold
+    _fill_empty_folds(fold_of_group, by_group.to_numpy(dtype=int).sum(axis=1), folds)
+    assigned = series["group"].map(dict(zip(by_group.index, fold_of_group, strict=True)))
+    return assigned.astype("int64").rename("fold")
+
+
+def _fill_empty_folds(fold_of_group: np.ndarray, traits: np.ndarray, folds: int) -> None:
+    """Give every empty fold the plainest group of the largest fold (only tiny data need it)."""
+    for fold in range(folds):
+        sizes = np.bincount(fold_of_group, minlength=folds)
+        if sizes[fold] == 0:
+            members = np.flatnonzero(fold_of_group == sizes.argmax())
+            fold_of_group[members[traits[members].argmin()]] = fold
+
+
+def check_no_leak(series: pd.DataFrame) -> None:
+    """Prove that no group is on both sides of a split.
+
+    Args:
+        series: columns `group` and `fold`, indexed by SeriesInstanceUID.
+
+    Raises:
+        InputError: a group lies in several folds; the message names its series.
+    """
+    leaking = series.groupby("group")["fold"].nunique()
+    for group in leaking.index[leaking > 1]:
+        rows = series[series["group"] == group]
+        where = ", ".join(f"{uid} in fold {fold}" for uid, fold in rows["fold"].items())
+        raise InputError(
+            f"patient group {group} is in several folds ({where}): rebuild the split with "
+            f"{SCRIPT} --overwrite"
+        )
+
+
+def split_hash(fold_of_series: Mapping[str, int] | pd.Series) -> str:
+    """16 hexadecimal digits that name a division: the hash of the sorted uid:fold pairs."""
+    return digest(sorted(f"{uid}:{int(fold)}" for uid, fold in fold_of_series.items()))
+
+
+def read_splits(data: DataPaths) -> dict[str, dict[str, Any]]:
+    """Manifests of all splits made so far, by number of folds as text; empty before the first.
+
+    Raises:
+        InputError: folds.json is not what create_folds.py writes.
+    """
+    if not data.folds_manifest.exists():
+        return {}
+    splits = read_json(data.folds_manifest, SCRIPT).get("splits")
+    if not isinstance(splits, dict):
+        raise InputError(f"{data.folds_manifest} lists no splits: delete it and run {SCRIPT}")
+    return splits
+
+
+def cache_inputs(data: DataPaths) -> dict[str, str]:
+    """Identities of what preprocess_data.py made, as they are on disk now.
+
+    The table counts beside the manifest: a series that failed for want of memory and was read by
+    a later run is a new row from the same files and options.
+
+    Raises:
+        MissingArtifact: preprocess_data.py has not run.
+        InputError: it has not finished.
+    """
+    manifest = read_manifest(data.preprocess_manifest, "preprocess")
+    hint = f"Run {MADE_BY['preprocess']}"
+    return {
+        "preprocess": manifest["identity"],
+        data.train_meta_csv.name: file_digest(data.train_meta_csv, hint),
+    }
+
+
+def load_split(data: DataPaths, folds: int | None) -> Split:
+    """Load a split after checking that it is whole and still belongs to the caches.
+
+    Args:
+        data: paths under the data folder.
+        folds: number of folds; None stands for the only split there is.
+
+    Raises:
+        MissingArtifact: no split has been made, or a file of it is gone.
+        UsageError: there is no split with that many folds, or None leaves a choice.
+        StaleArtifact: the caches were rebuilt since, or a file of the split was edited.
+        InputError: a file of the split cannot be read.
+    """
+    splits = read_splits(data)
+    if not splits:
+        raise MissingArtifact(f"{data.folds_manifest} has no split: run {SCRIPT} first")
+    folds = _choose(splits, folds)
+    path = data.folds_csv(folds)
+    manifest = check_manifest(data.folds_manifest, splits[str(folds)], "folds")
+    try:
+        require_made_from(path, manifest, cache_inputs(data))
+        check_files(data, folds, manifest)
+    except StaleArtifact as error:
+        raise StaleArtifact(f"{error} (this is the split with --folds {folds})") from None
+    series = read_text_table(path, (*META_COLUMNS, "fold", "localized"), SCRIPT)
+    series = with_types(series, path).set_index(SERIES_COLUMN)
+    check_no_leak(series)
+    spots_path = data.spots_csv(folds)
+    return Split(
+        folds=folds,
+        identity=manifest["identity"],
+        split_hash=manifest["split_hash"],
+        partial=manifest["partial"],
+        series=series,
+        spots=with_types(read_text_table(spots_path, SPOT_COLUMNS, SCRIPT), spots_path),
+    )
+
+
+def _choose(splits: Mapping[str, Any], folds: int | None) -> int:
+    made: Sequence[int] = sorted(int(count) for count in splits)
+    listed = ", ".join(map(str, made))
+    if folds is None:
+        if len(made) > 1:
+            raise UsageError(f"which split? give --folds with one of {listed}")
+        return made[0]
+    if folds not in made:
+        raise UsageError(
+            f"--folds {folds}: there is no such split, only {listed}; make it with "
+            f"{SCRIPT} --folds {folds}"
+        )
+    return folds
+
+
+def check_files(data: DataPaths, folds: int, manifest: Mapping[str, Any]) -> None:
+    """Check that both files of a split are as create_folds.py wrote them.
+
+    Raises:
+        MissingArtifact: one is gone.
+        StaleArtifact: one was edited since.
+    """
+    for path in (data.folds_csv(folds), data.spots_csv(folds)):
+        hint = f"Run {SCRIPT} --folds {folds}"
+        if file_digest(path, hint) != manifest["files"].get(path.name):
+            raise StaleArtifact(
+                f"{path} was changed after {SCRIPT} made it. Rebuild it with "
+                f"{SCRIPT} --folds {folds} --overwrite"
+            )

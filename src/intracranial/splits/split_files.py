@@ -1,0 +1,244 @@
+"""Make a split from the tables of preprocess_data.py and the localizers, and save it."""
+
+import math
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from intracranial.artifacts import DataPaths, write_csv, write_json
+from intracranial.caching.tables import (
+    META_COLUMNS,
+    SLICE_COLUMNS,
+    read_text_table,
+    rows_by_series,
+    with_types,
+)
+from intracranial.errors import InputError, MissingArtifact, StaleArtifact
+from intracranial.imaging.geometry import Geometry, stored_to_cache, stored_to_patient
+from intracranial.provenance import MADE_BY, Request, decide, file_digest, manifest_of
+from intracranial.provenance import Plan as RerunPlan
+from intracranial.splits.folds import (
+    assign_folds,
+    check_files,
+    check_no_leak,
+    read_splits,
+    split_hash,
+)
+from intracranial.splits.localizers import (
+    LeftOut,
+    Localizer,
+    count_reasons,
+    first_of_each,
+    localized_flags,
+    read_localizers,
+)
+from intracranial.splits.negatives import negative_slices
+from intracranial.splits.spots import NEGATIVE, POSITIVE, SPOT_COLUMNS
+from intracranial.task import RSNA_2025, SERIES_COLUMN, Task
+
+PREPROCESS = MADE_BY["preprocess"]
+
+
+@dataclass(frozen=True)
+class MadeSplit:
+    """A split that is not yet on disk.
+
+    `table` holds the text of train_meta.csv with `fold` and `localized`, sorted by series; `series`
+    the same, typed and indexed by SeriesInstanceUID; `spots` rows of `SPOT_COLUMNS`.
+    """
+
+    table: pd.DataFrame
+    series: pd.DataFrame
+    spots: list[dict[str, Any]]
+    left_out: list[LeftOut]
+
+
+def needs_work(data: DataPaths, folds: int, request: Request, overwrite: bool) -> bool:
+    """Whether the split has to be made; False when it is there and made from the same things.
+
+    Raises:
+        StaleArtifact: it was made with other options or inputs, or edited since, and `overwrite`
+            is off.
+    """
+    manifest = read_splits(data).get(str(folds))
+    try:
+        plan = decide(data.folds_manifest, manifest, request, overwrite)
+        if plan is not RerunPlan.DONE or manifest is None:
+            return True
+        check_files(data, folds, manifest)
+    except MissingArtifact:
+        return True
+    except StaleArtifact as error:
+        raise StaleArtifact(f"{error} (this is the split with --folds {folds})") from None
+    return bool(manifest["partial"] != request.partial)
+
+
+def make_split(
+    data: DataPaths, folds: int, seed: int, per_positive: float, task: Task = RSNA_2025
+) -> MadeSplit:
+    """Check the localizers, assign the folds and choose the spots.
+
+    Args:
+        data: paths under the data folder.
+        folds: number of folds, 2 or more.
+        seed: of the division and of the negatives.
+        per_positive: evaluation negatives for each positive spot.
+        task: labels and locations.
+
+    Raises:
+        MissingArtifact: a table is not there.
+        InputError: a table cannot be read, or no localizer can be used.
+        UsageError: there are fewer groups than folds.
+    """
+    table = read_text_table(data.train_meta_csv, META_COLUMNS, PREPROCESS)
+    _check_rows(table, data)
+    series = with_types(table, data.train_meta_csv).set_index(SERIES_COLUMN).sort_index()
+    slices = read_text_table(data.slices_csv, SLICE_COLUMNS, PREPROCESS)
+    localizers, left_out = read_localizers(
+        data.localizers_csv,
+        series,
+        with_types(slices, data.slices_csv),
+        _rejected(data),
+        task,
+    )
+    if not localizers:
+        counts = count_reasons(left_out)
+        reasons = ", ".join(f"{count} {reason}" for reason, count in counts.items())
+        examples = "".join(f"\n  {row}" for row in first_of_each(left_out))
+        raise InputError(
+            f"{data.localizers_csv}: no row can be used ({reasons or 'it has no rows'}), so there "
+            f"is nothing to train stage 1 on{examples and '; the first of each kind:'}{examples}"
+        )
+    series["fold"] = assign_folds(series, folds, seed, task)
+    series["localized"] = localized_flags(series, localizers, task)
+    check_no_leak(series)
+    spots = positive_spots(series, localizers)
+    spots += negative_spots(series, localizers, left_out, per_positive, seed, task)
+    table = table.set_index(SERIES_COLUMN).sort_index()
+    table[["fold", "localized"]] = series[["fold", "localized"]]
+    return MadeSplit(table.reset_index(), series, spots, left_out)
+
+
+def save_split(
+    data: DataPaths, folds: int, seed: int, made: MadeSplit, request: Request
+) -> dict[str, Any]:
+    """Write both tables, then the manifest among those of the other splits; return the manifest."""
+    paths = (data.folds_csv(folds), data.spots_csv(folds))
+    columns = [str(column) for column in made.table.columns]
+    write_csv(
+        paths[0],
+        columns,
+        (dict(zip(columns, row, strict=True)) for row in made.table.itertuples(index=False)),
+    )
+    write_csv(paths[1], SPOT_COLUMNS, made.spots)
+    kinds = [spot["kind"] for spot in made.spots]
+    content = {
+        "count": folds,
+        "seed": seed,
+        "split_hash": split_hash(made.series["fold"]),
+        "files": {path.name: file_digest(path) for path in paths},
+        "counts": {
+            "series": len(made.series),
+            "groups": int(made.series["group"].nunique()),
+            "positive spots": kinds.count(POSITIVE),
+            "negative spots": kinds.count(NEGATIVE),
+            "localizers left out": len(made.left_out),
+        },
+    }
+    manifest = manifest_of(request, complete=True, content=content)
+    write_json(data.folds_manifest, {"splits": {**read_splits(data), str(folds): manifest}})
+    return manifest
+
+
+def _check_rows(table: pd.DataFrame, data: DataPaths) -> None:
+    path = data.train_meta_csv
+    if table.empty:
+        raise InputError(f"{path} has no series: run {PREPROCESS} and see {data.rejected_csv}")
+    for column, bad, words in (
+        (SERIES_COLUMN, table[SERIES_COLUMN].duplicated(), "appears twice"),
+        ("group", table["group"].eq(""), "is empty"),
+    ):
+        if bad.any():
+            row = int(np.flatnonzero(bad)[0])
+            raise InputError(
+                f"{path}, line {row + 2}: {column} {table[column][row]!r} {words}: "
+                f"run {PREPROCESS} --overwrite"
+            )
+
+
+def _rejected(data: DataPaths) -> frozenset[str]:
+    if not data.rejected_csv.exists():
+        return frozenset()
+    rejected = read_text_table(data.rejected_csv, (SERIES_COLUMN, "file"), PREPROCESS)
+    whole = rejected["file"].eq("")  # other rows are files of series that were read in part
+    return frozenset(rejected[SERIES_COLUMN][whole])
+
+
+def positive_spots(series: pd.DataFrame, localizers: Sequence[Localizer]) -> list[dict[str, Any]]:
+    """One row of `SPOT_COLUMNS` per localizer, sorted by series, slice and line.
+
+    x and y become pixels of the cache, and patient LPS mm where the geometry is known
+    (PS3.3 C.7.6.2.1.1).
+
+    Args:
+        series: typed rows with `fold`, indexed by SeriesInstanceUID.
+        localizers: usable rows of train_localizers.csv.
+    """
+    spots = []
+    rows = rows_by_series(series)
+    for found in sorted(localizers, key=lambda found: (found.series, found.index, found.line)):
+        row = rows[found.series]
+        geometry = Geometry.from_row(row)
+        point = np.array([[found.x, found.y]])
+        x, y = stored_to_cache(geometry, point, row["size"])[0]
+        spot = _spot(row, found.series, found.index, POSITIVE, found.location)
+        spot.update(x=float(x), y=float(y))
+        if geometry.geometry_known and found.position is not None:
+            # Slice 0 of a list that holds only this slice's position.
+            stored = np.array([[found.x, found.y, 0.0]])
+            mm = stored_to_patient(geometry, stored, np.array([found.position]))[0]
+            if all(map(math.isfinite, mm)):
+                spot.update(zip(("x_mm", "y_mm", "z_mm"), map(float, mm), strict=True))
+        spots.append(spot)
+    return spots
+
+
+def negative_spots(
+    series: pd.DataFrame,
+    localizers: Sequence[Localizer],
+    left_out: Sequence[LeftOut],
+    per_positive: float,
+    seed: int,
+    task: Task = RSNA_2025,
+) -> list[dict[str, Any]]:
+    """Evaluation negatives as rows of `SPOT_COLUMNS`; see `negative_slices`.
+
+    Series with a row that was left out, other than as a duplicate, give none: the row speaks of an
+    aneurysm whose place is not known.
+    """
+    doubtful = {row.series for row in left_out if row.reason != "duplicate"}
+    usable = series.copy()
+    usable.loc[usable.index.isin(doubtful), "localized"] = 0
+    positives: defaultdict[str, list[int]] = defaultdict(list)
+    for found in localizers:
+        positives[found.series].append(found.index)
+    drawn = negative_slices(usable, positives, per_positive, seed, task)
+    rows = rows_by_series(series)
+    return [_spot(rows[uid], uid, index, NEGATIVE) for uid, index in drawn]
+
+
+def _spot(
+    row: Mapping[str, Any], uid: str, index: int, kind: str, location: str = ""
+) -> dict[str, Any]:
+    return {
+        SERIES_COLUMN: uid,
+        "index": index,
+        "kind": kind,
+        "location": location,
+        "group": row["group"],
+        "fold": int(row["fold"]),
+    }

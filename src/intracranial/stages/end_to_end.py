@@ -1,0 +1,203 @@
+"""One end-to-end scoring run: what it needs, whether it is done, what it writes."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from intracranial.artifacts import FoldPaths, ScoredFolderPaths, read_json, write_csv
+from intracranial.caching.fingerprints import Fingerprints, look_at
+from intracranial.errors import EXIT_DONE, EXIT_REJECTED, InputError
+from intracranial.evaluation.end_to_end import (
+    Job,
+    arrays,
+    attach_localizers,
+    mean_seconds,
+    run_jobs,
+)
+from intracranial.evaluation.end_to_end_scores import Reference, metrics_of, sample_of, views_of
+from intracranial.evaluation.prediction_rows import prediction_rows
+from intracranial.evaluation.predictions import GROUP_COLUMN, reference_predictions
+from intracranial.evaluation.views import write_views
+from intracranial.inference.detector import Detector
+from intracranial.inference.points import POINT_COLUMNS, point_row
+from intracranial.inference.views import check_views
+from intracranial.lineage import require_record
+from intracranial.options.end_to_end import EvalEndToEndOptions
+from intracranial.processes.locks import only_one
+from intracranial.provenance import (
+    MADE_BY,
+    Plan,
+    Request,
+    digest,
+    file_digest,
+    plan,
+    write_manifest,
+)
+from intracranial.report.assemble import write_end_to_end_report
+from intracranial.runlog import Record, log
+from intracranial.statistics.intervals import Settings
+from intracranial.task import SERIES_COLUMN, Task
+
+
+@dataclass(frozen=True)
+class Trained:
+    """Both stages of one fold: paths and manifests."""
+
+    paths: FoldPaths
+    stage1: dict[str, Any]
+    stage2: dict[str, Any]
+
+
+def score_jobs(
+    options: EvalEndToEndOptions,
+    record: Record,
+    jobs: list[Job],
+    trained: Trained,
+    out: ScoredFolderPaths,
+    name: str,
+    task: Task,
+) -> int:
+    """Score series unless the same files were scored with the same weights already.
+
+    Args:
+        options: of the stage.
+        record: of the run.
+        jobs: series to score.
+        trained: both stages.
+        out: where results go.
+        name: of the fold or folder, for log and report.
+        task: labels and locations.
+
+    Returns:
+        Exit code 0, or 4 when series were rejected.
+
+    Raises:
+        InputError: no series could be read, or the weights do not tell what they were trained on.
+        UsageError: there is no such view or step.
+    """
+    check_views(options.views)
+    require_record(trained.paths, "stage1", trained.stage1)
+    require_record(trained.paths, "stage2", trained.stage2)
+    jobs = jobs[: options.limit]
+    fingerprints = Fingerprints(out.fingerprints)
+    reference = _reference(options, trained, task)
+    request = _request(options, jobs, trained, fingerprints, reference)
+    outputs = [out.predictions, out.points, out.views, *([out.report] if options.report else [])]
+    if plan(out.metrics, request, options.overwrite, outputs) is Plan.DONE:
+        log.info("%s: nothing to do, these series are scored", out.root)
+        return _exit_code(read_json(out.metrics, MADE_BY[request.kind]), options)
+    with only_one(out.lock, f"the scores in {out.root}"):
+        metrics = _score(options, record, jobs, trained, out, name, task, reference)
+        fingerprints.save()
+        write_manifest(out.metrics, request, complete=True, content=metrics)
+    log.info("wrote %s", out.metrics)
+    return _exit_code(metrics, options)
+
+
+def _score(
+    options: EvalEndToEndOptions,
+    record: Record,
+    jobs: list[Job],
+    trained: Trained,
+    out: ScoredFolderPaths,
+    name: str,
+    task: Task,
+    reference: Reference | None,
+) -> dict[str, Any]:
+    """Score and write everything but the metrics file, whose content is returned."""
+    detector = Detector(
+        trained.paths,
+        trained.stage1,
+        trained.stage2,
+        options.device,
+        options.precision,
+        options.max_series_gib,
+        options.views,
+        options.compile,
+        options.steps,
+    )
+    log.info("%s: %d series, %s", name, len(jobs), detector.compute.reason)
+    with record.timed(f"detect {name}"):
+        results = run_jobs(detector, jobs, options.readers, options.max_series_seconds)
+    record.count(f"series of {name}", len(results.scored))
+    record.count(f"mean seconds per series of {name}", mean_seconds(results))
+    if not results.scored:
+        raise InputError(
+            f"none of {len(jobs)} series could be read; the first: {results.rejected[0].message}"
+        )
+    if options.localizers is not None:
+        attach_localizers(results, options.localizers, detector.cache.size, task)
+    sample = sample_of(results, task)
+    metrics = metrics_of(
+        results,
+        sample,
+        task,
+        (trained.stage1, trained.stage2),
+        Settings(options.resamples, options.seed),
+        reference,
+        held_out=options.series_dir is None,
+    )
+    keys = [{SERIES_COLUMN: found.uid} for found in results.scored]
+    if sample is not None:
+        keys = [
+            {**key, GROUP_COLUMN: str(group)}
+            for key, group in zip(keys, sample.groups, strict=True)
+        ]
+    columns, rows = prediction_rows(task, keys, *arrays(results))
+    write_csv(out.predictions, columns, rows)
+    write_views(out.views, task, [found.uid for found in results.scored], views_of(results))
+    points = (point_row(one.uid, point) for one in results.scored for point in one.points)
+    write_csv(out.points, POINT_COLUMNS, points)
+    if options.report:
+        with record.timed(f"report {name}"):
+            write_end_to_end_report(
+                out.report, results, metrics, detector, trained.paths, trained.stage1, name
+            )
+        log.info("wrote %s", out.report)
+    if options.series_dir is None:
+        metrics["split_hash"] = trained.stage1["split"]["hash"]
+    return metrics
+
+
+def _reference(options: EvalEndToEndOptions, trained: Trained, task: Task) -> Reference | None:
+    """Held-out predictions to fix calibration and thresholds on, for labelled other series."""
+    if options.labels is None:
+        return None
+    how = {name: options.identity()[name] for name in ("views", "steps")}
+    found = reference_predictions(trained.paths, trained.stage2, task, how)
+    if found is None:
+        return None
+    path, sample = found
+    words = f"held-out predictions of {trained.paths.root.name}"
+    return Reference(path, words, sample, trained.stage1.get("held_out_keys", {}))
+
+
+def _request(
+    options: EvalEndToEndOptions,
+    jobs: list[Job],
+    trained: Trained,
+    fingerprints: Fingerprints,
+    reference: Reference | None,
+) -> Request:
+    folders = {job.uid: job.folder for job in jobs}
+    sources = {uid: look_at(folder) for uid, folder in folders.items()}
+    inputs = {
+        "stage1": trained.stage1["identity"],
+        "stage2": trained.stage2["identity"],
+        "series": digest(fingerprints.contents(folders, sources)),
+    }
+    if options.labels is not None:
+        inputs["labels"] = file_digest(options.labels, "Give --labels a table.")
+    if options.localizers is not None:
+        inputs["localizers"] = file_digest(options.localizers, "Give --localizers a table.")
+    if reference is not None:
+        inputs["held-out predictions"] = file_digest(reference.path)
+    partial = f"--limit {options.limit}" if options.limit else trained.stage2["partial"]
+    return Request("end_to_end_metrics", options.identity(), inputs, partial)
+
+
+def _exit_code(metrics: dict[str, Any], options: EvalEndToEndOptions) -> int:
+    rejected = len(metrics["rejected"])
+    if not rejected or options.allow_rejected:
+        return EXIT_DONE
+    log.warning("%d series were rejected: see the metrics file", rejected)
+    return EXIT_REJECTED

@@ -1,0 +1,266 @@
+"""Assembles stage-2 training from the split, the features and the network."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from intracranial.artifacts import FoldPaths
+from intracranial.compute import choose_compute, is_cuda, loading_processes, make_deterministic
+from intracranial.errors import InputError
+from intracranial.inference.series_prediction import plain_views, predict_series
+from intracranial.metrics import score_table
+from intracranial.models.sequence_classifier import SequenceClassifier, SequenceClassifierConfig
+from intracranial.options.stage2 import TrainStage2Options
+from intracranial.provenance import Plan, Request, write_manifest
+from intracranial.runlog import log
+from intracranial.sampling.features import load_features
+from intracranial.sampling.sequences import (
+    SequenceAugment,
+    SequenceDataset,
+    SequenceSpec,
+    bucketed,
+    collate,
+)
+from intracranial.sampling.series_info import SeriesInfo, series_infos
+from intracranial.splits.folds import Split
+from intracranial.stages.slice_training import fit_spec, selecting, selection_series
+from intracranial.task import Task
+from intracranial.training.batches import Batch, PieceLoader, TrainingData, key
+from intracranial.training.checkpoint import save_weights
+from intracranial.training.distributed import is_first, share_work
+from intracranial.training.loop import Fit, LossParts
+from intracranial.training.losses import focal_loss, known_labels
+from intracranial.training.preview import preview
+
+
+def sequence_spec(options: TrainStage2Options) -> SequenceSpec:
+    """What of the stage-1 output stage 2 sees."""
+    return SequenceSpec(tuple(options.parts), options.limit_slices, options.slice_sigma)
+
+
+def model_config(
+    options: TrainStage2Options, features: int, task: Task
+) -> SequenceClassifierConfig:
+    """The network that these options describe; `features` is stage 1's C."""
+    sizes = {
+        "features": features,
+        "logits": len(task.labels),
+        "peaks": len(task.labels),
+    }
+    # peaks see small lesions better than the classifier's logits
+    known = next((part for part in ("peaks", "logits") if part in options.parts), None)
+    before = options.parts[: options.parts.index(known)] if known else ()
+    return SequenceClassifierConfig(
+        skip=sum(sizes[part] for part in before) if known else -1,
+        inputs=sum(sizes[part] for part in options.parts),
+        labels=len(task.labels),
+        width=options.width,
+        feed_forward=options.feed_forward,
+        layers=options.layers,
+        heads=options.heads,
+        pool=options.pool,
+        dropout=options.dropout,
+        head_dropout=options.head_dropout,
+    )
+
+
+class Stage2Loss:
+    """Series loss plus a weighted per-slice loss."""
+
+    def __init__(self, gamma: float, slice_weight: float, smoothing: float) -> None:
+        """Keep the constants; smoothing is of the series' labels alone."""
+        self.gamma = gamma
+        self.slice_weight = slice_weight
+        self.smoothing = smoothing
+
+    def counts(self, batch: Batch) -> torch.Tensor:
+        """Known labels of series and of slices."""
+        return torch.stack([known_labels(batch["weights"]), known_labels(batch["slice_weights"])])
+
+    def __call__(self, model: nn.Module, batch: Batch, counts: torch.Tensor) -> LossParts:
+        """Loss parts of a padded piece that is on the model's device."""
+        output = model(batch["tokens"], batch["position"], batch["mask"], batch["known"])
+        series = focal_loss(
+            output.logits,
+            batch["targets"],
+            batch["weights"],
+            self.gamma,
+            counts[0],
+            self.smoothing,
+        )
+        # padded slices have weight 0 already: collate fills with zeros
+        slices = focal_loss(
+            output.slice_logits,
+            batch["slice_targets"],
+            batch["slice_weights"],
+            self.gamma,
+            counts[1],
+        )
+        return {
+            "loss": series + self.slice_weight * slices,
+            "series_loss": series,
+            "slice_loss": slices,
+        }
+
+
+def training_data(
+    options: TrainStage2Options, paths: FoldPaths, infos: dict[str, SeriesInfo], task: Task
+) -> TrainingData:
+    """Keyed batches of every epoch."""
+    dataset = SequenceDataset(
+        paths.feature,
+        infos,
+        task,
+        sequence_spec(options),
+        SequenceAugment(
+            options.noise,
+            options.input_dropout,
+            options.slice_dropout,
+            options.reverse,
+            options.views,
+        ),
+        options.seed,
+    )
+
+    def batches(epoch: int) -> list[list[tuple[str, int]]]:
+        return bucketed(infos, options.batch_size, options.bucket, epoch, options.seed)
+
+    workers = loading_processes(options.num_workers, options.device)
+    pin = is_cuda(options.device)
+    per_epoch = len(batches(0))
+    loader = PieceLoader(
+        dataset, batches, per_epoch, options.epochs, options.accumulate, workers, pin, collate
+    )
+
+    def members(epoch: int, number: int) -> list[dict[str, Any]]:
+        return [{"uid": uid, "epoch": epoch} for uid, _ in batches(epoch)[number]]
+
+    return TrainingData(loader.pieces, per_epoch, options.accumulate, members, loader.close)
+
+
+def feature_width(paths: FoldPaths, uids: list[str]) -> int:
+    """Stage 1's number of features C, as the feature files of training series have it.
+
+    Raises:
+        InputError: there are none.
+    """
+    if not uids:
+        raise InputError(
+            f"{paths.features} holds no features of training series: run extract_features.py with "
+            "a larger --limit, or without one"
+        )
+    sets = load_features(paths.feature(uids[0]), lambda keys: keys[:1])
+    return int(next(iter(sets.values())).features.shape[1])
+
+
+def label_counts(split: Split, uids: list[str], task: Task) -> dict[str, Any]:
+    """How many series there are, and how many of them have each label."""
+    counts = split.series.loc[uids, list(task.labels)].to_numpy(dtype=np.int64).sum(axis=0)
+    positives = dict(zip(task.labels, counts.tolist(), strict=True))
+    return {"series": len(uids), "positives": positives}
+
+
+def preview_stage2(
+    options: TrainStage2Options,
+    split: Split,
+    fold: int | str,
+    uids: list[str],
+    request: Request,
+    todo: Plan,
+    task: Task,
+) -> None:
+    """Say what `fit_stage2` would do with the same arguments; `todo` is what was decided."""
+    paths = options.fold_paths(fold)
+    uids, watched = selection_series(options, split, fold, uids)
+    watched = [uid for uid in watched if paths.feature(uid).exists()]
+    data = training_data(options, paths, series_infos(split, uids, task), task)
+    counts = len(uids), len(watched)
+    model = SequenceClassifier(model_config(options, feature_width(paths, uids), task))
+    preview(options, paths, "stage2", request, todo, counts, data, model)
+
+
+def fit_stage2(
+    options: TrainStage2Options,
+    split: Split,
+    fold: int | str,
+    uids: list[str],
+    request: Request,
+    task: Task,
+) -> dict[str, Any]:
+    """Train one fold and save its weights.
+
+    Args:
+        options: of the stage.
+        split: the division into folds.
+        fold: held-out fold, or `FINAL_FOLD`.
+        uids: training series.
+        request: names the artifact; only its own checkpoint is resumed.
+        task: labels and locations.
+
+    Returns:
+        What the manifest keeps for later stages.
+    """
+    paths = options.fold_paths(fold)
+    compute = choose_compute(options.device, options.precision)
+    if options.deterministic:
+        make_deterministic()
+    log.info("fold %s: %s", fold, compute.reason)
+    uids, watched = selection_series(options, split, fold, uids)
+    watched = [uid for uid in watched if paths.feature(uid).exists()]  # few after --limit
+    config = model_config(options, feature_width(paths, uids), task)
+    torch.manual_seed(key(options.seed, "initial weights of stage 2"))
+    model = SequenceClassifier(config)
+    data = training_data(options, paths, series_infos(split, uids, task), task)
+    log.info("%d training series, %d batches per epoch", len(uids), data.batches_per_epoch)
+    infos = series_infos(split, watched, task)
+    spec = sequence_spec(options)
+
+    def evaluate(ema: nn.Module) -> dict[str, float | None]:
+        ema.eval()
+
+        def predict(uids: Sequence[str]) -> list[np.ndarray]:
+            return [
+                predict_series(
+                    ema,
+                    load_features(paths.feature(uid), plain_views),
+                    infos[uid].slice_mm,
+                    infos[uid].spacing_known,
+                    spec,
+                    compute,
+                ).probabilities
+                for uid in uids
+            ]
+
+        found = share_work(list(infos), predict)
+        labels = np.stack([info.labels for info in infos.values()])
+        table = score_table(task, labels, np.stack(found))
+        return {
+            "score": table["weighted_auc"]["value"],
+            "auc_overall": table["per_label"][task.overall]["value"],
+        }
+
+    loss = Stage2Loss(options.focal_gamma, options.slice_weight, options.label_smoothing)
+    fit = Fit(model, loss, fit_spec(options), compute, paths, "stage2", request.identity)
+    if is_first():
+        # only now: until here nothing was made that a later run could go on from
+        write_manifest(paths.manifest("stage2"), request, complete=False)
+    selected = fit.run(data, evaluate if infos else None)
+    if is_first():
+        save_weights(paths.weights("stage2"), selected)
+    return {
+        "task": asdict(task),
+        "model": asdict(config),
+        "sequence": asdict(spec),
+        "precision": options.precision,
+        "seed": options.seed,
+        "fold": fold,
+        "select": options.select,
+        "split": {"folds": split.folds, "hash": split.split_hash},
+        "training_series": uids,
+        "training_labels": label_counts(split, uids, task),
+        "selecting": selecting(options, watched),
+    }

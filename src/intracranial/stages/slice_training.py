@@ -1,0 +1,342 @@
+"""Assembles stage-1 training and scoring from the split, the caches and the network."""
+
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from intracranial.artifacts import FINAL_FOLD, DataPaths, read_json
+from intracranial.compute import (
+    choose_compute,
+    compile_network,
+    is_cuda,
+    loading_processes,
+    make_deterministic,
+)
+from intracranial.errors import InputError, UsageError
+from intracranial.imaging.linkage import Linkage
+from intracranial.inference.stack_prediction import spot_requests, spot_scores
+from intracranial.models.backbones import weights_licence
+from intracranial.models.slice_classifier import (
+    HEATMAP_STRIDE,
+    SliceClassifier,
+    SliceClassifierConfig,
+)
+from intracranial.options.stage1 import TrainStage1Options
+from intracranial.options.training import TrainingOptions
+from intracranial.provenance import MADE_BY, Plan, Request, digest, read_manifest, write_manifest
+from intracranial.runlog import log
+from intracranial.sampling.augment import AugmentSpec
+from intracranial.sampling.series_info import SeriesInfo, series_infos
+from intracranial.sampling.slice_samples import (
+    EpochPlanner,
+    PlanSpec,
+    StackDataset,
+    StackRequest,
+    TargetSpec,
+)
+from intracranial.sampling.stacks import InputSpec
+from intracranial.splits.folds import Split
+from intracranial.task import Task
+from intracranial.training.batches import Batch, PieceLoader, TrainingData, key
+from intracranial.training.checkpoint import save_weights
+from intracranial.training.contact_sheet import draw_batches
+from intracranial.training.distributed import is_first, process_count
+from intracranial.training.loop import Fit, LossParts
+from intracranial.training.losses import focal_loss, heatmap_loss, known_labels, known_peaks
+from intracranial.training.optimization import FitSpec
+from intracranial.training.preview import preview
+
+
+def input_spec(options: TrainStage1Options) -> InputSpec:
+    """How cached pixels become input."""
+    return InputSpec(options.crop, options.input_size, options.input_mean)
+
+
+def model_config(options: TrainStage1Options, task: Task) -> SliceClassifierConfig:
+    """The network that these options describe."""
+    return SliceClassifierConfig(
+        backbone=options.model,
+        labels=len(task.labels),
+        input_size=options.input_size,
+        pool=options.pool,
+        dropout=options.dropout,
+    )
+
+
+def augment_spec(options: TrainStage1Options) -> AugmentSpec:
+    """Augmentation of the training stacks."""
+    names = AugmentSpec.__dataclass_fields__
+    return AugmentSpec(**{name: getattr(options, name) for name in names})
+
+
+def fit_spec(options: TrainingOptions) -> FitSpec:
+    """Length and speed of the training of either stage."""
+    names = FitSpec.__dataclass_fields__
+    return FitSpec(**{name: getattr(options, name) for name in names})
+
+
+def selection_series(
+    options: TrainingOptions, split: Split, fold: int | str, uids: list[str]
+) -> tuple[list[str], list[str]]:
+    """Series to train on, and those that the log's scores are of.
+
+    The held-out fold is only watched, unless `--select heldout` lets it choose the weights;
+    `inner` takes a group-wise tenth out of the training series for that.
+
+    Raises:
+        UsageError: `heldout` without a held-out fold.
+        InputError: too few groups for `inner`.
+    """
+    if options.select == "inner":
+        return inner_split(split, uids, options.seed)
+    watched: list[str] = [] if fold == FINAL_FOLD else split.held_out(int(fold))
+    if options.select == "heldout" and not watched:
+        raise UsageError("--select heldout needs a held-out fold; use --select last")
+    return uids, watched
+
+
+def inner_split(split: Split, uids: list[str], seed: int) -> tuple[list[str], list[str]]:
+    """Divide training series into nine tenths and a tenth, by group, for `--select inner`."""
+    groups = split.series.loc[uids, "group"]
+    inner = {group for group in groups.unique() if key("inner", seed, group) % 10 == 0}
+    chosen = [uid for uid in uids if groups[uid] in inner]
+    rest = [uid for uid in uids if groups[uid] not in inner]
+    if not chosen or not rest:
+        raise InputError("too few groups for --select inner; use --select last")
+    return rest, chosen
+
+
+def stack_dataset(
+    data: DataPaths,
+    infos: dict[str, SeriesInfo],
+    task: Task,
+    inputs: InputSpec,
+    sigma_mm: float = 4.0,
+    augmentation: AugmentSpec | None = None,
+    seed: int = 0,
+) -> StackDataset:
+    """Data set of stacks; the heat map's geometry follows from the input size."""
+    cells = -(-inputs.input_size // HEATMAP_STRIDE)
+    target = TargetSpec(cells, HEATMAP_STRIDE, sigma_mm)
+    return StackDataset(data, infos, task, inputs, target, augmentation, seed)
+
+
+def training_data(
+    options: TrainStage1Options,
+    data: DataPaths,
+    infos: dict[str, SeriesInfo],
+    task: Task,
+    hard: dict[str, np.ndarray],
+) -> TrainingData:
+    """Keyed batches of every epoch.
+
+    Raises:
+        InputError: there is no positive spot, or fewer stacks than one batch.
+    """
+    planner = EpochPlanner(
+        infos,
+        PlanSpec(
+            options.steps,
+            options.negatives_per_positive,
+            options.shift_positive,
+            options.hard_probability,
+            options.seed,
+        ),
+        hard,
+    )
+    if not planner.positives:
+        raise InputError("the training folds hold no positive spot: check train_localizers.csv")
+    dataset = stack_dataset(
+        data,
+        infos,
+        task,
+        input_spec(options),
+        options.heatmap_sigma,
+        augment_spec(options),
+        options.seed,
+    )
+    per_epoch = len(planner.epoch(0)) // options.batch_size
+    if per_epoch == 0:
+        raise InputError(
+            f"an epoch has {len(planner.epoch(0))} stacks, fewer than --batch_size "
+            f"{options.batch_size}: give a smaller batch"
+        )
+
+    def batches(epoch: int) -> list[list[StackRequest]]:
+        plan, size = planner.epoch(epoch), options.batch_size
+        return [plan[i * size : (i + 1) * size] for i in range(per_epoch)]
+
+    workers = loading_processes(options.num_workers, options.device)
+    pin = is_cuda(options.device)
+    loader = PieceLoader(
+        dataset, batches, per_epoch, options.epochs, options.accumulate, workers, pin
+    )
+
+    def members(epoch: int, number: int) -> list[dict[str, Any]]:
+        return [asdict(request) for request in batches(epoch)[number]]
+
+    return TrainingData(loader.pieces, per_epoch, options.accumulate, members, loader.close)
+
+
+class Stage1Loss:
+    """Focal loss of the labels plus a weighted heat-map loss."""
+
+    def __init__(self, gamma: float, heatmap_weight: float, smoothing: float) -> None:
+        """Keep the constants."""
+        self.gamma = gamma
+        self.heatmap_weight = heatmap_weight
+        self.smoothing = smoothing
+
+    def counts(self, batch: Batch) -> torch.Tensor:
+        """Known labels and known peaks."""
+        weights = batch["weights"]
+        return torch.stack([known_labels(weights), known_peaks(batch["heatmap"], weights)])
+
+    def __call__(self, model: nn.Module, batch: Batch, counts: torch.Tensor) -> LossParts:
+        """Loss parts of a piece that is on the model's device."""
+        output = model(batch["stack"])
+        weights = batch["weights"]
+        label = focal_loss(
+            output.logits, batch["targets"], weights, self.gamma, counts[0], self.smoothing
+        )
+        heat = heatmap_loss(output.heatmap, batch["heatmap"], weights, counts[1])
+        return {"loss": label + self.heatmap_weight * heat, "label_loss": label, "heat_loss": heat}
+
+
+def sidecar_content(
+    options: TrainStage1Options,
+    split: Split,
+    uids: list[str],
+    watched: list[str],
+    task: Task,
+    preprocessing: dict[str, object],
+    licence: str,
+    fold: int | str,
+) -> dict[str, object]:
+    """What a reader of `model/<run>` needs beside the weights."""
+    held_out = [] if fold == FINAL_FOLD else split.held_out(int(fold))
+    return {
+        "task": asdict(task),
+        "model": asdict(model_config(options, task)),
+        "input": asdict(input_spec(options)),
+        "steps": options.steps,
+        "preprocessing": preprocessing,
+        "weights_licence": licence,
+        "seed": options.seed,
+        "fold": fold,
+        "select": options.select,
+        "split": {"folds": split.folds, "hash": split.split_hash},
+        "training_series": uids,
+        "training_keys": linkage_keys(options.data, uids),
+        "held_out_keys": keys_by_series(options.data, held_out),
+        "selecting": selecting(options, watched),
+    }
+
+
+def selecting(options: TrainingOptions, watched: list[str]) -> dict[str, list[str]]:
+    """The series whose scores chose the weights, and what to recognise them by elsewhere."""
+    chosen = [] if options.select == "last" else watched
+    return {"series": chosen, "keys": linkage_keys(options.data, chosen)}
+
+
+def linkage_keys(data: DataPaths, uids: list[str]) -> list[str]:
+    """Digests of the patients, studies and pixels of series, to recognise them elsewhere."""
+    return sorted({key for keys in keys_by_series(data, uids).values() for key in keys})
+
+
+def keys_by_series(data: DataPaths, uids: list[str]) -> dict[str, list[str]]:
+    """For each series the digests of its patient, study and pixels, as far as it has them."""
+    found = {}
+    for uid in uids:
+        sidecar = read_json(data.sequence_sidecar(uid), MADE_BY["preprocess"])
+        found[uid] = [digest(key) for key in Linkage(**sidecar["linkage"]).keys()]
+    return found
+
+
+def preview_stage1(
+    options: TrainStage1Options,
+    split: Split,
+    fold: int | str,
+    uids: list[str],
+    hard: dict[str, np.ndarray],
+    request: Request,
+    todo: Plan,
+    task: Task,
+) -> None:
+    """Say what `fit_stage1` would do with the same arguments; `todo` is what was decided."""
+    uids, watched = selection_series(options, split, fold, uids)
+    data = training_data(options, options.data, series_infos(split, uids, task), task, hard)
+    counts = len(uids), len(watched)
+    model = SliceClassifier(model_config(options, task))
+    preview(options, options.fold_paths(fold), "stage1", request, todo, counts, data, model)
+
+
+def fit_stage1(
+    options: TrainStage1Options,
+    split: Split,
+    fold: int | str,
+    uids: list[str],
+    hard: dict[str, np.ndarray],
+    request: Request,
+    task: Task,
+) -> dict[str, object]:
+    """Train one fold and save its weights.
+
+    Args:
+        options: of the stage.
+        split: the division into folds.
+        fold: held-out fold, or `FINAL_FOLD`.
+        uids: training series.
+        hard: hard negatives by series.
+        request: names the artifact; only its own checkpoint is resumed.
+        task: labels and locations.
+
+    Returns:
+        What the manifest keeps for later stages.
+    """
+    paths = options.fold_paths(fold)
+    compute = choose_compute(options.device, options.precision)
+    if options.deterministic:
+        make_deterministic()
+    log.info("fold %s: %s", fold, compute.reason)
+    torch.manual_seed(key(options.seed, "initial weights"))
+    model = SliceClassifier(model_config(options, task), options.weights)
+    licence = weights_licence(model.encoder, options.weights)
+    log.info("%s, %s", options.model, licence)
+    uids, watched = selection_series(options, split, fold, uids)
+    data = training_data(options, options.data, series_infos(split, uids, task), task, hard)
+    log.info(
+        "%d training series, %d batches of %d stacks per epoch",
+        len(uids),
+        data.batches_per_epoch,
+        options.batch_size,
+    )
+    requests = spot_requests(split, watched, options.steps[:1])
+    dataset = stack_dataset(
+        options.data, series_infos(split, watched, task), task, input_spec(options)
+    )
+
+    workers = loading_processes(options.num_workers, options.device)
+    # what a process trains with at once fits into its memory; a whole batch may not
+    piece = -(-options.batch_size // (options.accumulate * process_count()))
+
+    def evaluate(ema: nn.Module) -> dict[str, float | None]:
+        return spot_scores(ema, dataset, requests, piece, workers, compute, task)
+
+    loss = Stage1Loss(options.focal_gamma, options.heatmap_weight, options.label_smoothing)
+    fit = Fit(model, loss, fit_spec(options), compute, paths, "stage1", request.identity)
+    if options.compile:
+        compile_network(fit.model)
+    if is_first():
+        # only now: until here nothing was made that a later run could go on from
+        write_manifest(paths.manifest("stage1"), request, complete=False)
+        if not paths.batches("stage1").exists():
+            draw_batches(paths.batches("stage1"), data, task)
+    selected = fit.run(data, evaluate if requests else None)
+    if is_first():
+        save_weights(paths.weights("stage1"), selected)
+    preprocessing = read_manifest(options.data.preprocess_manifest, "preprocess")["config"]
+    return sidecar_content(options, split, uids, watched, task, preprocessing, licence, fold)

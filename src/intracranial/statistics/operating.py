@@ -1,0 +1,87 @@
+"""Operating points: thresholds that are fixed on some predictions and hold on others.
+
+A sensitivity read from the ROC curve of the scored series (`statistics.weighted`) takes the
+threshold from the very series that it is about. Here the threshold comes from other patients
+(`statistics.crossfit`), so the specificity that it reaches is a finding too.
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from intracranial.statistics.bootstrap import Resamples
+from intracranial.statistics.calibration import fittable
+from intracranial.statistics.crossfit import Crossfit
+from intracranial.statistics.ratios import share
+from intracranial.statistics.sample import Sample
+from intracranial.statistics.weighted import ROUNDING, SENSITIVITY, SPECIFICITY
+from intracranial.task import Task
+
+
+def threshold_at_specificity(targets: np.ndarray, scores: np.ndarray) -> float:
+    """Smallest threshold at which `SPECIFICITY` of the negatives lie below it."""
+    without = np.sort(scores[np.asarray(targets) == 0])
+    last = without[math.ceil(len(without) * (SPECIFICITY - ROUNDING)) - 1]
+    return float(np.nextafter(last, np.inf))
+
+
+def threshold_at_sensitivity(targets: np.ndarray, scores: np.ndarray) -> float:
+    """Largest threshold at which `SENSITIVITY` of the positives lie at or above it."""
+    with_one = np.sort(scores[np.asarray(targets) == 1])[::-1]
+    return float(with_one[math.ceil(len(with_one) * (SENSITIVITY - ROUNDING)) - 1])
+
+
+RULES = {
+    "at_specificity": (SPECIFICITY, threshold_at_specificity),
+    "at_sensitivity": (SENSITIVITY, threshold_at_sensitivity),
+}
+
+
+def operating_table(
+    task: Task, sample: Sample, crossfit: Crossfit, drawn: Resamples | None
+) -> dict[str, Any]:
+    """Sensitivity and specificity at thresholds from other patients, JSON-ready.
+
+    Args:
+        task: the labels.
+        sample: what is scored.
+        crossfit: where thresholds come from.
+        drawn: resamples of the sample for the intervals, or None.
+
+    Returns:
+        `fitted_on`: in words; `left_out`: labels that too few patients had or lacked to fix a
+        threshold on (`statistics.calibration.MIN_FITTED`); `per_label`: for the others
+        `at_specificity` and `at_sensitivity`, each {"aim": the share that the threshold was fixed
+        at, "thresholds": of each part, "sensitivity" and "specificity": {"value", "low", "high"},
+        None where the scored rows lack the class}.
+    """
+    fitted = fittable(task, crossfit)
+    per_label = {
+        task.labels[number]: {rule: _point(sample, number, crossfit, drawn, rule) for rule in RULES}
+        for number in fitted
+    }
+    return {
+        "fitted_on": crossfit.fitted_on,
+        "left_out": [name for name in task.labels if name not in per_label],
+        "per_label": per_label,
+    }
+
+
+def _point(
+    sample: Sample, number: int, crossfit: Crossfit, drawn: Resamples | None, rule: str
+) -> dict[str, Any]:
+    aim, choose = RULES[rule]
+    called = np.zeros(len(sample), dtype=bool)
+    thresholds = []
+    for part in crossfit.parts:
+        threshold = choose(part.fit.targets[:, number], part.fit.probabilities[:, number])
+        called[part.rows] = sample.probabilities[part.rows, number] >= threshold
+        thresholds.append(threshold)
+    truth = sample.targets[:, number] == 1
+    return {
+        "aim": aim,
+        "thresholds": thresholds,
+        "sensitivity": share(called & truth, truth, drawn),
+        "specificity": share(~called & ~truth, ~truth, drawn),
+    }

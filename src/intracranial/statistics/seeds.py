@@ -1,0 +1,63 @@
+"""Runs of one recipe and split that differ in their seed alone: how much do their scores differ?"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from intracranial.errors import InputError, UsageError
+from intracranial.metrics import figure
+from intracranial.statistics.comparison import Predictions
+from intracranial.statistics.intervals import Settings, auc_table
+from intracranial.statistics.spread import spread
+from intracranial.task import Task
+
+
+def seed_table(task: Task, runs: Sequence[Predictions]) -> dict[str, Any]:
+    """Scores of every run and their spread, JSON-ready.
+
+    Args:
+        task: the labels.
+        runs: two or more, scored on the same rows of one split.
+
+    Returns:
+        `runs`: names; `optimistic`: by run why its figures are too good, or None; `scores`: by
+        "weighted AUC", "mean of locations" and label {"values": of each run, "spread": see
+        `statistics.spread`}.
+
+    Raises:
+        UsageError: fewer than two runs, or equal names.
+        InputError: other rows or another split, or a run lacks labels: they would differ for other
+            reasons than their seed.
+    """
+    if len({run.name for run in runs}) < max(len(runs), 2):
+        raise UsageError("give two different runs or more: there is no spread of one")
+    first = runs[0]
+    scores: dict[str, list[float | None]] = {"weighted AUC": [], "mean of locations": []}
+    scores |= {label: [] for label in task.labels}
+    for run in runs:
+        if run.split_hash != first.split_hash or set(run.keys) != set(first.keys):
+            raise InputError(f"{first.name} and {run.name} were not scored on the same series")
+        if run.labels != task.labels:
+            raise InputError(f"{run.name} does not predict every label")
+        table, _ = auc_table(task, run.sample, Settings(0))
+        scores["weighted AUC"].append(table["weighted_auc"]["value"])
+        scores["mean of locations"].append(table["locations_mean"]["value"])
+        for label in task.labels:
+            scores[label].append(table["per_label"][label]["value"])
+    return {
+        "runs": [run.name for run in runs],
+        "optimistic": {run.name: run.optimistic for run in runs},
+        "scores": {
+            name: {"values": values, "spread": spread(values)} for name, values in scores.items()
+        },
+    }
+
+
+def format_seeds(table: dict[str, Any]) -> str:
+    """The table as aligned plain text for the terminal."""
+    width = max(map(len, table["scores"]))
+    lines = [f"{'':<{width}}   mean     sd    min    max"]
+    for name, row in table["scores"].items():
+        cells = (row["spread"] or {}).get
+        keys = ("mean", "standard_deviation", "min", "max")
+        lines.append(f"{name:<{width}}  {'  '.join(figure(cells(key)) for key in keys)}")
+    return "\n".join(lines)

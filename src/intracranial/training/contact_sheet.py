@@ -1,0 +1,105 @@
+"""The first training batches as one picture, to see what the network is shown and told."""
+
+from itertools import islice
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+
+from intracranial.artifacts import atomic_open
+from intracranial.task import Task
+from intracranial.training.batches import Batch, TrainingData
+from intracranial.training.loaders import deaths_explained
+
+SHOWN_BATCHES = 2
+"""Batches of the first epoch that are drawn."""
+
+LARGEST = 64
+"""Stacks that are drawn at most."""
+
+TILE = 112
+"""Edge of a drawn slice in pixels."""
+
+CAPTION = 16
+"""Height of a caption in pixels."""
+
+STACKS_PER_ROW = 4
+"""Stacks side by side, each with its three slices."""
+
+VALUE_RANGE = 5.0
+"""Cached values run from 0 to 5; the input's mean is subtracted, so the least value is black."""
+
+MARK, TEXT = (0, 200, 255), (255, 255, 255)
+"""Blue, green, red."""
+
+
+def draw_batches(path: Path, data: TrainingData, task: Task) -> None:
+    """Write the first augmented batches as PNG.
+
+    Each stack is drawn as its three slices with the labels that it is trained with: `+` and the
+    initials of the locations, `-` for none. A ring marks each peak of the heat map.
+
+    Args:
+        path: of the picture.
+        data: of stage 1.
+        task: names the labels.
+    """
+    with deaths_explained():
+        pieces = list(islice(data.pieces(0, 0), SHOWN_BATCHES * data.accumulate))
+    tiles = [tile for piece in pieces for tile in _tiles(piece, task)][:LARGEST]
+    while len(tiles) % STACKS_PER_ROW:
+        tiles.append(np.zeros_like(tiles[0]))
+    rows = [
+        np.concatenate(tiles[i : i + STACKS_PER_ROW], axis=1)
+        for i in range(0, len(tiles), STACKS_PER_ROW)
+    ]
+    _, encoded = cv2.imencode(".png", np.concatenate(rows))
+    with atomic_open(path, "wb") as file:
+        file.write(encoded.tobytes())
+
+
+def _tiles(piece: Batch, task: Task) -> list[np.ndarray]:
+    stacks = zip(piece["stack"], piece["targets"], piece["heatmap"], strict=True)
+    return [_tile(*stack, task) for stack in stacks]
+
+
+def _tile(
+    stack: torch.Tensor, targets: torch.Tensor, heatmap: torch.Tensor, task: Task
+) -> np.ndarray:
+    """One stack: uint8 (CAPTION + TILE, 3 * TILE + 4, 3)."""
+    values = stack.numpy()
+    grey = np.clip((values - values.min()) * (255 / VALUE_RANGE), 0, 255).astype(np.uint8)
+    slices = [
+        cv2.cvtColor(cv2.resize(image, (TILE, TILE), interpolation=cv2.INTER_AREA), 8)
+        for image in grey
+    ]
+    peaks = heatmap[task.overall_index].numpy()
+    for row, column in peak_cells(peaks):
+        cells = np.array([column, row]) + 0.5
+        centre = np.round(cells * TILE / len(peaks)).astype(int).tolist()
+        for image in slices:
+            cv2.circle(image, centre, 9, MARK, 1, cv2.LINE_AA)
+    picture = np.concatenate(slices, axis=1)
+    framed = cv2.copyMakeBorder(picture, CAPTION, 0, 0, 4, cv2.BORDER_CONSTANT)
+    words = caption(targets, task)
+    cv2.putText(framed, words, (2, 12), cv2.FONT_HERSHEY_SIMPLEX, 0.4, TEXT, 1, cv2.LINE_AA)
+    return framed
+
+
+def caption(targets: torch.Tensor, task: Task) -> str:
+    """Labels of a stack in few characters."""
+    if not targets[task.overall_index]:
+        return "-"
+    initials = [
+        "".join(word[0] for word in label.split())
+        for label, target in zip(task.labels, targets.tolist(), strict=True)
+        if target and label != task.overall
+    ]
+    return " ".join(["+", *initials])
+
+
+def peak_cells(heatmap: np.ndarray) -> np.ndarray:
+    """Rows and columns (m, 2) of the maxima of a heat map of Gaussians."""
+    highest = cv2.dilate(heatmap, np.ones((3, 3), np.uint8))
+    return np.argwhere((heatmap == highest) & (heatmap > 0.5))

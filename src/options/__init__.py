@@ -1,1 +1,0 @@
-"""Command-line options: one frozen dataclass per stage script."""

@@ -1,1 +1,0 @@
-"""Cached series become training samples: folds, spots, stacks, sequences."""
