@@ -1,85 +1,15 @@
-"""Stage 8 of 8: DICOM folders through both stages, scored end to end, with a report.
+"""Script 8 of 8: DICOM folders through both stages, scored end to end, with a report.
 
 Reads:   model/<run>/fold-<k>/stage1.* and stage2.*, and the DICOM files of the held-out fold in
          data/series/, or any folder of series with --series_dir.
 Writes:  end_to_end_metrics.json, end_to_end_predictions.csv, end_to_end_points.csv,
          end_to_end_views.csv and report.html in the fold's folder, or in --out_dir; with --fold all
          also metrics and report over all folds, in model/<run>/all/.
-Skips:   everything when the same files were scored with the same weights. Series that cannot be
-         read are rejected with their reason (exit code 4, or 0 with --allow_rejected).
 
-Full size:  python eval_end_to_end.py --config configs/convnext_base_dinov3.yaml --fold all
-On a CPU:   python eval_end_to_end.py --config configs/demo.yaml --data_dir demo/data
-Elsewhere:  python eval_end_to_end.py --run demo --series_dir incoming --out_dir results
+The plot and the whole of its help are in src/intracranial/stages/eval_end_to_end.py.
 """
 
-from intracranial.surroundings import leave, make_safe
+from intracranial.program import run_script
 
 if __name__ == "__main__":
-    make_safe()  # before the imports that take seconds
-
-from intracranial.artifacts import ALL_FOLDS, FINAL_FOLD, ScoredFolderPaths
-from intracranial.errors import EXIT_DONE, UsageError
-from intracranial.options.end_to_end import EvalEndToEndOptions
-from intracranial.runlog import Record, log, run_stage
-from intracranial.task import RSNA_2025
-
-
-def main(options: EvalEndToEndOptions, record: Record) -> int:
-    """Score the held-out fold, every fold, or a folder of series."""
-    if options.series_dir is not None and options.out_dir is not None:
-        return score_folder(options, record)
-    if options.fold == FINAL_FOLD:
-        raise UsageError("--fold final has no held-out series: give --series_dir and --out_dir")
-    return score_held_out(options, record)
-
-
-def score_folder(options: EvalEndToEndOptions, record: Record) -> int:
-    """Score the folders in --series_dir; the run's folder alone is enough."""
-    from intracranial.evaluation.end_to_end import folder_jobs
-    from intracranial.lineage import open_stage, require_fold
-    from intracranial.stages.end_to_end import Trained, score_jobs
-
-    assert options.series_dir is not None and options.out_dir is not None
-    paths = options.fold_paths(options.fold)
-    require_fold(paths)
-    stage1 = open_stage(paths, "stage1", {}, RSNA_2025)
-    stage2 = open_stage(paths, "stage2", {"stage1": stage1["identity"]}, RSNA_2025)
-    jobs = folder_jobs(options.series_dir, options.labels, RSNA_2025)
-    out = ScoredFolderPaths(options.out_dir)
-    trained = Trained(paths, stage1, stage2)
-    return score_jobs(options, record, jobs, trained, out, options.series_dir.name, RSNA_2025)
-
-
-def score_held_out(options: EvalEndToEndOptions, record: Record) -> int:
-    """Score the held-out series of one fold, or of each."""
-    from intracranial.evaluation.all_folds import check_seed_runs, summarise_folds
-    from intracranial.evaluation.end_to_end import held_out_jobs
-    from intracranial.lineage import data_identities, open_stage
-    from intracranial.report.folds_page import write_folds_report
-    from intracranial.splits.folds import chosen_folds, load_split
-    from intracranial.stages.end_to_end import Trained, score_jobs
-
-    check_seed_runs(options, "end_to_end", RSNA_2025)
-    split = load_split(options.data, options.folds)
-    code = EXIT_DONE
-    for fold in chosen_folds(split, options.fold):
-        paths = options.fold_paths(fold)
-        current = data_identities(options.data, split.identity)
-        for kind in ("stage1", "features", "stage2"):
-            manifest = open_stage(paths, kind, current, RSNA_2025)
-            current[kind] = manifest["identity"]
-        stage1 = open_stage(paths, "stage1", {}, RSNA_2025)
-        stage2 = open_stage(paths, "stage2", {}, RSNA_2025)
-        jobs = held_out_jobs(split, int(fold), options.data, RSNA_2025)
-        trained, out = Trained(paths, stage1, stage2), ScoredFolderPaths(paths.root)
-        code = max(code, score_jobs(options, record, jobs, trained, out, str(fold), RSNA_2025))
-    if options.fold == ALL_FOLDS:
-        pooled = summarise_folds(options, split, "end_to_end", RSNA_2025)
-        if options.report:
-            log.info("wrote %s", write_folds_report(options, pooled, RSNA_2025))
-    return code
-
-
-if __name__ == "__main__":
-    leave(run_stage("eval_end_to_end", EvalEndToEndOptions, main, __doc__))
+    run_script("eval_end_to_end")

@@ -24,7 +24,7 @@ torch.set_num_threads(1)  # equal bytes whatever the machine, and no fight over 
 @pytest.fixture(autouse=True)
 def _quiet_log() -> Iterator[None]:
     """A test's log goes to pytest alone."""
-    log = logging.getLogger("aneurysm")
+    log = logging.getLogger("intracranial")
     log.handlers.clear()  # a fixture of another module may have left its console
     yield
     log.handlers.clear()

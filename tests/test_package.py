@@ -128,12 +128,14 @@ def test_a_program_elsewhere_predicts_with_a_run_s_folder(
 
 
 def test_the_console_command_predicts(installed: Path, tiny: Place, others: Path, tmp_path: Path):
-    script = installed / "bin" / "aneurysm-detection"
+    script = installed / "bin" / "intracranial"
     assert script.exists()
     flags = ["--model", str(tiny.model_dir / "tiny"), "--out_dir", str(tmp_path / "out")]
     series = str(others / "series" / uid_of(100))
     where = tmp_path / "elsewhere"
-    done = outside(installed, where, str(script), *flags, "--series", series, "--num_workers", "0")
+    done = outside(
+        installed, where, str(script), "predict", *flags, "--series", series, "--num_workers", "0"
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     assert (tmp_path / "out" / "predictions.csv").exists()
 

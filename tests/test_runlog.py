@@ -151,7 +151,7 @@ def test_two_runs_at_the_same_moment_keep_two_records(run, tmp_path: Path):
 
 def test_without_a_terminal_progress_is_a_line_now_and_then(monkeypatch, caplog):
     monkeypatch.setattr(runlog, "LINE_SECONDS", 0.0)
-    with caplog.at_level("INFO", logger="aneurysm"):
+    with caplog.at_level("INFO", logger="intracranial"):
         assert list(progress(range(3), 3, "reading")) == [0, 1, 2]
     assert [r.message.split(",")[0] for r in caplog.records] == [
         "reading: 1 of 3",

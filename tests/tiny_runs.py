@@ -130,7 +130,7 @@ def run_tool(name: str, *flags: object) -> Said:
 
 def call_stage(stage: str, *flags: str) -> Said:
     """Run a script's main as the script does, in this process."""
-    script = importlib.import_module(stage)
+    script = importlib.import_module(f"intracranial.stages.{stage}")
     printed = io.StringIO()
     argv, handlers = sys.argv, list(log.handlers)
     log.handlers.clear()  # their streams are those of another test

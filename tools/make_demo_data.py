@@ -7,16 +7,15 @@ Writes   <out_dir>/series/<SeriesInstanceUID>/<SOPInstanceUID>.dcm, train.csv an
     python tools/make_demo_data.py --out_dir demo/data --series 400
 """
 
-import os
-import sys
-
 from intracranial.surroundings import leave, make_safe
 
 if __name__ == "__main__":
     make_safe()  # before the imports that take seconds
 
 import json
+import os
 import shutil
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 

@@ -3,12 +3,7 @@
 python tools/predict.py --model model/demo --series_dir incoming --out_dir results --report
 """
 
-from intracranial.surroundings import make_safe
+from intracranial.program import run_script
 
 if __name__ == "__main__":
-    make_safe()  # before the imports that take seconds
-
-from intracranial.stages.predict import command
-
-if __name__ == "__main__":
-    command()
+    run_script("predict")

@@ -119,6 +119,7 @@ def parse_options(
     stage: str,
     argv: Sequence[str] | None = None,
     description: str | None = None,
+    prog: str | None = None,
 ) -> OptionsT:
     """Options of one stage: flags over the recipe's section over the dataclass defaults.
 
@@ -129,13 +130,14 @@ def parse_options(
         stage: the recipe section to read, one of `STAGES`; tools have a name outside of it.
         argv: the tokens after the program name; None means `sys.argv[1:]`.
         description: the first lines of `--help`.
+        prog: how `--help` calls the program; the script unless given.
 
     Raises:
         UsageError: unknown recipe section or option, or a value of the wrong type in it.
         SystemExit: with code 2 for a bad flag, with code 0 after `--help`.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
-    prog = f"{stage}.py"
+    prog = prog or f"{stage}.py"
     recipe = _recipe_path(argv)
     helping = any(token in ("-h", "--help") for token in argv)
     default: Any = None

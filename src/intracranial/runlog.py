@@ -40,7 +40,7 @@ LINE_SECONDS = 15.0
 
 GONE = "the working directory has been deleted"
 
-log = logging.getLogger("aneurysm")
+log = logging.getLogger("intracranial")
 
 ItemT = TypeVar("ItemT")
 
@@ -216,6 +216,7 @@ def run_stage(
     options_type: type[Any],
     main: Callable[[Any, Record], int],
     description: str | None,
+    prog: str | None = None,
 ) -> int:
     """Parse options, run `main`, and turn its outcome into an exit code, a record and a log.
 
@@ -223,10 +224,11 @@ def run_stage(
         stage: the script's name without `.py`, also the recipe's section.
         options_type: the stage's options dataclass.
         main: does the work and returns the exit code.
-        description: the script's docstring; it becomes the head of `--help`.
+        description: becomes the head of `--help`.
+        prog: how `--help` calls the program; the script unless given.
     """
     bound_spinning()
-    return _ended(stage, lambda: _run_stage(stage, options_type, main, description))
+    return _ended(stage, lambda: _run_stage(stage, options_type, main, description, prog))
 
 
 def _run_stage(
@@ -234,9 +236,10 @@ def _run_stage(
     options_type: type[Any],
     main: Callable[[Any, Record], int],
     description: str | None,
+    prog: str | None,
 ) -> int:
     try:
-        options = parse_options(options_type, stage, description=description)
+        options = parse_options(options_type, stage, description=description, prog=prog)
         # microseconds, for the folds of a run that a cluster starts at the same moment
         stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%f")
         base = options.record_dir / f"{stamp}_{stage}"

@@ -63,7 +63,7 @@ def test_intervals_after_selection_or_training_on_the_scored_series_are_called_o
     assert evaluated(a_sample())["intervals"]["optimistic"] is None
     table = evaluated(a_sample(), "this fold", seen=3)
     assert "selected on this fold; 3 scored series" in table["intervals"]["optimistic"]
-    with caplog.at_level("INFO", logger="aneurysm"):
+    with caplog.at_level("INFO", logger="intracranial"):
         log_tables(TASK, "end to end", table)
     assert "intervals are optimistic" in caplog.text
     assert "100 resamples of 80 patients" in caplog.text

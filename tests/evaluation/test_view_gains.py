@@ -113,13 +113,13 @@ def test_what_makes_the_figures_too_good_stays_with_them(sample, seen, table, ca
     reason = "the weights were selected on this fold"
     rows = view_gains(TASK, sample, views(sample, seen, "flip"), QUICK, reason)
     assert {row["optimistic"] for row in rows} == {reason}
-    with caplog.at_level("INFO", logger="aneurysm"):
+    with caplog.at_level("INFO", logger="intracranial"):
         log_view_gains(rows)
     assert f"none of these is independent: {reason}" in caplog.text
 
 
 def test_the_log_and_the_page_show_every_row(table, caplog):
-    with caplog.at_level("INFO", logger="aneurysm"):
+    with caplog.at_level("INFO", logger="intracranial"):
         log_view_gains(list(table.values()))
     words = caplog.text
     assert all(name in words for name in table)

@@ -122,7 +122,7 @@ def test_probabilities_are_the_mean_over_the_folds(tiny: Place, tmp_path, others
 def test_a_fold_that_is_not_trained_to_the_end_is_left_out_and_said(tiny, tmp_path, caplog):
     run = run_with_folds(tiny, tmp_path / "run", 0, 1)
     (run / "fold-1" / "stage2.json").unlink()
-    with caplog.at_level("WARNING", logger="aneurysm"):
+    with caplog.at_level("WARNING", logger="intracranial"):
         assert AneurysmDetector(run, device="cpu").folds == ("0",)
     assert "fold 1: train_stage2.py" in caplog.text
 

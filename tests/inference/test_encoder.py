@@ -177,4 +177,4 @@ def test_missing_or_foreign_weights_name_the_script(tiny: Place, tmp_path):
 def test_an_encoder_needs_nothing_but_the_manifest_to_know_its_input(encoder: Encoder):
     assert encoder.inputs == InputSpec(crop=0.9, input_size=48, mean=2.5)
     assert encoder.steps == (1, 2)
-    assert logging.getLogger("aneurysm").handlers == []
+    assert logging.getLogger("intracranial").handlers == []

@@ -196,7 +196,7 @@ def test_nobody_waits_for_ever_for_a_stopped_rank_that_cannot_be_ended(
 
 
 def test_rank_0_waits_for_no_neighbour_that_has_gone(launched, neighbour, tmp_path, caplog):
-    caplog.set_level("WARNING", logger="aneurysm")
+    caplog.set_level("WARNING", logger="intracranial")
     begin = time.monotonic()
     threading.Timer(0.5, neighbour.kill).start()
     with Team(launched, tmp_path / "ranks", patience=60) as team:
@@ -303,7 +303,7 @@ def test_messages_of_an_earlier_run_are_never_taken(tmp_path):
 
 
 def test_a_rank_that_never_comes_gets_nothing(tmp_path, caplog):
-    caplog.set_level("WARNING", logger="aneurysm")
+    caplog.set_level("WARNING", logger="intracranial")
     own, taken = lead(tmp_path / "ranks")
     assert sorted(own) == sorted(SIZES)
     assert taken == []

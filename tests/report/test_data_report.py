@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import preprocess_data
 from intracranial.artifacts import DataPaths
 from intracranial.options.preprocess import PreprocessOptions
 from intracranial.report.data_figures import BINS, Place, histograms, places_figure
 from intracranial.report.data_report import write_data_report
 from intracranial.runlog import run_stage
+from intracranial.stages import preprocess_data
 from intracranial.task import LABELS, LOCALIZER_COLUMNS, TRAIN_COLUMNS
 from tests.imaging.make_series import head, store, write_single_frames
 from tests.schema import assert_documented

@@ -17,7 +17,6 @@ import pytest
 from pydicom import dcmread
 from pydicom.uid import RLELossless
 
-import preprocess_data
 from intracranial.artifacts import DataPaths
 from intracranial.caching import fingerprints, job, jobs
 from intracranial.imaging.cache import CacheOptions, to_cache
@@ -26,6 +25,7 @@ from intracranial.imaging.series import read_series
 from intracranial.options.preprocess import PreprocessOptions
 from intracranial.provenance import read_manifest
 from intracranial.runlog import run_stage
+from intracranial.stages import preprocess_data
 from intracranial.task import LABELS, TRAIN_COLUMNS
 from tests.imaging.make_series import (
     head,

@@ -100,7 +100,9 @@ def test_after_a_rank_is_killed_the_next_run_does_its_series_once(tmp_path):
 def test_without_a_launcher_nothing_of_torch_distributed_is_imported(tmp_path):
     make_data(tmp_path, count=2)
     code = (
-        "import sys; import preprocess_data as p; from intracranial.runlog import run_stage\n"
+        "import sys\n"
+        "from intracranial.runlog import run_stage\n"
+        "from intracranial.stages import preprocess_data as p\n"
         f"sys.argv = ['x', '--data_dir', {str(tmp_path)!r}, '--size', '32', '--num_workers', '0']\n"
         "code = run_stage('preprocess_data', p.PreprocessOptions, p.main, '')\n"
         "found = [name for name in sys.modules if name.startswith('torch.distributed')]\n"

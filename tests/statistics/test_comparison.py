@@ -146,7 +146,7 @@ def test_runs_on_different_series_are_refused_unless_they_share_the_split(caplog
     for split in (None, "t"):
         with pytest.raises(InputError, match=r"1 are in one only \(first: 1\.5\)"):
             compare(TASK, a_run(), a_run("b", part, split), QUICK)
-    with caplog.at_level("WARNING", logger="aneurysm"):
+    with caplog.at_level("WARNING", logger="intracranial"):
         found = compare(TASK, a_run(), a_run("b", part), QUICK)
     assert found["series"] == 79 and "1 rows that only one of the runs has" in caplog.text
 

@@ -104,7 +104,7 @@ def with_an_idle_parameter(folder: Path) -> Fit:
 def train_with_an_idle_parameter(folder: Path) -> None:
     with processes("cpu"):
         warned = Memory(logging.WARNING)
-        logging.getLogger("aneurysm").addHandler(warned)
+        logging.getLogger("intracranial").addHandler(warned)
         run = with_an_idle_parameter(folder / "run")
         run.run(TrainingData(my_part, BATCHES), lambda ema: {"score": 0.5})
         assert not run.network.find_unused_parameters

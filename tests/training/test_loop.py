@@ -448,7 +448,7 @@ def test_sizes_are_tried_without_compiling_each(tmp_path: Path) -> None:
 
 
 def test_a_training_that_goes_on_on_another_kind_of_device_says_so(tmp_path: Path, caplog) -> None:
-    caplog.set_level("WARNING", logger="aneurysm")
+    caplog.set_level("WARNING", logger="intracranial")
     spec = replace(SPEC, max_steps=BATCHES)
     path = fit(tmp_path).paths.checkpoint("stage1")
     fit(tmp_path, spec=spec).run(TrainingData(batches, BATCHES), None)

@@ -17,7 +17,7 @@ from intracranial.training.preview import preview
 def test_a_selecting_training_needs_room_for_the_best_weights_too(
     tmp_path: Path, caplog, select: str, sets: int
 ):
-    caplog.set_level("INFO", logger="aneurysm")
+    caplog.set_level("INFO", logger="intracranial")
     options = SimpleNamespace(epochs=1, batch_size=2, accumulate=1, max_steps=None, select=select)
     model = nn.Linear(1023, 1024)  # with its bias 2**20 numbers, 4 MiB
     preview(

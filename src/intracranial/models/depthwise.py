@@ -27,7 +27,7 @@ TILES_AT_ONCE = 2048
 """Channels times tiles of one call, so that its input stays in the cache; one image at least."""
 
 
-@torch.library.custom_op("aneurysm::depthwise_weight_gradient", mutates_args=())
+@torch.library.custom_op("intracranial::depthwise_weight_gradient", mutates_args=())
 def depthwise_weight_gradient(
     gradient: torch.Tensor, inputs: torch.Tensor, edge: int
 ) -> torch.Tensor:

@@ -9,8 +9,9 @@ Writes:  out_dir/series/<folder>.json for each series as soon as it is ready: pr
 Skips:   series that are there already with the same model and the same files, so that a run that
          was stopped goes on. Series that were stopped by a limit or by the machine are tried again.
 
-One series:  aneurysm-detection --model model/demo --series path/to/series --out_dir results
-A folder:    aneurysm-detection --model model/demo --series_dir incoming --out_dir results --report
+One series:  intracranial predict --model model/demo --series path/to/series --out_dir results
+A folder:    intracranial predict --model model/demo --series_dir incoming --out_dir results \
+                 --report
 """
 
 import itertools
@@ -32,8 +33,7 @@ from intracranial.errors import (
 from intracranial.options.predict import PredictOptions
 from intracranial.processes.locks import only_one
 from intracranial.provenance import VERSION, digest
-from intracranial.runlog import Record, log, progress, run_stage
-from intracranial.surroundings import leave
+from intracranial.runlog import Record, log, progress
 from intracranial.task import SERIES_COLUMN, Task
 
 if TYPE_CHECKING:
@@ -391,12 +391,3 @@ def _write_tables(paths: PredictPaths, names: Sequence[str], task: Task) -> dict
     write_csv(paths.predictions, columns, rows())
     write_csv(paths.points, POINT_COLUMNS, points())
     return counts
-
-
-def command() -> None:
-    """The console command `aneurysm-detection`."""
-    leave(run_stage("predict", PredictOptions, main, __doc__))
-
-
-if __name__ == "__main__":
-    command()
