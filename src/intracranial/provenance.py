@@ -10,7 +10,7 @@ import hashlib
 import json
 import platform
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from importlib import metadata
 from pathlib import Path
@@ -82,12 +82,14 @@ class Request:
 
     `config` holds only options that change the result; `inputs` maps a kind of artifact, or the
     name of a raw file, to its identity. `partial` says in words what was limited, or is None.
+    `before` says of options that came later what their absence from `config` means.
     """
 
     kind: str
     config: Mapping[str, Any]
     inputs: Mapping[str, str]
     partial: str | None = None
+    before: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def identity(self) -> str:
@@ -104,17 +106,23 @@ class Request:
 
 def differences(old: Mapping[str, Any], request: Request) -> list[str]:
     """One line per option or input in which a manifest and a request differ."""
-    lines = []
-    for title, before, after in (
-        ("option", old.get("config", {}), request.config),
-        ("input", old.get("inputs", {}), request.inputs),
-    ):
-        for name in sorted({*before, *after}):
-            if before.get(name, "absent") != after.get(name, "absent"):
-                lines.append(
-                    f"  {title} {name}: {before.get(name, 'absent')} -> {after.get(name, 'absent')}"
-                )
+    lines = [
+        *changes("option ", old.get("config", {}), request.config, request.before),
+        *changes("input ", old.get("inputs", {}), request.inputs),
+    ]
     return lines or ["  format of the manifest"]
+
+
+def changes(
+    title: str, old: Mapping[str, Any], new: Mapping[str, Any], absent: Mapping[str, Any] = {}
+) -> list[str]:
+    """One line per name of which the values differ; `absent` says what a missing one means."""
+    before, after = {**absent, **old}, {**absent, **new}
+    return [
+        f"  {title}{name}: {before.get(name, 'absent')} -> {after.get(name, 'absent')}"
+        for name in sorted({*before, *after})
+        if before.get(name, "absent") != after.get(name, "absent")
+    ]
 
 
 def plan(

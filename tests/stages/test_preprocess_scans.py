@@ -37,7 +37,7 @@ def test_the_phase_reaches_the_caches_and_is_part_of_what_they_are(tmp_path, cap
     first = [row["SOPInstanceUID"] for row in rows(tmp_path / "slices.csv")][:8]
     assert run(tmp_path) == 0
     assert run(tmp_path, "--phase", "last") == 5
-    assert "option --phase: absent -> last" in capsys.readouterr().out
+    assert "option --phase: first -> last" in capsys.readouterr().out
     assert run(tmp_path, "--phase", "last", "--overwrite") == 0
     last = [row["SOPInstanceUID"] for row in rows(tmp_path / "slices.csv")][:8]
     assert not set(first) & set(last)

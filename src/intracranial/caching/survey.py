@@ -17,7 +17,7 @@ from intracranial.caching.table_files import rejected_row
 from intracranial.caching.train_table import read_train_csv
 from intracranial.errors import InputError, StaleArtifact
 from intracranial.options.preprocess import PreprocessOptions
-from intracranial.provenance import Request, digest, file_digest
+from intracranial.provenance import Request, changes, digest, file_digest
 from intracranial.task import SERIES_COLUMN
 
 SCRIPT = "preprocess_data.py"
@@ -117,7 +117,7 @@ def read_sidecar(path: Path) -> dict[str, Any] | None:
 
 
 def _compare_series(state: State, options: PreprocessOptions) -> None:
-    data, config = options.data, options.identity()
+    data = options.data
     options_changed: set[str] = set()
     files_changed: list[str] = []
     damaged: list[str] = []
@@ -126,7 +126,7 @@ def _compare_series(state: State, options: PreprocessOptions) -> None:
         if sidecar is None:
             state.todo.append(uid)
             continue
-        difference = _option_differences(sidecar, config)
+        difference = _option_differences(sidecar, options)
         if difference or sidecar.get("source") != state.contents.get(uid):
             options_changed.update(difference)
             if not difference:
@@ -151,13 +151,9 @@ def _named(uids: Sequence[str]) -> str:
     return f"{len(uids)} series: {', '.join(uids[:NAMED])}{more}"
 
 
-def _option_differences(sidecar: dict[str, Any], config: dict[str, Any]) -> list[str]:
-    old = dict(sidecar.get("config", {}))
-    lines = [
-        f"  option --{name}: {old.get(name, 'absent')} -> {config[name]}"
-        for name in config
-        if old.get(name) != config[name]
-    ]
+def _option_differences(sidecar: dict[str, Any], options: PreprocessOptions) -> list[str]:
+    old, new = sidecar.get("config", {}), options.identity()
+    lines = changes("option --", old, new, options.before())
     if sidecar.get("format") != SIDECAR_FORMAT:
         lines.append(f"  format of the caches: {sidecar.get('format')} -> {SIDECAR_FORMAT}")
     return lines
@@ -187,14 +183,13 @@ def _is_intact(data: DataPaths, uid: str, sidecar: dict[str, Any], slices: bool)
 def make_request(state: State, options: PreprocessOptions) -> Request:
     """Identity of the tables: options, train.csv and the files of the series they cover."""
     count = len(state.rows)
-    return Request(
-        kind="preprocess",
-        config=options.identity(),
-        inputs={
+    return options.request(
+        "preprocess",
+        {
             "train.csv": file_digest(options.data.train_csv),
             "series": digest({uid: state.contents[uid] for uid in state.uids}),
         },
-        partial=f"{count} of {state.total} series" if count < state.total else None,
+        f"{count} of {state.total} series" if count < state.total else None,
     )
 
 

@@ -1,47 +1,43 @@
 """Options that several stages share."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypeVar, get_type_hints
 
 from intracranial.artifacts import FINAL_FOLD, DataPaths, FoldPaths
 from intracranial.config import plain
 from intracranial.errors import UsageError
+from intracranial.provenance import Request
 
-NOT_IDENTITY = frozenset(
-    {
-        "config",
-        "data_dir",
-        "model_dir",
-        "run",
-        "folds",
-        "fold",
-        "train_on_all",
-        "mine_hard_negatives",
-        "hard_threshold",
-        "device",
-        "num_workers",
-        "overwrite",
-        "verify",
-        "allow_rejected",
-        "series_dir",
-        "out_dir",
-        "labels",
-        "localizers",
-        "seed_runs",
-        "report",
-        "max_series_seconds",
-        "checkpoint_minutes",
-        "rank_patience",
-        "deterministic",
-        "compile",
-        "tensorboard",
-        "dry_run",
-    }
-)
-"""Options that change where or how fast a stage runs, never what it makes. The split and the fold
-are part of an artifact's identity through its inputs and `fold_identity`."""
+Value = TypeVar("Value")
+
+_SETTING = "setting"
+
+Setting = Annotated[Value, _SETTING]
+"""Type of an option that changes where or how fast a stage runs, never what it makes. The split and
+the fold are settings too: they are part of an identity through the inputs and `request`."""
+
+
+@dataclass(frozen=True)
+class Before:
+    """Annotates an option that came later: what was done before it existed.
+
+    At this value the option is no part of an identity, so that what was made before stays finished;
+    where a manifest does not name the option, it is read as having this value:
+
+        phase: Annotated[Literal["first", "last"], Before("first")] = "first"
+    """
+
+    value: Any
+    """As in a manifest: numbers, text, lists."""
+
+
+def _marks(options_type: type) -> dict[str, tuple[Any, ...]]:
+    """What each option is annotated with."""
+    hints = get_type_hints(options_type, include_extras=True)
+    return {one.name: getattr(hints[one.name], "__metadata__", ()) for one in fields(options_type)}
 
 
 def check_above_zero(name: str, value: float) -> None:
@@ -58,13 +54,13 @@ def check_above_zero(name: str, value: float) -> None:
 class DataOptions:
     """Options of every stage."""
 
-    config: Path | None = None
+    config: Setting[Path | None] = None
     """Recipe: a YAML file with a section per stage; its values are defaults that flags override."""
 
-    data_dir: Path = Path("data")
+    data_dir: Setting[Path] = Path("data")
     """Folder of the series, tables and caches."""
 
-    overwrite: bool = False
+    overwrite: Setting[bool] = False
     """Rebuild what was made with other options or inputs."""
 
     @property
@@ -78,11 +74,45 @@ class DataOptions:
         return self.data.records
 
     def identity(self) -> dict[str, Any]:
-        """The options that change the result, JSON-ready."""
+        """The options that change the result, JSON-ready; without those at their value `Before`."""
+        marks, before = _marks(type(self)), self.before()
+        values = {
+            name: plain(getattr(self, name))
+            for name, found in marks.items()
+            if _SETTING not in found
+        }
         return {
-            field.name: plain(getattr(self, field.name))
-            for field in fields(self)
-            if field.name not in NOT_IDENTITY
+            name: value
+            for name, value in values.items()
+            if name not in before or value != before[name]
+        }
+
+    def request(
+        self,
+        kind: str,
+        inputs: Mapping[str, str],
+        partial: str | None = None,
+        fold: int | str | None = None,
+    ) -> Request:
+        """What a stage is about to make with these options.
+
+        Args:
+            kind: of the artifact.
+            inputs: identity of each of its inputs.
+            partial: what was limited, in words; None for nothing.
+            fold: of which the artifact is, where it is of one.
+        """
+        of_fold = {} if fold is None else {"fold": str(fold)}
+        return Request(kind, {**self.identity(), **of_fold}, inputs, partial, self.before())
+
+    @classmethod
+    def before(cls) -> dict[str, Any]:
+        """For each option that came later, what its absence in a manifest means."""
+        return {
+            name: mark.value
+            for name, found in _marks(cls).items()
+            for mark in found
+            if isinstance(mark, Before)
         }
 
 
@@ -90,22 +120,22 @@ class DataOptions:
 class ModelOptions(DataOptions):
     """Options of every stage that works on one fold of one run."""
 
-    model_dir: Path = Path("model")
+    model_dir: Setting[Path] = Path("model")
     """Folder of all runs."""
 
-    run: str | None = None
+    run: Setting[str | None] = None
     """Name of the run, a folder under model_dir (default: the recipe's file name)."""
 
-    folds: int | None = None
+    folds: Setting[int | None] = None
     """Number of folds of the split to use (default: the only split that create_folds.py made)."""
 
-    fold: str = "0"
+    fold: Setting[str] = "0"
     """Held-out fold, 0 .. folds-1; `all` for each in turn; `final` for the model of all series."""
 
-    device: str = "auto"
+    device: Setting[str] = "auto"
     """auto, cpu, cuda or cuda:INDEX."""
 
-    num_workers: int | None = None
+    num_workers: Setting[int | None] = None
     """Processes (in extract_features.py threads) that load data ahead; 0 for none. The default is 2
     where DICOM is read and features are made; for stacks and sequences 8 beside a GPU, or as many
     as there are cores for it, and 0 on a CPU, whose cores they would take from the training."""
@@ -141,10 +171,6 @@ class ModelOptions(DataOptions):
     def fold_paths(self, fold: int | str) -> FoldPaths:
         """Paths of one fold of this run."""
         return FoldPaths(self.model_dir, self.run_name, fold)
-
-    def fold_identity(self, fold: int | str) -> dict[str, Any]:
-        """`identity` of one fold's artifact."""
-        return {**self.identity(), "fold": str(fold)}
 
     @property
     def record_dir(self) -> Path:

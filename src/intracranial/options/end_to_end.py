@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from intracranial.errors import UsageError
-from intracranial.options.common import check_above_zero
+from intracranial.options.common import Setting, check_above_zero
 from intracranial.options.evaluation import EvaluationOptions
 
 
@@ -13,16 +13,16 @@ from intracranial.options.evaluation import EvaluationOptions
 class EvalEndToEndOptions(EvaluationOptions):
     """Run DICOM folders through both stages and score the result."""
 
-    series_dir: Path | None = None
+    series_dir: Setting[Path | None] = None
     """Score the series in this folder (one folder each) in place of the held-out fold."""
 
-    out_dir: Path | None = None
+    out_dir: Setting[Path | None] = None
     """Where results of --series_dir go."""
 
-    labels: Path | None = None
+    labels: Setting[Path | None] = None
     """Labels of --series_dir, a table like train.csv."""
 
-    localizers: Path | None = None
+    localizers: Setting[Path | None] = None
     """Aneurysm centres of --series_dir, a table like train_localizers.csv."""
 
     precision: str = "auto"
@@ -38,17 +38,17 @@ class EvalEndToEndOptions(EvaluationOptions):
     max_series_gib: float = 8.0
     """Largest series in GiB of decoded pixels; larger ones are rejected unread."""
 
-    max_series_seconds: float = 600.0
+    max_series_seconds: Setting[float] = 600.0
     """Seconds that reading one series may take; then it is rejected. With --num_workers 0 no limit
     holds. --overwrite scores again after a change."""
 
-    compile: bool = False
+    compile: Setting[bool] = False
     """Compile stage 1 with torch.compile: a minute at the start, faster on a GPU."""
 
-    report: bool = True
+    report: Setting[bool] = True
     """Write report.html."""
 
-    allow_rejected: bool = False
+    allow_rejected: Setting[bool] = False
     """End with exit code 0 although series were rejected."""
 
     limit: int | None = None

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from intracranial.artifacts import ALL_FOLDS
 from intracranial.errors import UsageError
-from intracranial.options.common import ModelOptions
+from intracranial.options.common import ModelOptions, Setting
 
 FEWEST_RESAMPLES = 100
 """Below, an end of a 95 % interval would rest on two values."""
@@ -20,7 +20,7 @@ class EvaluationOptions(ModelOptions):
     seed: int = 0
     """Keys the resamples, and the parts of a fold in which calibration is fitted."""
 
-    seed_runs: tuple[str, ...] = ()
+    seed_runs: Setting[tuple[str, ...]] = ()
     """With --fold all: further runs of this recipe and split with other seeds; the table over all
     folds then has the spread over the seeds too."""
 

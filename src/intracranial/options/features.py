@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 
 from intracranial.errors import UsageError
-from intracranial.options.common import ModelOptions
+from intracranial.options.common import ModelOptions, Setting
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,13 +14,13 @@ class ExtractFeaturesOptions(ModelOptions):
     views: int = 0
     """Augmented views of each training series beside the plain one."""
 
-    mine_hard_negatives: bool = False
+    mine_hard_negatives: Setting[bool] = False
     """Write hard_negatives.csv: slices of the held-out fold that stage 1 takes for an aneurysm."""
 
-    hard_threshold: float = 0.1
+    hard_threshold: Setting[float] = 0.1
     """Least probability of a hard negative, 0..1."""
 
-    train_on_all: bool = False
+    train_on_all: Setting[bool] = False
     """Features for the final model (same as --fold final)."""
 
     precision: str = "auto"
@@ -32,16 +32,16 @@ class ExtractFeaturesOptions(ModelOptions):
     limit: int | None = None
     """Extract only the first N series (a trial; the artifact is marked as partial)."""
 
-    compile: bool = False
+    compile: Setting[bool] = False
     """Compile the network with torch.compile: a minute at the start, faster on a GPU."""
 
-    deterministic: bool = False
+    deterministic: Setting[bool] = False
     """On CUDA, use only kernels that give the same bits every time; slower. A CPU always does."""
 
-    rank_patience: float = 300.0
+    rank_patience: Setting[float] = 300.0
     """Seconds without a sign of life after which another process of several counts as lost."""
 
-    dry_run: bool = False
+    dry_run: Setting[bool] = False
     """Say what would be done, and do nothing."""
 
     def __post_init__(self) -> None:

@@ -4,14 +4,14 @@ import math
 from dataclasses import dataclass
 
 from intracranial.errors import UsageError
-from intracranial.options.common import DataOptions
+from intracranial.options.common import DataOptions, Setting
 
 
 @dataclass(frozen=True, kw_only=True)
 class CreateFoldsOptions(DataOptions):
     """Divide the training series into folds by patient and choose the spots of stage 1."""
 
-    folds: int = 10
+    folds: Setting[int] = 10
     """Number of folds, 2 or more; splits with other numbers of folds stay as they are."""
 
     seed: int = 0

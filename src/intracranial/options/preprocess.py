@@ -2,10 +2,10 @@
 
 import os
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Literal
 
 from intracranial.errors import UsageError
-from intracranial.options.common import DataOptions, check_above_zero
+from intracranial.options.common import Before, DataOptions, Setting, check_above_zero
 
 SMALLEST_SIZE = 16
 LARGEST_SIZE = 4096
@@ -28,7 +28,7 @@ class PreprocessOptions(DataOptions):
     size: int = 512
     """Rows and columns of a cached slice in pixels; both image axes are stretched to it."""
 
-    slices: bool = True
+    slices: Setting[bool] = True
     """Write each slice as a file of its own too (npy_slice, no later stage needs it). The sequence
     and the slice copies take 0.5 MiB each per slice of 512 x 512; --no_slices halves the disk."""
 
@@ -44,34 +44,34 @@ class PreprocessOptions(DataOptions):
     """Rescale of CT. auto: applies slope and intercept, but finds files that hold HU already or
     wrapped 12-bit values; always: as stated; never: stored values are HU. See the notes column."""
 
-    phase: Literal["first", "last"] = "first"
+    phase: Annotated[Literal["first", "last"], Before("first")] = "first"
     """Which of several scans under one SeriesInstanceUID is kept where they are alike, such as the
     contrast phases of an angiogram: the first that was made, or the last."""
 
-    reader: Literal["scan", "pydicom"] = "scan"
+    reader: Setting[Literal["scan", "pydicom"]] = "scan"
     """scan: a fast header scan for files that it can prove plain, pydicom for all others; pydicom:
     pydicom for every file. Both give the same bytes."""
 
-    num_workers: int = field(default_factory=usable_cores)
+    num_workers: Setting[int] = field(default_factory=usable_cores)
     """Processes that read series (default: one per core, shared by the ranks of a machine); 0 reads
     in the main process, where no time limit holds and a crash ends the run."""
 
-    limit: int | None = None
+    limit: Setting[int | None] = None
     """Read only the first N series of train.csv; a later run without it goes on."""
 
-    allow_rejected: bool = False
+    allow_rejected: Setting[bool] = False
     """Return 0 instead of 4 when series were rejected."""
 
-    verify: bool = False
+    verify: Setting[bool] = False
     """Compare the content of finished caches with their recorded hash (XXH3-128)."""
 
-    max_series_gib: float = 8.0
+    max_series_gib: Setting[float] = 8.0
     """Largest series in GiB of decoded pixels (4 bytes each); larger ones are rejected."""
 
-    max_series_seconds: float = 600.0
+    max_series_seconds: Setting[float] = 600.0
     """Seconds that one series may take; then its process is ended and the series is rejected."""
 
-    rank_patience: float = 300.0
+    rank_patience: Setting[float] = 300.0
     """With torchrun or srun: seconds without a sign of life until a process counts as lost."""
 
     def __post_init__(self) -> None:
@@ -84,17 +84,3 @@ class PreprocessOptions(DataOptions):
             raise UsageError(f"--limit {self.limit}: give 1 or more")
         for name in ("max_series_gib", "max_series_seconds", "rank_patience"):
             check_above_zero(f"--{name}", getattr(self, name))
-
-    def identity(self) -> dict[str, Any]:
-        """What decides the bytes of a cached series; slice copies and limits do not.
-
-        `phase` is left out at the value that was meant before it existed.
-        """
-        chosen = {} if self.phase == "first" else {"phase": self.phase}
-        return {
-            "size": self.size,
-            "mr_window": self.mr_window,
-            "orient": self.orient,
-            "rescale": self.rescale,
-            **chosen,
-        }

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from intracranial.errors import UsageError
+from intracranial.options.common import Setting
 from intracranial.options.evaluation import EvaluationOptions
 from intracranial.options.training import TrainingOptions
 
@@ -95,7 +96,7 @@ class TrainStage1Options(TrainingOptions):
     patch_dropout: float = 0.05
     """Share of 32-pixel patches that are blanked."""
 
-    compile: bool = False
+    compile: Setting[bool] = False
     """Compile the network with torch.compile: a minute at the start, faster on a GPU."""
 
     def __post_init__(self) -> None:

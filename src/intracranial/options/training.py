@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 
 from intracranial.errors import UsageError
-from intracranial.options.common import ModelOptions
+from intracranial.options.common import ModelOptions, Setting
 
 SELECTIONS = ("last", "inner", "heldout")
 
@@ -52,7 +52,7 @@ class TrainingOptions(ModelOptions):
     select: str = "last"
     """Weights to keep: last epoch, best on an `inner` tenth, or best on the `heldout` fold."""
 
-    train_on_all: bool = False
+    train_on_all: Setting[bool] = False
     """Train one final model on every series (same as --fold final)."""
 
     seed: int = 0
@@ -64,19 +64,19 @@ class TrainingOptions(ModelOptions):
     max_steps: int | None = None
     """Stop after N steps (a trial; the artifact is marked as partial)."""
 
-    checkpoint_minutes: float = 10.0
+    checkpoint_minutes: Setting[float] = 10.0
     """Minutes between checkpoints within an epoch; 0 saves at the end of each epoch only."""
 
     evaluate_every: int = 0
     """Steps between scores within an epoch; 0 scores at the end of each epoch only."""
 
-    deterministic: bool = False
+    deterministic: Setting[bool] = False
     """On CUDA, use only kernels that give the same bits every time; slower. A CPU always does."""
 
-    tensorboard: bool = False
+    tensorboard: Setting[bool] = False
     """Write TensorBoard event files beside the CSV log; needs the package tensorboard."""
 
-    dry_run: bool = False
+    dry_run: Setting[bool] = False
     """Say what would be done, and do nothing."""
 
     def __post_init__(self) -> None:

@@ -19,7 +19,7 @@ CPU-sized:  python create_folds.py --config configs/demo.yaml --data_dir demo/da
 from intracranial.errors import EXIT_DONE
 from intracranial.options.folds import CreateFoldsOptions
 from intracranial.processes.locks import only_one
-from intracranial.provenance import Request, file_digest, read_manifest
+from intracranial.provenance import file_digest, read_manifest
 from intracranial.runlog import Record, log
 from intracranial.splits.folds import cache_inputs
 from intracranial.splits.localizers import LeftOut, count_reasons, log_left_out
@@ -32,14 +32,13 @@ def main(options: CreateFoldsOptions, record: Record) -> int:
     data, folds = options.data, options.folds
     preprocess = read_manifest(data.preprocess_manifest, "preprocess")
     hint = "Put the challenge's table of aneurysm centres there."
-    request = Request(
-        kind="folds",
-        config=options.identity(),
-        inputs={
+    request = options.request(
+        "folds",
+        {
             **cache_inputs(data),
             data.localizers_csv.name: file_digest(data.localizers_csv, hint),
         },
-        partial=preprocess["partial"],
+        preprocess["partial"],
     )
     if not needs_work(data, folds, request, options.overwrite):
         log.info("%s is up to date: nothing to do", data.folds_csv(folds))

@@ -192,7 +192,7 @@ def _request(
     if reference is not None:
         inputs["held-out predictions"] = file_digest(reference.path)
     partial = f"--limit {options.limit}" if options.limit else trained.stage2["partial"]
-    return Request("end_to_end_metrics", options.identity(), inputs, partial)
+    return options.request("end_to_end_metrics", inputs, partial)
 
 
 def _exit_code(metrics: dict[str, Any], options: EvalEndToEndOptions) -> int:

@@ -14,7 +14,7 @@ from intracranial.artifacts import ALL_FOLDS, FINAL_FOLD, write_csv
 from intracranial.errors import UsageError
 from intracranial.options.stage1 import EvalStage1Options
 from intracranial.processes.locks import only_one
-from intracranial.provenance import Plan, Request, plan, write_manifest
+from intracranial.provenance import Plan, plan, write_manifest
 from intracranial.runlog import Record, log
 from intracranial.task import RSNA_2025, SERIES_COLUMN
 
@@ -57,7 +57,7 @@ def score(options: EvalStage1Options, split: "Split", fold: int, record: Record)
     stage1 = open_stage(paths, "stage1", current, RSNA_2025)
     require_record(paths, "stage1", stage1)
     inputs = {**current, "stage1": stage1["identity"]}
-    request = Request("stage1_metrics", options.fold_identity(fold), inputs, stage1["partial"])
+    request = options.request("stage1_metrics", inputs, stage1["partial"], fold)
     outputs = [paths.predictions("stage1")]
     if plan(paths.metrics("stage1"), request, options.overwrite, outputs) is Plan.DONE:
         log.info("%s: nothing to do, stage 1 is scored", paths.root)

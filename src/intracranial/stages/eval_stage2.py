@@ -14,7 +14,7 @@ from intracranial.artifacts import ALL_FOLDS, FINAL_FOLD, write_csv
 from intracranial.errors import UsageError
 from intracranial.options.stage2 import EvalStage2Options
 from intracranial.processes.locks import only_one
-from intracranial.provenance import Plan, Request, plan, write_manifest
+from intracranial.provenance import Plan, plan, write_manifest
 from intracranial.runlog import Record, log, progress
 from intracranial.task import RSNA_2025, SERIES_COLUMN
 
@@ -62,7 +62,7 @@ def score(options: EvalStage2Options, split: "Split", fold: int, record: Record)
     stage2 = open_stage(paths, "stage2", current, RSNA_2025)
     require_record(paths, "stage2", stage2)
     inputs = {**current, "stage2": stage2["identity"]}
-    request = Request("stage2_metrics", options.fold_identity(fold), inputs, stage2["partial"])
+    request = options.request("stage2_metrics", inputs, stage2["partial"], fold)
     outputs = [paths.predictions("stage2")]
     if plan(paths.metrics("stage2"), request, options.overwrite, outputs) is Plan.DONE:
         log.info("%s: nothing to do, stage 2 is scored", paths.root)

@@ -65,7 +65,7 @@ def fold_work(
     stage1 = open_stage(paths, "stage1", current, task)
     partial = f"--limit {options.limit}" if options.limit else stage1["partial"]
     inputs = {**current, "stage1": stage1["identity"]}
-    request = Request("features", options.fold_identity(fold), inputs, partial)
+    request = options.request("features", inputs, partial, fold)
     return FoldWork(fold, paths, stage1, request, sorted(split.series.index)[: options.limit])
 
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from intracranial.artifacts import FINAL_FOLD
 from intracranial.options.stage1 import TrainStage1Options
-from intracranial.provenance import Plan, Request, digest, file_digest
+from intracranial.provenance import Plan, digest, file_digest
 from intracranial.runlog import Record, log
 from intracranial.task import RSNA_2025
 
@@ -57,7 +57,7 @@ def train(options: TrainStage1Options, split: "Split", fold: int | str, record: 
     if options.weights not in ("auto", "none"):
         inputs["weights"] = file_digest(Path(options.weights), "Give --weights a file.")
     partial = options.partial(split.partial)
-    request = Request("stage1", options.fold_identity(fold), inputs, partial)
+    request = options.request("stage1", inputs, partial, fold)
     if options.dry_run:
         todo = decide(paths, "stage1", request, options.overwrite)
         preview_stage1(options, split, fold, uids, hard, request, todo, RSNA_2025)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from intracranial.artifacts import FINAL_FOLD
 from intracranial.options.stage2 import TrainStage2Options
-from intracranial.provenance import Plan, Request
+from intracranial.provenance import Plan
 from intracranial.runlog import Record, log
 from intracranial.task import RSNA_2025
 
@@ -50,7 +50,7 @@ def train(options: TrainStage2Options, split: "Split", fold: int | str, record: 
     extracted = set(features["series"])
     uids = [uid for uid in split.training(fold) if uid in extracted][: options.limit]
     partial = options.partial(features["partial"])
-    request = Request("stage2", options.fold_identity(fold), current, partial)
+    request = options.request("stage2", current, partial, fold)
     if options.dry_run:
         todo = decide(paths, "stage2", request, options.overwrite)
         preview_stage2(options, split, fold, uids, request, todo, RSNA_2025)
