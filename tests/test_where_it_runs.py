@@ -17,6 +17,7 @@ from _pytest.mark import ParameterSet
 from intracranial.artifacts import DataPaths, write_csv
 from intracranial.config import STAGES
 from intracranial.errors import EXIT_CLOSED_PIPE, EXIT_INPUT, EXIT_INTERRUPTED
+from intracranial.processes.children import all_processes, is_alive
 from tests.forked import wait_for
 from tests.tiny_data import make_tiny_data
 from tests.tiny_runs import ONE_THREAD, ROOT, Place
@@ -200,9 +201,13 @@ def test_tables_take_names_that_are_no_text(tmp_path: Path):
 def test_files_have_the_modes_that_the_user_asks_for(place: Place, mask: int):
     before = os.umask(mask)
     try:
-        assert place.call("preprocess_data", "--num_workers", "1", "--limit", "9").code == 0
-        assert place.call("create_folds").code == 0
-        assert place.call("train_stage1", "--max_steps", "1", "--batch_size", "4").code == 0
+        for stage, *flags in (
+            ("preprocess_data", "--num_workers", "1", "--limit", "9"),
+            ("create_folds",),
+            ("train_stage1", "--max_steps", "1", "--batch_size", "4"),
+        ):
+            code, text = run(place.command(stage, *flags))  # a server of forks keeps its mask
+            assert code == 0, text
     finally:
         os.umask(before)
     made = [place.data.sequences, place.data.folds_manifest, place.data.report]
@@ -228,10 +233,14 @@ def interrupted(command: list[str], moment: float | str, group: bool) -> tuple[i
     said, _ = process.communicate(timeout=30)
     took = time.monotonic() - begin
     time.sleep(0.5)
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, 0)
-        raise AssertionError("a process is left")
+    left = [pid for pid in all_processes() if group_of(pid) == process.pid and is_alive(pid)]
+    assert not left, "a process is left"
     return process.returncode, said.decode("utf-8"), took
+
+
+def group_of(pid: int) -> int | None:
+    with contextlib.suppress(ProcessLookupError):
+        return os.getpgid(pid)
 
 
 WORDS = "interrupted; what was finished is kept, the same command goes on\n"
