@@ -1,7 +1,7 @@
 """Speed of both stages on DICOM folders, where time goes, and overlap of reading and computing.
 
 In alternating rounds of one run, on generated CT series and networks with random weights: the
-detector of eval_end_to_end.py with 0, 1 and 2 reading processes; reading alone; and computing
+predictor of eval_end_to_end.py with 0, 1 and 2 reading processes; reading alone; and computing
 alone on series that are ready. Time is that of steady series, without the start of processes;
 files come from the page cache.
 
@@ -44,7 +44,7 @@ from intracranial.imaging.cache import to_cache
 from intracranial.imaging.folder import discover, walk
 from intracranial.imaging.outcome import Findings
 from intracranial.imaging.series import read_series
-from intracranial.inference.detector import Detector
+from intracranial.inference.fold import FoldPredictor
 from intracranial.inference.points import POINT_COLUMNS, point_row
 from intracranial.models.sequence_classifier import SequenceClassifier
 from intracranial.models.slice_classifier import SliceClassifier, SliceClassifierConfig
@@ -111,7 +111,7 @@ class Options:
     """Compile stage 1, as eval_end_to_end.py --compile does."""
 
 
-def make_detector(options: Options) -> Detector:
+def make_predictor(options: Options) -> FoldPredictor:
     """Both networks with random weights, opened as those of a run."""
     paths = FoldPaths(options.out_dir / "model", options.model, 0)
     first = SliceClassifierConfig(options.model, len(TASK.labels), options.input_size, "", 0.0)
@@ -134,7 +134,7 @@ def make_detector(options: Options) -> Detector:
         "precision": options.precision,
     }
     how = (options.device, options.precision, GIB)
-    return Detector(paths, stage1, stage2, *how, compiled=options.compile)
+    return FoldPredictor(paths, stage1, stage2, *how, compiled=options.compile)
 
 
 class Bench:
@@ -146,8 +146,8 @@ class Bench:
         uids = [f"2.25.{100 + number}" for number in range(options.series)]
         make_set(options.out_dir, options.kind, uids)
         self.folders = [options.out_dir / options.kind / "series" / uid for uid in uids]
-        self.detector = make_detector(options)
-        read, cache = self.detector.read, self.detector.cache
+        self.predictor = make_predictor(options)
+        read, cache = self.predictor.read, self.predictor.cache
         found = [prepare_series(folder, read, cache) for folder in self.folders]
         self.ready = [series for series in found if not isinstance(series, Rejected)]
         if len(self.ready) < len(found):
@@ -159,7 +159,7 @@ class Bench:
 
     def steady(self, results: Iterable[object]) -> Measured:
         """Time per series once `warm` of them are done."""
-        options, device = self.options, self.detector.compute.device
+        options, device = self.options, self.predictor.compute.device
         remaining = iter(results)
         for _ in islice(remaining, options.warm):
             pass
@@ -171,17 +171,17 @@ class Bench:
         return between(start, end).per(options.measured)
 
     def both(self, num_workers: int) -> Measured:
-        """The detector."""
-        return self.steady(self.detector.detect_folders(self.endless(), num_workers, TIME_LIMIT))
+        """The predictor."""
+        return self.steady(self.predictor.detect_folders(self.endless(), num_workers, TIME_LIMIT))
 
     def reading(self) -> Measured:
         """Reading and preparing in this process."""
-        read, cache = self.detector.read, self.detector.cache
+        read, cache = self.predictor.read, self.predictor.cache
         return self.steady(read_ahead(self.endless(), read, cache, 0, TIME_LIMIT))
 
     def computing(self) -> Measured:
         """Both stages on ready series."""
-        return self.steady(map(self.detector.detect, cycle(self.ready)))
+        return self.steady(map(self.predictor.detect, cycle(self.ready)))
 
     def ways(self) -> dict[str, Callable[[], Measured]]:
         """Every way by name."""
@@ -193,20 +193,20 @@ class Bench:
 
     def parts(self) -> dict[str, float]:
         """Wall seconds per series of the parts of the work, one after the other."""
-        folder, detector = self.folders[0], self.detector
+        folder, predictor = self.folders[0], self.predictor
         start = time.perf_counter()
         discover(folder, walk(folder), Findings())
         found = time.perf_counter()
-        series = read_series(folder, detector.read)
+        series = read_series(folder, predictor.read)
         decoded = time.perf_counter()
-        to_cache(series, detector.cache)
+        to_cache(series, predictor.cache)
         parts = {
             "read and parse files": found - start,
             "order, decode, rescale": decoded - found - (found - start),
             "window and resize": time.perf_counter() - decoded,
         }
         jobs = [Job(path.name, path) for path in self.folders]
-        results = run_jobs(detector, jobs, 0, TIME_LIMIT)
+        results = run_jobs(predictor, jobs, 0, TIME_LIMIT)
         for name in ("stage 1", "stage 2", "points"):
             parts[name] = median(one.seconds[name] for one in results.scored)
         start = time.perf_counter()
@@ -231,7 +231,7 @@ def main(options: Options) -> None:
     found[SUM] = [Measured(a.cpu + b.cpu, a.wall + b.wall) for a, b in pairs]
     found[LONGER] = [Measured(max(a.cpu, b.cpu), max(a.wall, b.wall)) for a, b in pairs]
     slices, matrix, *_ = SHAPES[options.kind.split("-")[1]]
-    print(f"{machine(bench.detector.compute)};\n{options.kind}: {slices} x {matrix} x {matrix},")
+    print(f"{machine(bench.predictor.compute)};\n{options.kind}: {slices} x {matrix} x {matrix},")
     print(f"{options.model} at {options.input_size} pixels, steps 1 and 2, medians of")
     print(f"{options.rounds} rounds of {options.measured} series")
     middles = {name: median(parts[name] for parts in rounds) for name in rounds[0]}
@@ -252,7 +252,7 @@ def main(options: Options) -> None:
         for name in names
         if not name.startswith("0")
     ]
-    targets_by_device(bench.detector.compute, on_cpu, on_gpu)
+    targets_by_device(bench.predictor.compute, on_cpu, on_gpu)
 
 
 if __name__ == "__main__":

@@ -323,11 +323,11 @@ def extract(setting: Setting, note: Notes) -> None:
 def detect(setting: Setting, note: Notes) -> None:
     """Both stages on DICOM folders."""
     bench = end_to_end.Bench(end_to_end_options(setting))
-    note(chosen=bench.detector.compute.reason, kind=bench.options.kind)
+    note(chosen=bench.predictor.compute.reason, kind=bench.options.kind)
     parts = bench.parts()
     note(seconds_a_series={name: rounded(seconds) for name, seconds in parts.items()})
     peaks: dict[str, float] = {}
-    for name, way in with_peaks(bench.ways(), bench.detector.compute.device, peaks).items():
+    for name, way in with_peaks(bench.ways(), bench.predictor.compute.device, peaks).items():
         note(**per_second({name: [way()]}, "series_per_s", peaks))
 
 

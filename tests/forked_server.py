@@ -21,7 +21,7 @@ import torch._dynamo
 
 import intracranial.caching.read_ahead
 import intracranial.ensembles.combination
-import intracranial.inference.detector
+import intracranial.inference.run
 import intracranial.processes.team
 import intracranial.report.page
 import intracranial.stages.feature_extraction

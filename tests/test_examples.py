@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from intracranial.artifacts import FoldPaths
+from intracranial.config import STAGES
 from tests.tiny_runs import ONE_THREAD, ROOT, Place
 
 
@@ -39,9 +40,33 @@ def environment(folder: Path, **more: str) -> dict[str, str]:
 
 @pytest.mark.parametrize("script", ["reproduce.sh", "slurm_example.sbatch", "tiny.sh"])
 def test_the_shell_can_read_them(script: str):
-    shell = "sh" if script == "tiny.sh" else "bash"
+    shell = "sh" if script.endswith(".sh") else "bash"
     done = subprocess.run([shell, "-n", str(ROOT / "examples" / script)], capture_output=True)
     assert done.returncode == 0 and not done.stderr
+
+
+def test_everything_is_reproduced_from_any_folder_with_the_interpreter_that_is_named(
+    tmp_path: Path,
+):
+    """Folders are those of whoever starts it; without any they are the checkout's."""
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\necho "$(pwd)|$*" >> {tmp_path}/calls.txt\nexit 4\n')
+    python.chmod(0o755)
+    script = str(ROOT / "examples" / "reproduce.sh")
+    for given in ((), ("recipe.yaml", "0", "here", "/there")):
+        (tmp_path / "calls.txt").unlink(missing_ok=True)
+        done = subprocess.run(
+            ["sh", script, *given], cwd=tmp_path, env={**os.environ, "PYTHON": str(python)}
+        )
+        assert done.returncode == 0
+        calls = (tmp_path / "calls.txt").read_text().splitlines()
+        assert [line.split("|")[1].split(".py")[0] for line in calls] == list(STAGES)
+        assert {line.split("|")[0] for line in calls} == {str(ROOT)}
+        recipe, data, model = "configs/convnext_base_dinov3.yaml", "data", "model"
+        if given:
+            recipe, data, model = f"{tmp_path}/recipe.yaml", f"{tmp_path}/here", "/there"
+        assert all(f"--config {recipe} --data_dir {data}" in line for line in calls)
+        assert all(f"--model_dir {model} --fold" in line for line in calls[2:])
 
 
 def test_a_preempted_task_of_the_cluster_is_queued_again(tiny: Place, tmp_path: Path):

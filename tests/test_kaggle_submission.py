@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from intracranial.errors import EXIT_INPUT, EXIT_STALE, EXIT_USAGE, InputError
-from intracranial.inference.detector import AneurysmDetector
+from intracranial.inference.run import Predictor
 from intracranial.task import LABELS
 from tests.tiny_data import uid_of
 from tests.tiny_runs import ONE_THREAD, Place, edit, read, run_tool
@@ -111,9 +111,9 @@ def test_every_series_gets_one_row_and_a_bad_one_the_out_of_fold_prior(
         assert not answer["left"]
     prior = mean_of(tiny.fold().predictions("end_to_end"))
     assert answers[1]["rows"][0] == answers[2]["rows"][0] == pytest.approx(prior, abs=1e-9)
-    detector = AneurysmDetector(tiny.model_dir / "tiny")
+    predictor = Predictor(tiny.model_dir / "tiny")
     for answer, series in ((answers[0], sound[0]), (answers[3], sound[1])):
-        expected = detector.predict(series).probabilities.tolist()
+        expected = predictor.predict(series).probabilities.tolist()
         assert answer["rows"][0] == pytest.approx(expected, abs=1e-3)
         assert answer["rows"][0] != pytest.approx(prior, abs=1e-6)
 
@@ -141,9 +141,9 @@ def test_a_series_that_kills_its_process_costs_itself_alone(
     code = worker.read_text()
     worker.write_text(
         code.replace(
-            "        found = detector.predict(series)",
+            "        found = predictor.predict(series)",
             '        if series.endswith("deadly"):\n            os._exit(9)\n'
-            "        found = detector.predict(series)",
+            "        found = predictor.predict(series)",
         )
     )
     assert worker.read_text() != code

@@ -20,11 +20,11 @@ from tests.tiny_runs import ONE_THREAD, ROOT, Place
 PROGRAM = """
 import sys
 import intracranial
-from intracranial import AneurysmDetector, Prediction, Rejected
+from intracranial import Predictor, Prediction, Rejected
 
 if __name__ == "__main__":
-    detector = AneurysmDetector(sys.argv[1], device="cpu", precision="fp32", num_workers=1)
-    for found in detector.predict_many(sys.argv[2:]):
+    predictor = Predictor(sys.argv[1], device="cpu", precision="fp32", num_workers=1)
+    for found in predictor.predict_many(sys.argv[2:]):
         print(type(found).__name__, found.uid if isinstance(found, Prediction) else found.code)
     print(intracranial.__file__)
 """

@@ -10,6 +10,9 @@ import pytest
 
 from intracranial import runlog
 from intracranial.errors import (
+    EXIT_DONE,
+    EXIT_INPUT,
+    EXIT_INTERNAL,
     InputError,
     NumericalError,
     PipelineError,
@@ -174,3 +177,44 @@ def test_a_log_that_cannot_be_written_leaves_no_traceback(run, capsys):
     said = capsys.readouterr()
     assert "line 199 of many" in said.out and "the run record could not be written" in said.out
     assert "Traceback" not in said.out + said.err
+
+
+@pytest.mark.parametrize(
+    ("code", "kept"), [(EXIT_DONE, True), (EXIT_INTERNAL, True), (EXIT_INPUT, False)]
+)
+def test_a_start_that_failed_leaves_no_folder_that_looks_like_a_run(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, code: int, kept: bool
+):
+    """An internal error leaves its log, which is asked for in a report."""
+    run_folder = tmp_path / "model" / "mistyped"
+    monkeypatch.setattr("sys.argv", ["stage.py", "--folder", str(run_folder)])
+    log.handlers.clear()
+    assert run_stage("stage", Options, lambda options, record: code, None) == code
+    assert (tmp_path / "model").exists() == kept
+    if kept:
+        assert len(list((run_folder / "runs").iterdir())) == 2
+
+
+def test_a_start_that_failed_takes_nothing_away_that_was_there_or_was_made(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    run_folder = tmp_path / "run"
+    monkeypatch.setattr("sys.argv", ["stage.py", "--folder", str(run_folder)])
+
+    def made(options: Options, record: Record) -> int:
+        (run_folder / "half.txt").touch()
+        return EXIT_INPUT
+
+    for main in (made, lambda options, record: EXIT_INPUT):
+        log.handlers.clear()
+        run_stage("stage", Options, main, None)
+        assert (run_folder / "half.txt").exists()
+    assert len(list((run_folder / "runs").iterdir())) == 4
+
+
+def test_where_the_system_tells_no_memory_the_record_says_so(
+    run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    monkeypatch.setattr(runlog, "resource", None)
+    run(lambda options, record: 0)
+    assert records(tmp_path)[0]["peak_memory_mib"] == "not available on this system"

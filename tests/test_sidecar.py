@@ -8,7 +8,7 @@ import pytest
 
 from intracranial.artifacts import FoldPaths
 from intracranial.errors import InputError, MissingArtifact, UsageError
-from intracranial.inference.detector import AneurysmDetector
+from intracranial.inference.run import Predictor
 from intracranial.sidecar import build, part
 from intracranial.stages.feature_extraction import augmentation_of
 from tests.inference.test_other_tasks import THREE
@@ -138,7 +138,7 @@ def test_a_damaged_sidecar_is_named_when_a_run_is_opened(
     sidecar = run.manifest(stage)
     edit(sidecar, **{name: {**read(sidecar)[name], inner[0]: value} if inner else value})
     with pytest.raises(InputError, match=words) as caught:
-        AneurysmDetector(run.root.parent, device="cpu")
+        Predictor(run.root.parent, device="cpu")
     said = str(caught.value)
     assert str(sidecar) in said and f"train_{stage}.py --overwrite" in said
     assert "--model" not in said and "--precision" not in said

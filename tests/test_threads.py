@@ -64,7 +64,7 @@ run_stage("create_folds", DataOptions, main, None)
 """
 
 API = """
-from intracranial import AneurysmDetector
+from intracranial import Predictor
 from tests.openmp import spin_count
 print(spin_count())
 """
@@ -72,8 +72,25 @@ print(spin_count())
 HOST = """
 import json, os
 import torch
-from intracranial import AneurysmDetector
+from intracranial import Predictor
 print(json.dumps("GOMP_SPINCOUNT" in os.environ))
+"""
+
+CHOSEN_BY_HOST = """
+import cv2
+cv2.setNumThreads(3)
+from intracranial import {name}
+import intracranial.sampling.stacks
+print(cv2.getNumThreads())
+"""
+
+WITHOUT_UNIX = """
+import sys
+for name in ("resource", "fcntl"):
+    sys.modules[name] = None
+from intracranial import {name}
+import intracranial.processes.pool, intracranial.processes.locks
+print(0)
 """
 
 # Two threads meet on one core: whoever spins keeps the other one from coming.
@@ -128,6 +145,14 @@ def test_a_program_that_takes_the_interface_has_the_bound() -> None:
 
 def test_a_program_that_has_imported_torch_itself_is_left_alone() -> None:
     assert said(HOST) is False
+
+
+def test_a_program_keeps_the_threads_that_it_has_chosen_for_opencv() -> None:
+    assert said(CHOSEN_BY_HOST.format(name="Predictor")) == 3
+
+
+def test_the_interface_can_be_imported_where_the_system_is_no_unix() -> None:
+    assert said(WITHOUT_UNIX.format(name="Predictor")) == 0
 
 
 @pytest.mark.parametrize(

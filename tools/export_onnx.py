@@ -42,7 +42,7 @@ def main(options: Options) -> int:
     """Export every fold."""
     require_packages("the export", *PACKAGES)
     from intracranial.deployment.onnx_export import export_fold
-    from intracranial.inference.detector import chosen_folds
+    from intracranial.inference.run import chosen_folds
     from intracranial.lineage import open_weights
 
     run = options.model.absolute()

@@ -87,28 +87,26 @@ def main(options: Options) -> int:
 
 def pack(options: Options) -> int:
     """`main`, when no other command writes into the folder."""
-    from intracranial.inference.detector import AneurysmDetector, trained_folds
+    from intracranial.inference.run import Predictor, trained_folds
 
     if options.out_dir.exists() and any(options.out_dir.iterdir()):
         raise InputError(f"--out_dir {options.out_dir} is not empty: delete it, or name another")
     # What cannot be opened here could not be served there, and every answer would be the prior.
-    detector = AneurysmDetector(
-        options.model, options.folds or None, device="cpu", views=options.views
-    )
-    folds = detector.folds
+    predictor = Predictor(options.model, options.folds or None, device="cpu", views=options.views)
+    folds = predictor.folds
     run = options.model.absolute()
     if options.prior is not None:
-        prior, prior_from = prior_of_file(options.prior, detector.labels), options.prior.name
+        prior, prior_from = prior_of_file(options.prior, predictor.labels), options.prior.name
     else:
         trained = trained_folds(run) if options.folds else folds
-        prior, prior_from = prior_of_run(run, trained, detector.task)
+        prior, prior_from = prior_of_run(run, trained, predictor.task)
     config = SubmissionConfig(
         run=f"model/{run.name}",
         folds=folds,
         views=options.views,
         seconds=options.seconds,
         shared=options.shared_dir,
-        labels=detector.labels,
+        labels=predictor.labels,
         prior=prior,
         prior_from=prior_from,
     )

@@ -3,7 +3,8 @@
 Reads    the metrics files of all runs: of one held-out fold, or of all folds together.
 Writes   a JSON file, by default <stage>_seeds.json beside the metrics of the first run.
 
-Runs on different splits, and on different series, are refused: they would differ for other reasons.
+Runs on different splits or series, and with other options than the seed, are refused: they would
+differ for other reasons.
 
     python tools/seeds.py demo demo-seed1 demo-seed2 --fold all
 """
@@ -47,7 +48,7 @@ class Options:
 def main(options: Options) -> int:
     """Collect, print, save."""
     from intracranial.artifacts import write_json
-    from intracranial.evaluation.scored_runs import load_run
+    from intracranial.evaluation.scored_runs import load_run, require_seeds_alone
     from intracranial.statistics.comparison import not_independent
     from intracranial.statistics.seeds import format_seeds, seed_table
 
@@ -56,6 +57,7 @@ def main(options: Options) -> int:
     where = (options.model_dir, options.stage, options.fold, TASK)
     loaded = [load_run(run, *where) for run in dict.fromkeys(options.runs)]
     table = seed_table(TASK, [run for run, _ in loaded])
+    require_seeds_alone(list(dict.fromkeys(options.runs)), *where[:3])
     path = options.out_file or loaded[0][1] / f"{options.stage}_seeds.json"
     write_json(path, {**table, "stage": options.stage, "fold": options.fold})
     print("\n".join([format_seeds(table), *not_independent(table["optimistic"])]))

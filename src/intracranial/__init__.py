@@ -1,16 +1,16 @@
 """Two-stage detection of intracranial aneurysms in head CTA, MRA and MRI series.
 
-`AneurysmDetector` and what it returns can be imported from here, other programs need no more.
+`Predictor` and what it returns can be imported from here, other programs need no more.
 """
 
 TYPE_CHECKING = False  # typing takes time before Ctrl-C has an answer
 if TYPE_CHECKING:
     from intracranial.caching.read_ahead import Rejected
     from intracranial.imaging.outcome import SeriesError
-    from intracranial.inference.detector import AneurysmDetector, Prediction
     from intracranial.inference.points import Point
+    from intracranial.inference.run import Prediction, Predictor
 
-__all__ = ["AneurysmDetector", "Point", "Prediction", "Rejected", "SeriesError"]
+__all__ = ["Point", "Prediction", "Predictor", "Rejected", "SeriesError"]
 
 
 def __getattr__(name: str) -> object:
@@ -20,6 +20,6 @@ def __getattr__(name: str) -> object:
     from intracranial.threads import bound_spinning
 
     bound_spinning()
-    from intracranial.inference import detector
+    from intracranial.inference import run
 
-    return getattr(detector, name)
+    return getattr(run, name)

@@ -1,4 +1,4 @@
-"""Where every artifact lies and how it is written: the only module that spells paths and formats.
+"""Where the artifacts of the eight scripts lie, and how they are written and read.
 
 Writes are atomic: a temporary name beside the target, then `os.replace`, so that a killed run
 leaves either the old file or the new one. A manifest that says "complete" is written last.

@@ -83,8 +83,10 @@ def _run(stage: str, options: str, prog: str) -> int:
     import importlib
 
     from intracranial.runlog import run_stage
+    from intracranial.threads import cores_for_processes
 
     module, name = options.split(":")
     options_type = getattr(importlib.import_module(f"{NAME}.options.{module}"), name)
     plot = importlib.import_module(f"{NAME}.stages.{stage}")
+    cores_for_processes()
     return run_stage(stage, options_type, plot.main, plot.__doc__, prog)

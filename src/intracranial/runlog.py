@@ -2,7 +2,6 @@
 
 import contextlib
 import logging
-import resource
 import sys
 import time
 import traceback
@@ -22,6 +21,8 @@ from intracranial.errors import (
     EXIT_INPUT,
     EXIT_INTERNAL,
     EXIT_INTERRUPTED,
+    EXIT_STALE,
+    EXIT_USAGE,
     InputError,
     PipelineError,
 )
@@ -35,8 +36,16 @@ from intracranial.surroundings import (
 )
 from intracranial.threads import bound_spinning
 
+try:
+    import resource
+except ModuleNotFoundError:  # Windows
+    resource = None  # type: ignore[assignment]
+
 LINE_SECONDS = 15.0
 """Without a terminal, progress is one line in this many seconds."""
+
+FAILED_STARTS = (EXIT_USAGE, EXIT_INPUT, EXIT_STALE)
+"""Exit codes of commands that had to say no."""
 
 GONE = "the working directory has been deleted"
 
@@ -75,13 +84,15 @@ class Record:
         self.content["counts"][name] = plain(value)
 
     def write(self, path: Path, exit_code: int) -> None:
-        """Save the record; peak memory is the largest resident set, in MiB."""
+        """Save the record; peak memory is the largest resident set in MiB, where one can tell."""
         self.content["seconds"]["total"] = round(time.perf_counter() - self._started, 3)
         self.content["exit_code"] = exit_code
-        self.content["peak_memory_mib"] = {
-            "this process": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
-            "largest child": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024,
-        }
+        self.content["peak_memory_mib"] = "not available on this system"
+        if resource is not None:
+            self.content["peak_memory_mib"] = {
+                "this process": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+                "largest child": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024,
+            }
         write_json(path, self.content)
 
 
@@ -244,6 +255,7 @@ def _run_stage(
         stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%f")
         base = options.record_dir / f"{stamp}_{stage}"
         dry = getattr(options, "dry_run", False)  # leaves nothing behind
+        new = _first_missing(base.parent)
         handler = _start_logging(None if dry else base.with_suffix(".log"))
     except BrokenPipeError:
         raise
@@ -274,4 +286,27 @@ def _run_stage(
         code = code or EXIT_INPUT
     log.removeHandler(handler)
     handler.close()
+    if new is not None and code in FAILED_STARTS:
+        _forget(new, base)
     return code
+
+
+def _first_missing(folder: Path) -> Path | None:
+    """The uppermost of the folders on a path that is not there yet; None when all are."""
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    return missing[-1] if missing else None
+
+
+def _forget(folder: Path, base: Path) -> None:
+    """Remove a folder that holds nothing but the log and the record of a start that failed.
+
+    Else a name that was mistyped would leave what looks like a run or a data folder. What the log
+    says was shown already.
+    """
+    own = {base.with_suffix(suffix) for suffix in (".log", ".json")}
+    with suppress(OSError):
+        found = sorted(folder.rglob("*"), reverse=True)  # what is in a folder before the folder
+        if all(path in own or path.is_dir() for path in found):
+            for path in found:
+                path.rmdir() if path.is_dir() else path.unlink()
+            folder.rmdir()

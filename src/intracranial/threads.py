@@ -29,3 +29,14 @@ def bound_spinning() -> None:
     if "torch" in sys.modules or any(name in os.environ for name in CHOSEN):
         return
     os.environ["GOMP_SPINCOUNT"] = str(SPINS)
+
+
+def cores_for_processes() -> None:
+    """Let OpenCV start no threads in this process, for a program whose processes share the cores.
+
+    It is for scripts and for the processes that they start: a program that imports this package
+    keeps the number of threads that it has chosen.
+    """
+    import cv2
+
+    cv2.setNumThreads(1)

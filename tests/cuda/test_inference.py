@@ -12,8 +12,8 @@ import torch
 from intracranial.artifacts import FoldPaths
 from intracranial.compute import choose_compute
 from intracranial.errors import EXIT_USAGE, UsageError
-from intracranial.inference.detector import AneurysmDetector
 from intracranial.inference.encoder import ENCODE_BATCH, Encoder, batch_size, heatmap_peaks
+from intracranial.inference.run import Predictor
 from intracranial.models.slice_classifier import SliceClassifier, SliceClassifierConfig
 from intracranial.sampling.stacks import InputSpec
 from intracranial.task import RSNA_2025 as TASK
@@ -131,7 +131,7 @@ def test_a_detector_predicts_on_the_device_as_on_a_cpu(accelerator: str, tmp_pat
     (series,) = make_tiny_data(tmp_path / "data", count=1)
     folder = tmp_path / "data" / "series" / series.uid
     found = [
-        AneurysmDetector(run, device=device, precision="fp32").predict(folder)
+        Predictor(run, device=device, precision="fp32").predict(folder)
         for device in (accelerator, "cpu")
     ]
     assert np.allclose(found[0].probabilities, found[1].probabilities, atol=1e-4)

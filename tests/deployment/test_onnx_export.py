@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from intracranial.errors import EXIT_INPUT, InputError, NumericalError
-from intracranial.inference.detector import AneurysmDetector
+from intracranial.inference.run import Predictor
 from intracranial.models.sequence_classifier import SequenceOutput
 from intracranial.models.slice_classifier import SliceOutput
 from intracranial.task import LABELS, RSNA_2025
@@ -49,14 +49,14 @@ def exported(tiny: Place, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.slow
 def test_a_series_gets_the_probabilities_of_torch(exported: Path, tiny: Place, others: Path):
-    detector = AneurysmDetector(tiny.model_dir / "tiny", device="cpu", precision="fp32")
+    predictor = Predictor(tiny.model_dir / "tiny", device="cpu", precision="fp32")
     series = [others / "series" / uid_of(number) for number in (100, 101)]
-    expected = [detector.predict(folder) for folder in series]
-    (one,) = detector.detectors
+    expected = [predictor.predict(folder) for folder in series]
+    (one,) = predictor.fold_predictors
     one.encoder.model = Session(exported / "stage1.onnx", SliceOutput)
-    one.detector.model = Session(exported / "stage2.onnx", SequenceOutput)
+    one.sequences.model = Session(exported / "stage2.onnx", SequenceOutput)
     for folder, torch_s in zip(series, expected, strict=True):
-        found = detector.predict(folder)
+        found = predictor.predict(folder)
         assert np.allclose(found.probabilities, torch_s.probabilities, atol=1e-3)
         assert np.allclose(found.slice_probabilities, torch_s.slice_probabilities, atol=1e-3)
         assert found.points[0].mm == pytest.approx(torch_s.points[0].mm, abs=0.1)

@@ -34,6 +34,13 @@ def write_run(
     write_manifest(metrics, Request(f"{stage}_metrics", {}, {}), complete=True, content=content)
 
 
+def write_trained(paths, seed=0, lr=0.1):
+    """What weights and features say of the options that they were made with."""
+    for kind in ("stage1", "features", "stage2"):
+        path = paths.features_manifest if kind == "features" else paths.manifest(kind)
+        write_manifest(path, Request(kind, {"seed": seed, "lr": lr}, {}), complete=True)
+
+
 def tool(*flags):
     return run_tool("compare", *flags)
 

@@ -17,7 +17,7 @@ def corpus():
     return make_corpus()
 
 
-def test_two_hundred_damaged_files_are_read_or_rejected_in_time():
+def test_two_hundred_damaged_files_are_reador_rejected_in_time():
     options = Options(count=10 * len(MUTATIONS), seconds=SECONDS, max_gib=0.1)
     results = fuzz(options)
     failed = [result for result in results if result.outcome in FAILURES]

@@ -9,7 +9,7 @@ import pytest
 
 from intracranial.artifacts import FoldPaths
 from intracranial.errors import EXIT_DONE, EXIT_INPUT, InputError
-from intracranial.inference.detector import AneurysmDetector
+from intracranial.inference.run import Predictor
 from intracranial.stages.predict import PredictPaths
 from intracranial.task import RSNA_2025, Task
 from tests.imaging.make_series import store, write_single_frames
@@ -37,14 +37,14 @@ def series(tmp_path: Path) -> Path:
     return tmp_path / "incoming" / "one"
 
 
-def opened(paths: FoldPaths, **flags: object) -> AneurysmDetector:
-    return AneurysmDetector(paths.root.parent, device="cpu", precision="fp32", **flags)
+def opened(paths: FoldPaths, **flags: object) -> Predictor:
+    return Predictor(paths.root.parent, device="cpu", precision="fp32", **flags)
 
 
 def test_a_run_of_three_labels_predicts_them_without_being_told(run: FoldPaths, series: Path):
-    detector = opened(run)
-    assert detector.task == THREE and detector.labels == THREE.labels
-    found = detector.predict(series)
+    predictor = opened(run)
+    assert predictor.task == THREE and predictor.labels == THREE.labels
+    found = predictor.predict(series)
     assert found.labels == THREE.labels and found.probabilities.shape == (3,)
     assert found.slice_probabilities.shape == (9, 3)
     assert 0 < found.probability("Any") < 1
@@ -87,8 +87,8 @@ def test_sidecars_of_before_are_of_the_challenge_s_task_by_its_name(tmp_path: Pa
     for stage in ("stage1", "stage2"):
         task = read(paths.manifest(stage))["task"]
         edit(paths.manifest(stage), task={name: task[name] for name in names})
-    detector = opened(paths)
-    assert detector.task == RSNA_2025 and detector.identity == identity
+    predictor = opened(paths)
+    assert predictor.task == RSNA_2025 and predictor.identity == identity
 
 
 @pytest.mark.parametrize("stage", ["stage1", "stage2"])

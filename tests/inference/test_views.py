@@ -5,7 +5,7 @@ import pytest
 
 from intracranial.errors import UsageError
 from intracranial.imaging.geometry import mirror_axis
-from intracranial.inference.detector import AneurysmDetector
+from intracranial.inference.run import Predictor
 from intracranial.inference.views import PLAIN, VIEWS, View, check_views, views_of
 from intracranial.sampling.stacks import InputSpec, input_to_cache, prepare_slices
 from intracranial.task import LABELS, RSNA_2025
@@ -75,8 +75,8 @@ def test_views_are_averaged_and_keep_the_points_in_the_series(tiny: Place, numbe
     folder = tiny.data.series / uid_of(number)
     run = tiny.model_dir / "tiny"
     some = {"device": "cpu", "precision": "fp32"}
-    plain = AneurysmDetector(run, **some)
-    more = AneurysmDetector(run, views=VIEWS, **some)
+    plain = Predictor(run, **some)
+    more = Predictor(run, views=VIEWS, **some)
     assert plain.identity != more.identity
     one, mean = plain.predict(folder), more.predict(folder)
     assert one.slice_probabilities.shape == mean.slice_probabilities.shape
@@ -87,14 +87,14 @@ def test_views_are_averaged_and_keep_the_points_in_the_series(tiny: Place, numbe
 
 def test_what_each_view_and_step_says_is_kept_and_the_order_of_the_views_means_nothing(tiny: Place):
     some = {"device": "cpu", "precision": "fp32"}
-    detector = AneurysmDetector(tiny.model_dir / "tiny", views=("crop", "flip"), **some)
-    found = next(detector.detect_many([tiny.data.series / uid_of(0)]))
-    steps = detector.detectors[0].encoder.steps
+    predictor = Predictor(tiny.model_dir / "tiny", views=("crop", "flip"), **some)
+    found = next(predictor.detect_many([tiny.data.series / uid_of(0)]))
+    steps = predictor.fold_predictors[0].encoder.steps
     assert list(found.by_view) == ["plain", "flip", "crop"]
     assert all(one.shape == (len(steps), len(LABELS)) for one in found.by_view.values())
     mean = np.mean([one.mean(axis=0) for one in found.by_view.values()], axis=0)
     assert np.array_equal(mean, found.probabilities)
-    plain = AneurysmDetector(tiny.model_dir / "tiny", **some)
+    plain = Predictor(tiny.model_dir / "tiny", **some)
     alone = next(plain.detect_many([tiny.data.series / uid_of(0)]))
     assert np.array_equal(alone.by_view["plain"], found.by_view["plain"])
 
@@ -102,11 +102,11 @@ def test_what_each_view_and_step_says_is_kept_and_the_order_of_the_views_means_n
 def test_one_step_alone_gives_what_it_adds_to_the_mean(tiny: Place):
     some = {"device": "cpu", "precision": "fp32"}
     run, folder = tiny.model_dir / "tiny", tiny.data.series / uid_of(0)
-    both = AneurysmDetector(run, **some)
+    both = Predictor(run, **some)
     found = next(both.detect_many([folder]))
-    for position, step in enumerate(both.detectors[0].encoder.steps):
-        alone = AneurysmDetector(run, steps=(step,), **some)
+    for position, step in enumerate(both.fold_predictors[0].encoder.steps):
+        alone = Predictor(run, steps=(step,), **some)
         assert alone.identity != both.identity
         assert np.array_equal(alone.predict(folder).probabilities, found.by_view["plain"][position])
     with pytest.raises(UsageError, match=r"--steps 3: stage 1 was trained with steps 1, 2"):
-        AneurysmDetector(run, steps=(3,), **some)
+        Predictor(run, steps=(3,), **some)

@@ -7,7 +7,7 @@ import pytest
 
 from intracranial.artifacts import FoldPaths
 from intracranial.statistics.spread import spread
-from tests.evaluation.test_scored_runs import write_run
+from tests.evaluation.test_scored_runs import write_run, write_trained
 from tests.schema import assert_documented
 from tests.tiny_runs import call_stage, run_tool
 
@@ -29,6 +29,7 @@ def test_the_tool_prints_and_saves_the_spread_of_several_runs(tmp_path):
     for seed, name in enumerate("abc"):
         optimistic = "selected on this fold" if name == "b" else None
         write_run(FoldPaths(tmp_path, name, 0), seed=seed, noise=0.1, optimistic=optimistic)
+        write_trained(FoldPaths(tmp_path, name, 0), seed=seed)
     done = tool("a", "b", "c", "--model_dir", tmp_path)
     assert done.code == 0, done.text
     found = json.loads((tmp_path / "a" / "fold-0" / "end_to_end_seeds.json").read_text())
@@ -48,11 +49,23 @@ def test_runs_on_other_series_or_splits_are_refused(tmp_path):
         done = tool("a", name, "--model_dir", tmp_path)
         assert done.code == 3 and "not scored on the same series" in done.text
     write_run(FoldPaths(tmp_path, "b", 0))
+    for name in "ab":
+        write_trained(FoldPaths(tmp_path, name, 0))
     done = tool("a", "b", "--model_dir", tmp_path, "--out_file", "LICENSE/x.json")
     assert done.code == 3 and done.text.startswith("seeds.py: ")
     assert len(done.text.splitlines()) == 1
     done = tool("a", "a", "--model_dir", tmp_path)
     assert done.code == 2 and "two different runs" in done.text
+
+
+def test_runs_that_differ_in_more_than_the_seed_are_refused_with_the_difference(tmp_path):
+    for seed, name in enumerate("abc"):
+        write_run(FoldPaths(tmp_path, name, 0), seed=seed)
+        write_trained(FoldPaths(tmp_path, name, 0), seed=seed, lr=0.2 if name == "c" else 0.1)
+    assert tool("a", "b", "--model_dir", tmp_path).code == 0
+    done = tool("a", "b", "c", "--model_dir", tmp_path)
+    assert done.code == 3 and "a and c differ in more than their seed (a -> c):" in done.text
+    assert "stage1 of fold 0, lr: 0.1 -> 0.2" in done.text and "seed:" not in done.text
 
 
 @pytest.mark.parametrize("stage", ["eval_stage1", "eval_stage2", "eval_end_to_end"])

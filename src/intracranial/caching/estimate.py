@@ -12,8 +12,8 @@ SECONDS_PER_MEGAPIXEL = 0.005
 """Measured: reading, resizing and writing both caches, per million cached pixels on one core, for
 uncompressed files (benchmarks/preprocess.py)."""
 
-FEATURE_BYTES_PER_SLICE = 2 * (1024 * 2 + 14 * 4 + 13 * 3 * 4)
-"""Two steps of 1024 float16 features, 14 float32 logits and 13 float32 peaks (x, y, value)."""
+FEATURE_BYTES_PER_SLICE = 2 * (1024 * 2 + 14 * 4 + 14 * 3 * 4)
+"""Two steps of 1024 float16 features, 14 float32 logits and 14 float32 peaks (x, y, value)."""
 
 USUAL_FOLDS = 10
 

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from intracranial.demo.dicom_writer import Identity, write_series
@@ -17,6 +16,7 @@ from intracranial.demo.streams import Purpose, stream
 from intracranial.errors import InputError
 from intracranial.processes.pool import WorkerDied, WorkerPool
 from intracranial.task import ANEURYSM_PRESENT, LABELS, LOCALIZER_COLUMNS, TRAIN_COLUMNS
+from intracranial.threads import cores_for_processes
 
 SECOND_SERIES = 0.1
 """Share of patients with two series, of different modalities where the draw says so."""
@@ -53,7 +53,7 @@ def make_series(folder: Path, seed: int, number: int) -> SeriesRows:
         seed: of the data set.
         number: of the series; the same seed and number give the same bytes.
     """
-    cv2.setNumThreads(1)
+    cores_for_processes()
     index, which = patient_of(seed, number)
     patient = make_patient(seed, index)
     acquisition = draw_acquisition(stream(seed, number, Purpose.PROTOCOL))

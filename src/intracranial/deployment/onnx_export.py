@@ -20,7 +20,7 @@ from intracranial.compute import choose_compute
 from intracranial.errors import NumericalError
 from intracranial.inference.encoder import Encoder
 from intracranial.inference.preprocessing import Preprocessing
-from intracranial.inference.sequence_detector import SequenceDetector
+from intracranial.inference.sequence_predictor import SequencePredictor
 from intracranial.runlog import log
 from intracranial.sidecar import part
 
@@ -90,7 +90,7 @@ def export_fold(
     part(paths.manifest("stage1"), stage1, "preprocessing", Preprocessing)  # it is written down
     encoder = Encoder(paths, stage1, choose_compute("cpu", "fp32"))
     first = encoder.model.to(memory_format=torch.contiguous_format)
-    second = SequenceDetector(paths, stage2, "cpu").model
+    second = SequencePredictor(paths, stage2, "cpu").model
     batch, slices = Dim("batch"), Dim("slices")
     edge = encoder.inputs.input_size
     inputs = stage2["model"]["inputs"]

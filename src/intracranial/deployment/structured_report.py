@@ -25,7 +25,7 @@ from intracranial.artifacts import atomic_open
 from intracranial.errors import InputError
 from intracranial.task import ANEURYSM_PRESENT, SERIES_COLUMN
 
-NAME = "intracranial-aneurysm-detection"
+NAME = "intracranial"
 MANUFACTURER = "Open-source research software, not for clinical use"
 
 DEVICE_UID = generate_uid(entropy_srcs=[NAME])

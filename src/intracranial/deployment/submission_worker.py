@@ -11,7 +11,7 @@ from intracranial.imaging.outcome import SeriesError
 from intracranial.threads import bound_spinning
 
 if TYPE_CHECKING:
-    from intracranial.inference.detector import AneurysmDetector
+    from intracranial.inference.run import Predictor
 
 
 def main(folder: Path) -> None:
@@ -19,19 +19,19 @@ def main(folder: Path) -> None:
     answers = os.fdopen(os.dup(1), "w", buffering=1, encoding="utf-8")
     os.dup2(2, 1)  # what libraries print must not get among the answers
     bound_spinning()
-    from intracranial.inference.detector import AneurysmDetector
+    from intracranial.inference.run import Predictor
 
     config = SubmissionConfig.load(folder)
-    detector = AneurysmDetector(folder / config.run, config.folds, views=config.views)
-    print(json.dumps({"ready": detector.compute.reason}), file=answers)
+    predictor = Predictor(folder / config.run, config.folds, views=config.views)
+    print(json.dumps({"ready": predictor.compute.reason}), file=answers)
     for line in sys.stdin:
-        print(json.dumps(answer(detector, json.loads(line)["series"])), file=answers)
+        print(json.dumps(answer(predictor, json.loads(line)["series"])), file=answers)
 
 
-def answer(detector: "AneurysmDetector", series: str) -> dict[str, Any]:
+def answer(predictor: "Predictor", series: str) -> dict[str, Any]:
     """Probabilities by label, or the reason why there are none."""
     try:
-        found = detector.predict(series)
+        found = predictor.predict(series)
     except SeriesError as error:
         return {"reason": str(error)}
     except Exception as error:  # one series, whatever it provokes, must not end the others

@@ -9,7 +9,7 @@ from intracranial.artifacts import ALL_FOLDS, ScoredFolderPaths, write_json
 from intracranial.evaluation.end_to_end_scores import Judged, end_to_end_table
 from intracranial.evaluation.located import located_of_split
 from intracranial.evaluation.predictions import read_predictions
-from intracranial.evaluation.scored_runs import load_run, predictions_of
+from intracranial.evaluation.scored_runs import load_run, predictions_of, require_seeds_alone
 from intracranial.evaluation.subgroups import sample_of_split
 from intracranial.evaluation.tables import THIS_FOLD, evaluate, log_tables
 from intracranial.evaluation.views import joined, read_views
@@ -84,6 +84,9 @@ def summarise_folds(options: EvaluationOptions, split: Split, stage: str, task: 
     partial = {str(fold): one["partial"] for fold, one in enumerate(tables) if one.get("partial")}
     table |= {**by_fold, "partial_folds": partial, "split_hash": split.split_hash, "seeds": None}
     if options.seed_runs:
+        for fold in range(split.folds):
+            runs = [folders[0].run, *options.seed_runs]
+            require_seeds_alone(runs, options.model_dir, stage, str(fold))
         own = predictions_of(
             folders[0].run, [one.predictions(stage) for one in folders], table, task, MADE_BY[kind]
         )

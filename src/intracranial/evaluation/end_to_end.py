@@ -14,7 +14,7 @@ from intracranial.caching.train_table import read_train_csv
 from intracranial.errors import InputError, MissingArtifact
 from intracranial.imaging.geometry import Geometry, stored_to_cache
 from intracranial.imaging.linkage import Linkage
-from intracranial.inference.detector import Detection, Detector
+from intracranial.inference.fold import Detection, FoldPredictor
 from intracranial.inference.points import Point
 from intracranial.runlog import log, progress
 from intracranial.sampling.series_info import pixel_mm, series_infos
@@ -165,10 +165,12 @@ def folder_jobs(series_dir: Path, labels: Path | None, task: Task) -> list[Job]:
     return jobs
 
 
-def run_jobs(detector: Detector, jobs: list[Job], num_workers: int, max_seconds: float) -> Results:
+def run_jobs(
+    predictor: FoldPredictor, jobs: list[Job], num_workers: int, max_seconds: float
+) -> Results:
     """Detect in every job's folder; memory does not grow with the pixels of the series."""
-    results = Results(views=detector.views, steps=tuple(sorted(detector.encoder.steps)))
-    outcomes: Iterable[Detection | Rejected] = detector.detect_folders(
+    results = Results(views=predictor.views, steps=tuple(sorted(predictor.encoder.steps)))
+    outcomes: Iterable[Detection | Rejected] = predictor.detect_folders(
         (job.folder for job in jobs), num_workers, max_seconds
     )
     for job, outcome in progress(zip(jobs, outcomes, strict=True), len(jobs), "detecting"):
@@ -176,7 +178,7 @@ def run_jobs(detector: Detector, jobs: list[Job], num_workers: int, max_seconds:
             log.warning("rejected %s: %s (%s)", job.uid, outcome.message, outcome.code)
             results.rejected.append(outcome)
         else:
-            results.scored.append(_summary(job, outcome, detector.task))
+            results.scored.append(_summary(job, outcome, predictor.task))
     return results
 
 

@@ -1,6 +1,6 @@
 """Predictions of a scored run, with what its metrics file says of them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ from intracranial.artifacts import ALL_FOLDS, FoldPaths, ScoredFolderPaths, read
 from intracranial.errors import InputError, MissingArtifact, UsageError
 from intracranial.evaluation.predictions import GROUP_COLUMN, TRUE, numbers, read_rows
 from intracranial.lineage import require_fold
-from intracranial.provenance import MADE_BY, read_manifest
+from intracranial.provenance import MADE_BY, changes, read_manifest
 from intracranial.statistics.comparison import Predictions
 from intracranial.statistics.sample import Sample
 from intracranial.task import SERIES_COLUMN, Task
@@ -59,6 +59,67 @@ def load_run(
         for number in range(int(metrics.get("folds", 0)))
     ]
     return predictions_of(run, folds, metrics, task, script), paths.root
+
+
+def require_seeds_alone(runs: Sequence[str], model_dir: Path, stage: str, fold: str) -> None:
+    """Check that runs were trained alike but for their seeds.
+
+    Folders of scored series tell only how they were scored, and are compared in that.
+
+    Args:
+        runs: names of runs under `model_dir`, or folders.
+        model_dir: folder of all runs.
+        stage: `stage1`, `stage2` or `end_to_end`, whose scores are looked at.
+        fold: a number, or `all`.
+
+    Raises:
+        InputError: two runs differ in more than a seed; every difference is named.
+        MissingArtifact: a run lacks what its scores were made with.
+    """
+    first, *others = (_recipe_of(run, model_dir, stage, fold) for run in runs)
+    for run, other in zip(runs[1:], others, strict=True):
+        lines = [
+            line
+            for kind in {**first, **other}
+            for line in changes(f"{kind} ", first.get(kind, {}), other.get(kind, {}))
+        ]
+        if lines:
+            raise InputError(
+                f"{runs[0]} and {run} differ in more than their seed ({runs[0]} -> {run}):\n"
+                + "\n".join(lines)
+            )
+
+
+def _recipe_of(run: str, model_dir: Path, stage: str, fold: str) -> dict[str, dict[str, Any]]:
+    """Options by the kind of artifact and fold, but for the seeds."""
+    folder = ScoredFolderPaths(Path(run))
+    kind = f"{stage}_metrics"
+    if stage == "end_to_end" and folder.predictions.is_file():
+        return {kind: _but_for_seeds(read_manifest(folder.metrics, kind))}
+    kinds = ("stage1",) if stage == "stage1" else ("stage1", "features", "stage2")
+    folds: list[int | str] = [fold]
+    if fold == ALL_FOLDS:
+        path = FoldPaths(model_dir, run, ALL_FOLDS).metrics(stage)
+        count = read_json(path, f"{MADE_BY[kind]} --fold {ALL_FOLDS}").get("folds", 0)
+        folds = list(range(int(count)))
+    found: dict[str, dict[str, Any]] = {}
+    for number in folds:
+        paths = FoldPaths(model_dir, run, number)
+        for name in kinds:
+            manifest = paths.features_manifest if name == "features" else paths.manifest(name)
+            found[f"{name} of fold {number},"] = _but_for_seeds(read_manifest(manifest, name))
+        found[f"{kind} of fold {number},"] = _but_for_seeds(
+            read_manifest(paths.metrics(stage), kind)
+        )
+    return found
+
+
+def _but_for_seeds(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of an artifact; which run had mined the hard negatives goes with the seed."""
+    config = {name: value for name, value in manifest["config"].items() if name != "seed"}
+    if config.get("hard_negatives") is not None:
+        config["hard_negatives"] = "of a run"
+    return config
 
 
 def predictions_of(

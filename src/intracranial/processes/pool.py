@@ -20,12 +20,11 @@ from multiprocessing.process import BaseProcess
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
-import cv2
-
 from intracranial.errors import InputError
 from intracranial.processes.allocation import keep_freed_memory
 from intracranial.processes.children import guard, require_sockets
 from intracranial.surroundings import OwnModules
+from intracranial.threads import cores_for_processes
 
 PRELOADED = ("intracranial.caching.job", "intracranial.caching.read_ahead")
 """Modules that the fork server imports once, so that a worker starts in milliseconds."""
@@ -262,7 +261,7 @@ def _context() -> Any:  # noqa: ANN401
 
 def _serve(pipe: Connection, seconds: float) -> None:
     """Run calls until the pipe ends, in a worker process."""
-    cv2.setNumThreads(1)
+    cores_for_processes()
     keep_freed_memory()
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it without a traceback
     if hasattr(signal, "pthread_sigmask"):

@@ -12,7 +12,7 @@ from intracranial.caching.read_ahead import Rejected, prepare_series
 from intracranial.evaluation.end_to_end import Results, Scored, arrays
 from intracranial.evaluation.tables import THIS_FOLD
 from intracranial.imaging.geometry import cache_to_patient
-from intracranial.inference.detector import Detector
+from intracranial.inference.fold import FoldPredictor
 from intracranial.inference.points import Point
 from intracranial.metrics import ends
 from intracranial.provenance import read_manifest, versions
@@ -29,10 +29,11 @@ def write_end_to_end_report(
     path: Path,
     results: Results,
     metrics: dict[str, Any],
-    detector: Detector,
+    predictor: FoldPredictor,
     paths: FoldPaths,
     stage1: dict[str, Any],
-    fold: str,
+    name: str,
+    held_out: bool,
 ) -> None:
     """Write report.html; the pixels of the few series it shows are read once more.
 
@@ -40,12 +41,13 @@ def write_end_to_end_report(
         path: of the page.
         results: what was scored; at least one series.
         metrics: of the same results.
-        detector: for its reading options.
+        predictor: for its reading options.
         paths: the run's files: stage metrics and logs, where they exist.
         stage1: manifest of stage 1.
-        fold: what was scored, in words for the page.
+        name: of the fold or the folder that was scored.
+        held_out: whether it was the run's held-out fold, not a folder of other series.
     """
-    task = detector.task
+    task = predictor.task
     targets, probabilities = arrays(results)
     overall = task.overall_index
     chosen = select_cases(
@@ -55,13 +57,13 @@ def write_end_to_end_report(
     data = ReportData(
         title="Intracranial aneurysm detection",
         run=paths.run,
-        fold=fold,
-        other_series=not fold.isdigit(),
+        fold=name,
+        other_series=not held_out,
         task=task,
         targets=targets,
         probabilities=probabilities,
         modalities=[found.modality for found in results.scored],
-        summary=summary_of(metrics, f"fold {fold}" if fold.isdigit() else f"the folder {fold}"),
+        summary=summary_of(metrics, f"fold {name}" if held_out else f"the folder {name}"),
         warnings=warnings_of(metrics, [stage1["partial"]] if stage1.get("partial") else []),
         metrics=metrics if metrics["per_label"] else None,
         subgroups=metrics.get("subgroups", {}),
@@ -74,7 +76,7 @@ def write_end_to_end_report(
         cases=[
             case
             for row, why in chosen
-            if (case := _case(results.scored[row], why, detector, task)) is not None
+            if (case := _case(results.scored[row], why, predictor, task)) is not None
         ],
         versions=versions(),
         split_hash=stage1["split"]["hash"],
@@ -84,8 +86,8 @@ def write_end_to_end_report(
     write_report(path, data)
 
 
-def _case(found: Scored, why: str, detector: Detector, task: Task) -> Case | None:
-    series = prepare_series(found.job.folder, detector.read, detector.cache)
+def _case(found: Scored, why: str, predictor: FoldPredictor, task: Task) -> Case | None:
+    series = prepare_series(found.job.folder, predictor.read, predictor.cache)
     if isinstance(series, Rejected):  # it was readable a moment ago
         return None
     locations = [task.labels.index(name) for name in task.locations]
@@ -124,7 +126,7 @@ def _case(found: Scored, why: str, detector: Detector, task: Task) -> Case | Non
                 index,
                 volume[index].astype("float32"),
                 at,
-                detector.encoder.heat_map(volume, index, task.overall_index),
+                predictor.encoder.heat_map(volume, index, task.overall_index),
                 "" if directions is None else place_in_words(mm_of(index, at), directions[:, 2]),
             )
             for index, at in slices_to_show(found, point)

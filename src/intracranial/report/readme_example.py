@@ -11,7 +11,7 @@ from intracranial.compute import choose_compute
 from intracranial.errors import InputError
 from intracranial.imaging.geometry import Geometry
 from intracranial.inference.encoder import Encoder
-from intracranial.inference.sequence_detector import SequenceDetector
+from intracranial.inference.sequence_predictor import SequencePredictor
 from intracranial.lineage import data_identities, open_stage
 from intracranial.models.slice_classifier import HEATMAP_STRIDE
 from intracranial.options.common import ModelOptions
@@ -71,8 +71,8 @@ def best_ranked_example(options: ModelOptions, task: Task) -> Example:
         (point + 0.5) / HEATMAP_STRIDE - 0.5, np.array([0]), sigma, (1, cells, cells)
     )[0]
     sets = load_features(paths.feature(uid))
-    detector = SequenceDetector(paths, stage2, options.device)
-    result = detector.predict(sets, info.slice_mm, info.spacing_known)
+    predictor = SequencePredictor(paths, stage2, options.device)
+    result = predictor.predict(sets, info.slice_mm, info.spacing_known)
     overall = task.overall_index
     location = task.locations[int(info.locations[0])]
     mirrored = augment(stack, point, info.axis, MIRROR, np.random.default_rng(0)).stack

@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 
 from intracranial.artifacts import atomic_open
-from intracranial.inference.detector import AneurysmDetector, Detection
+from intracranial.inference.fold import Detection
 from intracranial.inference.points import APART_MM, Point
+from intracranial.inference.run import Predictor
 from intracranial.provenance import versions
 from intracranial.report.cases import Case, ShownSlice
 from intracranial.report.page import case_view, page_environment
@@ -23,26 +24,26 @@ PICTURES = 3
 """Points that are shown in pictures."""
 
 
-def write_series_page(path: Path, found: Detection, detector: AneurysmDetector) -> None:
+def write_series_page(path: Path, found: Detection, predictor: Predictor) -> None:
     """Write one page, self-contained like the report: neither network nor script.
 
     Args:
         path: of the page.
         found: the result with its pixels.
-        detector: that found it.
+        predictor: that found it.
     """
-    task, series = detector.task, found.series
+    task, series = predictor.task, found.series
     ranked = [point for point in found.points if point.rank is not None]
     cases = [case_view(_case(found, point, task)) for point in ranked[:PICTURES]]
-    stage1, _ = next(iter(detector.manifests.values()))
+    stage1, _ = next(iter(predictor.manifests.values()))
     page = (
         page_environment()
         .get_template(TEMPLATE)
         .render(
             task=task,
             series=series,
-            run=detector.run,
-            folds=detector.folds,
+            run=predictor.run,
+            folds=predictor.folds,
             overall=float(found.probabilities[task.overall_index]),
             probabilities=list(zip(task.labels, found.probabilities.tolist(), strict=True)),
             ranked=ranked[:POINTS_SHOWN],

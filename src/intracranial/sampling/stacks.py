@@ -11,8 +11,6 @@ import cv2
 import numpy as np
 import torch
 
-cv2.setNumThreads(1)  # processes, not threads, share the cores
-
 
 @dataclass(frozen=True)
 class InputSpec:

@@ -17,7 +17,7 @@ from intracranial.evaluation.end_to_end_scores import Reference, metrics_of, sam
 from intracranial.evaluation.prediction_rows import prediction_rows
 from intracranial.evaluation.predictions import GROUP_COLUMN, reference_predictions
 from intracranial.evaluation.views import write_views
-from intracranial.inference.detector import Detector
+from intracranial.inference.fold import FoldPredictor
 from intracranial.inference.points import POINT_COLUMNS, point_row
 from intracranial.inference.views import check_views
 from intracranial.lineage import require_record
@@ -104,7 +104,7 @@ def _score(
     reference: Reference | None,
 ) -> dict[str, Any]:
     """Score and write everything but the metrics file, whose content is returned."""
-    detector = Detector(
+    predictor = FoldPredictor(
         trained.paths,
         trained.stage1,
         trained.stage2,
@@ -115,9 +115,9 @@ def _score(
         options.compile,
         options.steps,
     )
-    log.info("%s: %d series, %s", name, len(jobs), detector.compute.reason)
+    log.info("%s: %d series, %s", name, len(jobs), predictor.compute.reason)
     with record.timed(f"detect {name}"):
-        results = run_jobs(detector, jobs, options.readers, options.max_series_seconds)
+        results = run_jobs(predictor, jobs, options.readers, options.max_series_seconds)
     record.count(f"series of {name}", len(results.scored))
     record.count(f"mean seconds per series of {name}", mean_seconds(results))
     if not results.scored:
@@ -125,7 +125,7 @@ def _score(
             f"none of {len(jobs)} series could be read; the first: {results.rejected[0].message}"
         )
     if options.localizers is not None:
-        attach_localizers(results, options.localizers, detector.cache.size, task)
+        attach_localizers(results, options.localizers, predictor.cache.size, task)
     sample = sample_of(results, task)
     metrics = metrics_of(
         results,
@@ -150,7 +150,14 @@ def _score(
     if options.report:
         with record.timed(f"report {name}"):
             write_end_to_end_report(
-                out.report, results, metrics, detector, trained.paths, trained.stage1, name
+                out.report,
+                results,
+                metrics,
+                predictor,
+                trained.paths,
+                trained.stage1,
+                name,
+                held_out=options.series_dir is None,
             )
         log.info("wrote %s", out.report)
     if options.series_dir is None:

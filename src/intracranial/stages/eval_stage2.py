@@ -46,7 +46,7 @@ def score(options: EvalStage2Options, split: "Split", fold: int, record: Record)
     from intracranial.evaluation.predictions import GROUP_COLUMN
     from intracranial.evaluation.stage_scores import stage_metrics
     from intracranial.evaluation.subgroups import sample_of_split
-    from intracranial.inference.sequence_detector import SequenceDetector
+    from intracranial.inference.sequence_predictor import SequencePredictor
     from intracranial.inference.series_prediction import plain_views
     from intracranial.lineage import data_identities, open_stage, require_record
     from intracranial.sampling.features import load_features
@@ -68,8 +68,8 @@ def score(options: EvalStage2Options, split: "Split", fold: int, record: Record)
         log.info("%s: nothing to do, stage 2 is scored", paths.root)
         return
     with only_one(paths.lock("stage2_metrics"), f"the scores of stage 2 in {paths.root}"):
-        detector = SequenceDetector(paths, stage2, options.device)
-        log.info("fold %s: %s", fold, detector.compute.reason)
+        predictor = SequencePredictor(paths, stage2, options.device)
+        log.info("fold %s: %s", fold, predictor.compute.reason)
         held_out = [uid for uid in split.held_out(fold) if uid in set(features["series"])]
         scored = {}
         for part, uids in (("held out", held_out), ("training", stage2["training_series"])):
@@ -78,7 +78,7 @@ def score(options: EvalStage2Options, split: "Split", fold: int, record: Record)
             with record.timed(f"fold {fold}, {part}"):
                 for uid, info in progress(infos.items(), len(infos), part):
                     sets = load_features(paths.feature(uid), plain_views)
-                    result = detector.predict(sets, info.slice_mm, info.spacing_known)
+                    result = predictor.predict(sets, info.slice_mm, info.spacing_known)
                     labels.append(info.labels)
                     found.append(result.probabilities)
             empty = np.zeros((0, len(RSNA_2025.labels)))

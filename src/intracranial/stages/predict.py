@@ -37,7 +37,8 @@ from intracranial.runlog import Record, log, progress
 from intracranial.task import SERIES_COLUMN, Task
 
 if TYPE_CHECKING:
-    from intracranial.inference.detector import AneurysmDetector, Detection, Prediction
+    from intracranial.inference.fold import Detection
+    from intracranial.inference.run import Prediction, Predictor
 
 ME = "tools/predict.py"
 
@@ -130,10 +131,10 @@ def predict(
     options: PredictOptions, record: Record, folders: dict[str, Path], paths: PredictPaths
 ) -> int:
     """`main`, when no other command writes into the same folder."""
-    from intracranial.inference.detector import AneurysmDetector
+    from intracranial.inference.run import Predictor
 
     with record.timed("load"):
-        detector = AneurysmDetector(
+        predictor = Predictor(
             options.model,
             options.folds or None,
             device=options.device,
@@ -144,13 +145,13 @@ def predict(
             views=options.views,
             steps=options.steps,
         )
-    log.info("folds %s: %s", ", ".join(detector.folds), detector.compute.reason)
+    log.info("folds %s: %s", ", ".join(predictor.folds), predictor.compute.reason)
     if options.structured_report:
-        report_module().check_sites(detector.labels)
+        report_module().check_sites(predictor.labels)
     remove_temporaries(paths.series)
     with record.timed("predict"):
-        done = _predict(options, detector, folders, paths)
-    counts = _write_tables(paths, list(folders), detector.task)
+        done = _predict(options, predictor, folders, paths)
+    counts = _write_tables(paths, list(folders), predictor.task)
     record.count("predicted now", done)
     record.count("series", counts)
     log.info(
@@ -197,15 +198,15 @@ def series_folders(options: PredictOptions) -> dict[str, Path]:
 
 def _predict(
     options: PredictOptions,
-    detector: "AneurysmDetector",
+    predictor: "Predictor",
     folders: dict[str, Path],
     paths: PredictPaths,
 ) -> int:
     """Predict and write every series that is not there; returns how many were."""
     from intracranial.caching.read_ahead import Rejected
 
-    jobs, ahead = itertools.tee(_pending(options, detector, folders, paths))
-    outcomes = detector.detect_many(job.folder for job in ahead)
+    jobs, ahead = itertools.tee(_pending(options, predictor, folders, paths))
+    outcomes = predictor.detect_many(job.folder for job in ahead)
     done = 0
     for job, outcome in progress(zip(jobs, outcomes, strict=True), len(folders), "predicting"):
         # What was made from the old result must not lie beside the new one.
@@ -216,13 +217,13 @@ def _predict(
             log.warning("rejected %s: %s (%s)", job.name, outcome.message, outcome.code)
             content = {"status": "rejected", "reason": outcome.code, "words": outcome.message}
         else:
-            content = result_content(detector.summary(outcome))
+            content = result_content(predictor.summary(outcome))
             if options.report:
-                _write_page(paths.page(job.name), outcome, detector)
+                _write_page(paths.page(job.name), outcome, predictor)
         content |= {
             "folder": job.name,
             "identity": job.identity,
-            "algorithm_version": algorithm_version(detector),
+            "algorithm_version": algorithm_version(predictor),
         }
         write_json(paths.result(job.name), content)
         done += 1
@@ -231,7 +232,7 @@ def _predict(
 
 def _pending(
     options: PredictOptions,
-    detector: "AneurysmDetector",
+    predictor: "Predictor",
     folders: dict[str, Path],
     paths: PredictPaths,
 ) -> Iterator[Pending]:
@@ -239,7 +240,7 @@ def _pending(
     from intracranial.caching.fingerprints import look_at
 
     for name, folder in folders.items():
-        made_by = algorithm_version(detector)
+        made_by = algorithm_version(predictor)
         identity = digest([made_by, options.precision, look_at(folder).stat])
         old = _old_result(paths.result(name))
         changed = old.get("identity") != identity
@@ -249,9 +250,9 @@ def _pending(
             yield Pending(name, folder, identity, changed)
 
 
-def algorithm_version(detector: "AneurysmDetector") -> str:
+def algorithm_version(predictor: "Predictor") -> str:
     """Version of the program, and identity of the model and its views, of at most 64 characters."""
-    return f"{VERSION} model {detector.identity}"
+    return f"{VERSION} model {predictor.identity}"
 
 
 def _old_result(path: Path) -> dict[str, Any]:
@@ -295,10 +296,10 @@ def result_content(found: "Prediction") -> dict[str, Any]:
     }
 
 
-def _write_page(path: Path, found: "Detection", detector: "AneurysmDetector") -> None:
+def _write_page(path: Path, found: "Detection", predictor: "Predictor") -> None:
     from intracranial.report.series_page import write_series_page
 
-    write_series_page(path, found, detector)
+    write_series_page(path, found, predictor)
 
 
 def report_module() -> ModuleType:

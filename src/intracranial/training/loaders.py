@@ -29,6 +29,7 @@ from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from intracranial.errors import InputError, PipelineError
 from intracranial.processes.children import STOPPED_SECONDS, guard, is_stopped, require_sockets
+from intracranial.threads import cores_for_processes
 
 Batch = dict[str, torch.Tensor]
 
@@ -146,6 +147,7 @@ def _settle(words: Connection, worker: int) -> None:
     """
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
+    cores_for_processes()
     # by default the batch is dropped, and waited for in vain
     Queue._on_queue_feeder_error = staticmethod(functools.partial(_leave, words))  # type: ignore[attr-defined]
 

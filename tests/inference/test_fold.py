@@ -1,4 +1,4 @@
-"""The detector reads series as the caches of its model's training were made."""
+"""The predictor reads series as the caches of its model's training were made."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -7,30 +7,30 @@ from typing import Any
 import pytest
 
 from intracranial.artifacts import FoldPaths
-from intracranial.inference import detector
-from intracranial.inference.detector import Detector
+from intracranial.inference import fold
+from intracranial.inference.fold import FoldPredictor
 from intracranial.task import RSNA_2025
 
 OF_BEFORE = {"size": 64, "mr_window": "fixed", "orient": "stored"}
 
 
-def detector_of(preprocessing: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Detector:
-    monkeypatch.setattr(detector, "Encoder", lambda *args: None)
-    monkeypatch.setattr(detector, "SequenceDetector", lambda *args: None)
+def predictor_of(preprocessing: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> FoldPredictor:
+    monkeypatch.setattr(fold, "Encoder", lambda *args: None)
+    monkeypatch.setattr(fold, "SequencePredictor", lambda *args: None)
     stage1 = {
         "task": asdict(RSNA_2025),
         "model": {"labels": len(RSNA_2025.labels)},
         "preprocessing": preprocessing,
     }
     paths = FoldPaths(Path("model"), "run", 0)
-    return Detector(paths, stage1, {}, "cpu", "fp32", max_gib=2.0)
+    return FoldPredictor(paths, stage1, {}, "cpu", "fp32", max_gib=2.0)
 
 
 def test_size_window_orientation_and_rescale_are_those_of_the_caches(monkeypatch):
-    found = detector_of({**OF_BEFORE, "rescale": "never"}, monkeypatch)
+    found = predictor_of({**OF_BEFORE, "rescale": "never"}, monkeypatch)
     assert (found.cache.size, found.cache.mr_window) == (64, "fixed")
     assert (found.read.orient, found.read.rescale, found.read.max_gib) == ("stored", "never", 2.0)
 
 
 def test_a_model_made_before_there_was_a_rescale_option_counts_as_auto(monkeypatch):
-    assert detector_of(OF_BEFORE, monkeypatch).read.rescale == "auto"
+    assert predictor_of(OF_BEFORE, monkeypatch).read.rescale == "auto"

@@ -1,15 +1,14 @@
-"""A folder of DICOM files -> probabilities and points: both stages behind one call.
+"""A folder of DICOM files -> probabilities and points: a run behind one call.
 
-    detector = AneurysmDetector("model/demo")
-    result = detector.predict("path/to/series")
+    predictor = Predictor("model/demo")
+    result = predictor.predict("path/to/series")
     result.probability("Aneurysm Present"), result.points[0].mm
 
-`Detector` is one fold; `AneurysmDetector` opens a run and averages its folds.
+`Predictor` opens a run and averages its folds, each of which is a `FoldPredictor`.
 """
 
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from numbers import Integral
 from os import PathLike
 from pathlib import Path
@@ -19,212 +18,23 @@ import numpy as np
 
 from intracranial.artifacts import FINAL_FOLD, FoldPaths, read_json
 from intracranial.caching.read_ahead import PreparedSeries, Rejected, read_ahead
-from intracranial.compute import choose_compute
 from intracranial.errors import InputError, MissingArtifact, UsageError
-from intracranial.imaging.geometry import Geometry
 from intracranial.imaging.outcome import SeriesError, Status
-from intracranial.inference.encoder import Encoder, SeriesFeatures
-from intracranial.inference.points import Point, find_points
-from intracranial.inference.preprocessing import Preprocessing
-from intracranial.inference.sequence_detector import SequenceDetector
-from intracranial.inference.series_prediction import SeriesPrediction
-from intracranial.inference.views import PLAIN, VIEWS, check_views, views_of
-from intracranial.lineage import open_weights, task_of
+from intracranial.inference.fold import Detection, FoldPredictor, average, or_rejected
+from intracranial.inference.points import Point
+from intracranial.inference.views import check_views
+from intracranial.lineage import open_weights
 from intracranial.options.common import check_above_zero
 from intracranial.provenance import MADE_BY, digest
 from intracranial.runlog import log
-from intracranial.sampling.features import FeatureSet
-from intracranial.sampling.series_info import flip_axis, slice_mm
-from intracranial.sidecar import part
 from intracranial.task import Task
 
 STAGES = ("stage1", "stage2")
 
-NOT_FINITE = "not_finite"
-"""Reason code of a series for which a network gave a value that is no number: with sound weights,
-an overflow of half precision."""
-
-
-@dataclass(frozen=True, eq=False)
-class Detection:
-    """Result for one series.
-
-    `probabilities` float64 (L,); `slice_probabilities` float64 (n, L) from stage 2;
-    `stage1_probabilities` float64 (n, L), averaged over the steps; `peaks` float64 (S, n, L, 3),
-    for every step (of every view and fold) x and y in cache pixels and heat-map probability;
-    `points` as `find_points` orders them; `seconds` per part of the work; `by_view` float64 (S, L)
-    for each view that the series has: what each step of stage 1 alone leads to, `probabilities`
-    being the mean of all of them. It is empty for a mean over folds.
-    """
-
-    series: PreparedSeries
-    probabilities: np.ndarray
-    slice_probabilities: np.ndarray
-    stage1_probabilities: np.ndarray
-    peaks: np.ndarray
-    points: tuple[Point, ...]
-    seconds: dict[str, float] = field(default_factory=dict)
-    by_view: dict[str, np.ndarray] = field(default_factory=dict)
-
-
-class Detector:
-    """Both stages of one fold."""
-
-    def __init__(
-        self,
-        paths: FoldPaths,
-        stage1: dict[str, Any],
-        stage2: dict[str, Any],
-        device: str,
-        precision: str,
-        max_gib: float,
-        views: Sequence[str] = (),
-        compiled: bool = False,
-        steps: Sequence[int] = (),
-    ) -> None:
-        """Load both networks.
-
-        Args:
-            paths: the fold's paths.
-            stage1: its manifest.
-            stage2: its manifest.
-            device: see `choose_compute`.
-            precision: of stage 1; stage 2 runs as it was trained.
-            max_gib: largest series to read.
-            views: ways of `VIEWS` to see a series in, beside the plain one.
-            compiled: compile stage 1, which pays for many series.
-            steps: of stage 1 to use; all that it was trained with when empty.
-
-        Raises:
-            UsageError: there is no such view, step or device.
-            InputError: a manifest does not tell the task or is damaged, or labels lack the partner
-                that a flip exchanges them with.
-        """
-        check_views(views)
-        sidecar = paths.manifest("stage1")
-        self.task = task_of(sidecar, stage1)
-        self.views = tuple(name for name in VIEWS if name in views)
-        if "flip" in views:
-            self.task.mirrored()  # can it?
-        preprocessing = part(sidecar, stage1, "preprocessing", Preprocessing)
-        self.read, self.cache = preprocessing.reading(max_gib), preprocessing.caching()
-        self.compute = choose_compute(device, precision)
-        self.encoder = Encoder(paths, stage1, self.compute, compiled)
-        if steps:
-            self.encoder.steps = _chosen_steps(steps, self.encoder.steps)
-        self.detector = SequenceDetector(paths, stage2, device)
-
-    def detect(self, series: PreparedSeries) -> Detection:
-        """Run both stages on one prepared series, in every view that it has.
-
-        Raises:
-            SeriesError: `not_finite`, a network gave a value that is no number.
-        """
-        geometry, size = series.geometry, series.volume.shape[-1]
-        views = views_of(self.views, flip_axis(geometry))
-        by_view: dict[str, np.ndarray] = {}
-        at_slices, at_stage1, peaks = [], [], []
-        seconds = {"read and prepare": series.seconds, "stage 1": 0.0, "stage 2": 0.0}
-        for name, view in views.items():
-            start = time.perf_counter()
-            found = self.encoder.encode(series.volume, None if view is PLAIN else view.transform)
-            encoded = time.perf_counter()
-            results = [self._stage2(found[step], geometry) for step in sorted(found)]
-            slices = np.mean([result.slice_probabilities for result in results], axis=0)
-            logits = np.stack([f.logits for f in found.values()]).astype(np.float64)
-            stage1 = (1 / (1 + np.exp(-logits))).mean(axis=0)
-            by_view[name] = np.stack(
-                [view.restore_labels(result.probabilities, self.task) for result in results]
-            )
-            at_slices.append(view.restore_labels(slices, self.task))
-            at_stage1.append(view.restore_labels(stage1, self.task))
-            peaks += [
-                view.restore_peaks(f.peaks, self.task, size, self.encoder.inputs)
-                for f in found.values()
-            ]
-            seconds["stage 1"] += encoded - start
-            seconds["stage 2"] += time.perf_counter() - encoded
-        start = time.perf_counter()
-        probabilities = np.mean([steps.mean(axis=0) for steps in by_view.values()], axis=0)
-        slice_probabilities = np.mean(at_slices, axis=0)
-        every_peak = np.stack(peaks)
-        numbers = (*by_view.values(), *at_slices, *at_stage1, every_peak)
-        if not all(np.isfinite(given).all() for given in numbers):
-            raise SeriesError(
-                NOT_FINITE,
-                f"{series.folder}: the networks gave a probability that is not finite "
-                f"({self.compute.reason}); try --precision fp32",
-            )
-        points = find_points(self.task, series, every_peak, slice_probabilities, probabilities)
-        return Detection(
-            series=series,
-            probabilities=probabilities,
-            slice_probabilities=slice_probabilities,
-            stage1_probabilities=np.mean(at_stage1, axis=0),
-            peaks=every_peak,
-            points=points,
-            seconds={**seconds, "points": time.perf_counter() - start},
-            by_view=by_view,
-        )
-
-    def _stage2(self, found: SeriesFeatures, geometry: Geometry) -> SeriesPrediction:
-        """Probabilities from the stage-1 output of one step."""
-        sets = {(0, 0): FeatureSet(found.features, found.logits, found.peaks)}
-        return self.detector.predict(sets, slice_mm(geometry), geometry.geometry_known)
-
-    def detect_folders(
-        self, folders: Iterable[Path], num_workers: int, max_seconds: float
-    ) -> Iterator[Detection | Rejected]:
-        """Results in the order of the folders; reading overlaps with computing.
-
-        A folder that cannot be read, that ends the process reading it, or that takes it more than
-        `max_seconds`, gives a `Rejected`; the others go on.
-        """
-        for item in read_ahead(folders, self.read, self.cache, num_workers, max_seconds):
-            yield item if isinstance(item, Rejected) else _or_rejected(self.detect, item)
-
-
-def _or_rejected(
-    detect: Callable[[PreparedSeries], Detection], series: PreparedSeries
-) -> Detection | Rejected:
-    try:
-        return detect(series)
-    except SeriesError as error:
-        return Rejected(series.folder, error.code, error.message)
-
-
-def _chosen_steps(steps: Sequence[int], trained: Sequence[int]) -> tuple[int, ...]:
-    if not set(steps) <= set(trained):
-        raise UsageError(
-            f"--steps {' '.join(map(str, steps))}: stage 1 was trained with steps "
-            f"{', '.join(map(str, trained))}"
-        )
-    return tuple(step for step in trained if step in steps)
-
-
-def average(task: Task, detections: Sequence[Detection]) -> Detection:
-    """Mean probabilities of several folds on one series; their peaks vote for the points."""
-    if len(detections) == 1:
-        return detections[0]
-    series = detections[0].series
-    start = time.perf_counter()
-    mean = {
-        name: np.mean([getattr(found, name) for found in detections], axis=0)
-        for name in ("probabilities", "slice_probabilities", "stage1_probabilities")
-    }
-    peaks = np.concatenate([found.peaks for found in detections])
-    points = find_points(task, series, peaks, mean["slice_probabilities"], mean["probabilities"])
-    seconds = {
-        part: sum(found.seconds[part] for found in detections) for part in detections[0].seconds
-    }
-    seconds["read and prepare"] = series.seconds
-    seconds["points"] += time.perf_counter() - start
-    return Detection(series=series, peaks=peaks, points=points, seconds=seconds, **mean)
-
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """What `AneurysmDetector` says of one series.
+    """What `Predictor` says of one series.
 
     Attributes:
         folder: where the series lies.
@@ -259,7 +69,7 @@ class Prediction:
         return dict(zip(self.labels, self.probabilities.tolist(), strict=True))[label]
 
 
-class AneurysmDetector:
+class Predictor:
     """A trained run, ready for series of any origin.
 
     The run's folder alone is enough: how series are read and prepared, sizes, labels and networks
@@ -332,8 +142,8 @@ class AneurysmDetector:
         self.run, self.folds, self.manifests = root.name, tuple(manifests), manifests
         made_from = [[one["identity"] for one in pair] for pair in manifests.values()]
         self.identity = digest([made_from, sorted(set(views)), sorted(set(steps))])
-        self.detectors = tuple(
-            Detector(
+        self.fold_predictors = tuple(
+            FoldPredictor(
                 FoldPaths(root.parent, root.name, fold),
                 stage1,
                 stage2,
@@ -345,7 +155,7 @@ class AneurysmDetector:
             )
             for fold, (stage1, stage2) in manifests.items()
         )
-        self.compute = self.detectors[0].compute
+        self.compute = self.fold_predictors[0].compute
 
     def predict(self, folder: str | Path) -> Prediction:
         """Read one series folder and predict.
@@ -380,17 +190,17 @@ class AneurysmDetector:
             raise UsageError(
                 f"{folders} is one folder, not several: give a list, or use predict for one series"
             )
-        first = self.detectors[0]
+        first = self.fold_predictors[0]
         prepared = read_ahead(
             map(Path, folders), first.read, first.cache, self.num_workers, self.max_series_seconds
         )
         return (
-            item if isinstance(item, Rejected) else _or_rejected(self._detect, item)
+            item if isinstance(item, Rejected) else or_rejected(self._detect, item)
             for item in prepared
         )
 
     def _detect(self, series: PreparedSeries) -> Detection:
-        return average(self.task, [one.detect(series) for one in self.detectors])
+        return average(self.task, [one.detect(series) for one in self.fold_predictors])
 
     def summary(self, found: Detection) -> Prediction:
         """A detection without its pixels."""

@@ -16,7 +16,7 @@ from intracranial.sidecar import build, damaged, part
 from intracranial.training.checkpoint import load_weights
 
 
-class SequenceDetector:
+class SequencePredictor:
     """A trained stage-2 network."""
 
     def __init__(self, paths: FoldPaths, manifest: dict[str, Any], device: str) -> None:
@@ -47,7 +47,7 @@ class SequenceDetector:
 
 
 def _compute(path: Path, manifest: Mapping[str, Any], device: str) -> Compute:
-    """At the precision of the sidecar; errors as `SequenceDetector`."""
+    """At the precision of the sidecar; errors as `SequencePredictor`."""
     precision = part(path, manifest, "precision", str)
     if precision not in PRECISIONS:
         raise damaged(path, f"`precision` is {precision!r}, not one of {', '.join(PRECISIONS)}")
