@@ -27,7 +27,7 @@ RATIO = 1.1
 """Largest peak with many series as a multiple of that with few."""
 
 STAGES = {"extract_features": "extraction", "train_stage2": "stage-2 training"}
-VIEWS = {"extract_features": ["--views", 6], "train_stage2": []}
+VIEWS = {"extract_features": ["--augmented_views", 6], "train_stage2": []}
 REJECTED = 4
 """Exit code of scripts that left series out: no failure here."""
 

@@ -165,7 +165,7 @@ def test_a_run_is_a_plain_folder_name(run: str):
         ("train_stage2", ["--parts", "pixels"]),
         ("train_stage2", ["--heads", "7"]),
         ("train_stage2", ["--limit_slices", "0"]),
-        ("extract_features", ["--views", "-1"]),
+        ("extract_features", ["--augmented_views", "-1"]),
         ("preprocess_data", ["--size", "8"]),
         ("preprocess_data", ["--limit", "0"]),
         ("preprocess_data", ["--max_series_gib", "nan"]),

@@ -173,7 +173,7 @@ def test_what_cannot_be_packed_is_refused(tiny: Place, tmp_path: Path):
     assert pack(tiny, tmp_path / "new", "--seconds", "0").code == EXIT_USAGE
     said = pack(tiny, tmp_path / "new", "--shared_dir", "/")
     assert said.code == EXIT_USAGE and "--shared_dir: / is or holds the root" in said.text
-    said = pack(tiny, tmp_path / "new", "--folds", "9")
+    said = pack(tiny, tmp_path / "new", "--fold", "9")
     assert said.code == EXIT_USAGE and "fold 9: " in said.text
     said = pack(tiny, tmp_path / "full" / "note.txt")
     assert said.code == EXIT_INPUT and "note.txt" in said.text and "Traceback" not in said.text

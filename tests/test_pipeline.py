@@ -414,7 +414,7 @@ def test_views_and_hard_negatives_go_from_one_run_into_the_next(tiny: Place, tmp
     shutil.copytree(tiny.model_dir, place.model_dir)
     for fold in ("1", "2"):
         assert place.call("train_stage1", "--fold", fold).code == 0
-        mine = ("--views", "1", "--mine_hard_negatives", "--hard_threshold", "0")
+        mine = ("--augmented_views", "1", "--mine_hard_negatives", "--hard_threshold", "0")
         said = place.call("extract_features", "--fold", fold, *mine)
         assert said.code == 0 and "hard_negatives.csv" in said.text
     mined = rows(place.fold(1).hard_negatives)

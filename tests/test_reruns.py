@@ -18,7 +18,7 @@ CHANGED = {
     "create_folds": (("--seed", "1"), "option seed: 0 -> 1"),
     "train_stage1": (("--lr", "1e-4"), "option lr: 0.003 -> 0.0001"),
     "eval_stage1": (("--batch_size", "16"), "option batch_size: 32 -> 16"),
-    "extract_features": (("--views", "1"), "option views: 0 -> 1"),
+    "extract_features": (("--augmented_views", "1"), "option augmented_views: 0 -> 1"),
     "train_stage2": (("--layers", "2"), "option layers: 1 -> 2"),
     "eval_end_to_end": (("--max_series_gib", "4"), "option max_series_gib: 8.0 -> 4.0"),
 }

@@ -34,7 +34,7 @@ class Options:
     out_dir: Path
     """Where the files go; those that are there are replaced."""
 
-    folds: tuple[str, ...] = ()
+    fold: tuple[str, ...] = ()
     """Folds, numbers or `final` (default: all that are trained)."""
 
 
@@ -46,7 +46,7 @@ def main(options: Options) -> int:
     from intracranial.lineage import open_weights
 
     run = options.model.absolute()
-    for fold in chosen_folds(run, options.folds or None):
+    for fold in chosen_folds(run, options.fold or None):
         paths = FoldPaths(run.parent, run.name, fold)
         stage1, stage2, _ = open_weights(paths)
         out_dir = options.out_dir / paths.root.name

@@ -53,7 +53,7 @@ class Options:
     out_dir: Path
     """Folder to write; it must not exist or be empty."""
 
-    folds: tuple[str, ...] = ()
+    fold: tuple[str, ...] = ()
     """Folds to average, numbers or `final` (default: all that are trained)."""
 
     prior: Path | None = None
@@ -92,13 +92,13 @@ def pack(options: Options) -> int:
     if options.out_dir.exists() and any(options.out_dir.iterdir()):
         raise InputError(f"--out_dir {options.out_dir} is not empty: delete it, or name another")
     # What cannot be opened here could not be served there, and every answer would be the prior.
-    predictor = Predictor(options.model, options.folds or None, device="cpu", views=options.views)
+    predictor = Predictor(options.model, options.fold or None, device="cpu", views=options.views)
     folds = predictor.folds
     run = options.model.absolute()
     if options.prior is not None:
         prior, prior_from = prior_of_file(options.prior, predictor.labels), options.prior.name
     else:
-        trained = trained_folds(run) if options.folds else folds
+        trained = trained_folds(run) if options.fold else folds
         prior, prior_from = prior_of_run(run, trained, predictor.task)
     config = SubmissionConfig(
         run=f"model/{run.name}",

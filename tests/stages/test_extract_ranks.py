@@ -58,8 +58,10 @@ def test_two_processes_make_the_same_bytes_as_one_and_no_series_twice(tiny: Plac
     assert not (place.model_dir / "tiny" / "ranks").exists()
     codes, said = end(start(place, 0), start(place, 1))
     assert codes == [0, 0] and "nothing to do" in said
-    codes, said = end(start(place, 0, "--views", "1"), start(place, 1, "--views", "1"))
-    assert codes == [EXIT_STALE, EXIT_STALE] and "option views: 0 -> 1" in said
+    codes, said = end(
+        start(place, 0, "--augmented_views", "1"), start(place, 1, "--augmented_views", "1")
+    )
+    assert codes == [EXIT_STALE, EXIT_STALE] and "option augmented_views: 0 -> 1" in said
 
 
 def test_three_processes_share_one_series_and_what_an_earlier_run_left(tiny: Place, place: Place):
@@ -93,7 +95,7 @@ def test_after_a_rank_is_killed_the_same_command_does_its_series(tiny: Place, pl
 
 def test_a_dry_run_says_what_would_be_done_and_touches_nothing(tiny: Place, place: Place):
     before = place.content()
-    said = place.call("extract_features", "--dry_run", "--views", "2")
+    said = place.call("extract_features", "--dry_run", "--augmented_views", "2")
     assert said.code == 0 and "26 of 26 series would be encoded" in said.text, said.text
     assert "each with up to 2 augmented views" in said.text
     assert place.content() == before and not (place.fold().features).exists()
@@ -101,8 +103,8 @@ def test_a_dry_run_says_what_would_be_done_and_touches_nothing(tiny: Place, plac
     assert said.code == 0 and "complete, would be skipped" in said.text
     said = tiny.call("extract_features", "--dry_run", "--overwrite")
     assert "26 feature files would be deleted" in said.text
-    said = tiny.call("extract_features", "--dry_run", "--views", "2")
-    assert said.code == EXIT_STALE and "option views: 0 -> 2" in said.text
+    said = tiny.call("extract_features", "--dry_run", "--augmented_views", "2")
+    assert said.code == EXIT_STALE and "option augmented_views: 0 -> 2" in said.text
 
 
 def test_the_threads_that_prepare_change_no_byte(tiny: Place, place: Place):

@@ -203,9 +203,9 @@ def test_what_cannot_work_is_said_before_the_networks_are_loaded(predict, tmp_pa
     assert "--series" in capsys.readouterr().err
     assert predict("--series", "a", "--series_dir", "b") == EXIT_USAGE
     assert predict("--series", "one/a", "two/a") == EXIT_USAGE
-    assert predict("--series", "a", "--folds", "x") == EXIT_USAGE
+    assert predict("--series", "a", "--fold", "x") == EXIT_USAGE
     assert predict("--series", "a", "--max_series_gib", "-1") == EXIT_USAGE
-    assert predict("--series", "a", "--folds", "9") == EXIT_USAGE
+    assert predict("--series", "a", "--fold", "9") == EXIT_USAGE
     assert predict("--series_dir", tmp_path / "nowhere") == EXIT_INPUT
     (tmp_path / "empty").mkdir()
     assert predict("--series_dir", tmp_path / "empty") == EXIT_INPUT

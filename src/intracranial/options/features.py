@@ -11,7 +11,7 @@ from intracranial.options.common import ModelOptions, Setting
 class ExtractFeaturesOptions(ModelOptions):
     """Apply stage 1 to every slice of every series."""
 
-    views: int = 0
+    augmented_views: int = 0
     """Augmented views of each training series beside the plain one."""
 
     mine_hard_negatives: Setting[bool] = False
@@ -47,7 +47,7 @@ class ExtractFeaturesOptions(ModelOptions):
     def __post_init__(self) -> None:
         """Check ranges."""
         super().__post_init__()
-        if self.views < 0:
-            raise UsageError(f"--views {self.views}: give 0 or more")
+        if self.augmented_views < 0:
+            raise UsageError(f"--augmented_views {self.augmented_views}: give 0 or more")
         if not (math.isfinite(self.rank_patience) and self.rank_patience > 0):
             raise UsageError(f"--rank_patience {self.rank_patience}: give more than 0")

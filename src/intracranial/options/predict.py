@@ -24,7 +24,7 @@ class PredictOptions:
     series_dir: Path | None = None
     """A folder with one folder per series."""
 
-    folds: tuple[str, ...] = ()
+    fold: tuple[str, ...] = ()
     """Folds to average, numbers or `final` (default: all that are trained)."""
 
     views: tuple[str, ...] = ()
@@ -74,6 +74,6 @@ class PredictOptions:
             raise UsageError(f"--num_workers {self.num_workers}: give 0 or more")
         check_above_zero("--max_series_gib", self.max_series_gib)
         check_above_zero("--max_series_seconds", self.max_series_seconds)
-        wrong = [fold for fold in self.folds if not (fold.isdigit() or fold == FINAL_FOLD)]
+        wrong = [fold for fold in self.fold if not (fold.isdigit() or fold == FINAL_FOLD)]
         if wrong:
-            raise UsageError(f"--folds {wrong[0]}: give numbers or `final`")
+            raise UsageError(f"--fold {wrong[0]}: give numbers or `final`")

@@ -71,7 +71,7 @@ class TrainStage2Options(TrainingOptions):
     reverse: float = 0.5
     """Probability of reversing the slice order (exchanges paired labels in sagittal series)."""
 
-    views: bool = True
+    use_views: bool = True
     """Train on the augmented views too, where extract_features.py made some."""
 
     def __post_init__(self) -> None:

@@ -188,7 +188,7 @@ def extract_fold(
     augmentation = augmentation_of(work.paths.manifest("stage1"), work.stage1)
 
     def prepare(info: SeriesInfo) -> Any:  # noqa: ANN401
-        views = 0 if info.uid in held_out else options.views
+        views = 0 if info.uid in held_out else options.augmented_views
         return info, prepare_views(encoder, options.data, info, views, augmentation, options.seed)
 
     prepared = ahead(prepare, infos.values(), options.readers)
@@ -271,7 +271,7 @@ def preview(work: FoldWork, todo: Plan, options: ExtractFeaturesOptions, split: 
     steps = trained_steps(sidecar, work.stage1)
     # float16 features; float32 logits, and x, y and probability of the peak
     row = 2 * network.width + 4 * config.labels * (1 + 3)
-    sets = len(steps) * (1 + options.views)
+    sets = len(steps) * (1 + options.augmented_views)
     log.info(
         "%s: %d of %d series would be encoded: %d slices at steps %s, each with up to %d augmented "
         "views; %d forward passes, features of up to %.2f GiB; %.1f GiB are free",
@@ -280,7 +280,7 @@ def preview(work: FoldWork, todo: Plan, options: ExtractFeaturesOptions, split: 
         len(work.uids),
         slices.sum(),
         list(steps),
-        options.views,
+        options.augmented_views,
         slices.sum() * sets,
         slices.sum() * sets * row / 2**30,
         free_gib(root),
@@ -289,7 +289,7 @@ def preview(work: FoldWork, todo: Plan, options: ExtractFeaturesOptions, split: 
     pixels = int(slices.max()) * config.input_size**2 if len(slices) else 0
     log.info(
         "memory: up to %.2f GiB for the longest series, of which %d can be there at once",
-        pixels * 4 * (1 + options.views) / 2**30,
+        pixels * 4 * (1 + options.augmented_views) / 2**30,
         options.readers + 1,
     )
     if work.request.partial:

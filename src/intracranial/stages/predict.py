@@ -136,7 +136,7 @@ def predict(
     with record.timed("load"):
         predictor = Predictor(
             options.model,
-            options.folds or None,
+            options.fold or None,
             device=options.device,
             precision=options.precision,
             num_workers=options.num_workers,

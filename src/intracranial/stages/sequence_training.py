@@ -121,7 +121,7 @@ def training_data(
             options.input_dropout,
             options.slice_dropout,
             options.reverse,
-            options.views,
+            options.use_views,
         ),
         options.seed,
     )
