@@ -1,11 +1,19 @@
 """Options: flags over the recipe over the defaults, and recipes that are wrong."""
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from intracranial.config import STAGES, load_recipe, nearest, parse_options, plain
+from intracranial.config import (
+    STAGES,
+    load_recipe,
+    nearest,
+    parse_options,
+    plain,
+    recipe_text,
+)
 from intracranial.errors import InputError, UsageError
 from tests.tiny_runs import ROOT, options_type
 
@@ -122,6 +130,49 @@ def test_a_recipe_cannot_run_code(recipe, tmp_path: Path):
 def test_a_missing_recipe_points_to_the_examples(tmp_path: Path):
     with pytest.raises(InputError, match="does not exist; see configs/"):
         parse("--config", str(tmp_path / "none.yaml"))
+
+
+def test_a_recipe_with_a_base_has_its_options_but_for_its_own(tmp_path: Path):
+    (tmp_path / "deep").mkdir()
+    files = {
+        "deep/first.yaml": "train_stage1:\n  epochs: 5\n  lr: 0.5\ntrain_stage2:\n  layers: 1\n",
+        "second.yaml": "base: deep/first.yaml\ntrain_stage1:\n  lr: 0.25\n",
+        "third.yaml": "base: second.yaml\ncommon:\n  pool: max\n",
+    }
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    options = parse("--config", str(tmp_path / "third.yaml"))
+    assert (options.epochs, options.lr, options.pool) == (5, 0.25, "max")
+    assert load_recipe(tmp_path / "third.yaml")["train_stage2"] == {"layers": 1}
+
+
+@pytest.mark.parametrize(
+    ("base", "error", "words"),
+    [
+        ("none.yaml", InputError, r"none\.yaml \(base of .*recipe\.yaml\) does not exist"),
+        ("recipe.yaml", InputError, "`base` leads back to"),
+        ("[a, b]", UsageError, "'base' must name a file"),
+    ],
+)
+def test_a_base_that_is_none_is_named(recipe, base: str, error: type[Exception], words: str):
+    with pytest.raises(error, match=words):
+        parse(*recipe(f"base: {base}\n"))
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_printed_recipe_gives_the_same_options(stage: str, tmp_path: Path):
+    kind, flags = options_type(stage), ["--config", str(ROOT / "configs" / "demo.yaml")]
+    options = parse_options(kind, stage, [*flags, "--overwrite"])
+    path = tmp_path / "demo.yaml"
+    path.write_text(recipe_text(stage, options))
+    again = parse_options(kind, stage, ["--config", str(path)])
+    assert dataclasses.replace(again, config=options.config) == options
+
+
+def test_help_shows_the_values_of_a_recipe(recipe, capsys):
+    with pytest.raises(SystemExit):
+        parse(*recipe("train_stage1:\n  epochs: 77\n"), "--help")
+    assert "default: 77" in capsys.readouterr().out
 
 
 def test_a_value_of_the_wrong_type_on_the_command_line_ends_with_code_2():

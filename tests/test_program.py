@@ -61,3 +61,10 @@ def test_a_subcommand_has_the_script_s_options_and_errors(tmp_path):
     assert helped.replace("create_folds.py [", "[").split("Script 2 of 8")[1] in text
     code, text = run("create-folds", "--data_dir", str(tmp_path))
     assert code == EXIT_INPUT and "run preprocess_data.py first" in text
+
+
+def test_the_recipe_of_what_was_asked_for_is_printed_and_nothing_is_done(tmp_path):
+    flags = ("--data_dir", str(tmp_path / "new"), "--epochs", "3", "--print_recipe")
+    code, text = run("train-stage1", *flags)
+    assert code == EXIT_DONE and text.startswith("train_stage1:\n") and "  epochs: 3\n" in text
+    assert not (tmp_path / "new").exists()

@@ -1,8 +1,9 @@
 """Options from three places: dataclass defaults, a recipe's sections, command-line flags.
 
 A recipe is one YAML file with a section per stage (`train_stage1:`) and an optional `common:`
-section whose keys apply to every stage that has them. Flags override the recipe, the recipe
-overrides the defaults. Every value, from a recipe or from a flag, is parsed by the same code.
+section whose keys apply to every stage that has them. `base: other.yaml` names another recipe to
+start from, beside this one. Flags override the recipe, the recipe its base, and that the defaults.
+Every value, from a recipe or from a flag, is parsed by the same code.
 """
 
 import contextlib
@@ -30,6 +31,11 @@ STAGES = (
     "eval_end_to_end",
 )
 COMMON_SECTION = "common"
+BASE = "base"
+"""Key of a recipe that names the recipe to start from."""
+
+NO_RECIPE = ("config", "print_recipe")
+"""Options that a recipe cannot set."""
 
 OptionsT = TypeVar("OptionsT")
 
@@ -50,28 +56,53 @@ def nearest(word: str, known: Sequence[str]) -> str:
 def load_recipe(path: Path) -> dict[str, dict[str, Any]]:
     """Read a recipe and check its section names; values are checked when a stage takes them.
 
+    A recipe with a base has the base's options where it does not set them itself.
+
     Raises:
-        InputError: the file is missing or is not a mapping of sections.
+        InputError: the file, or a base, is missing or is not a mapping of sections; or bases lead
+            back to a recipe.
         UsageError: a section is not a stage.
     """
+    return _load_recipe(path, ())
+
+
+def _load_recipe(path: Path, users: tuple[Path, ...]) -> dict[str, dict[str, Any]]:
+    if path.resolve() in {user.resolve() for user in users}:
+        raise InputError(f"recipe {users[-1]}: `base` leads back to {path}; leave it out")
     try:
         recipe = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise InputError(f"recipe {path} does not exist; see configs/ for examples") from None
+        whose = f" (base of {users[-1]})" if users else ""
+        raise InputError(
+            f"recipe {path}{whose} does not exist; see configs/ for examples"
+        ) from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(f"recipe {path} is not valid YAML: {error}") from None
     if not isinstance(recipe, dict):
         raise InputError(f"recipe {path} must be a mapping with a section per stage")
+    base = recipe.pop(BASE, None)
+    if base is not None and not isinstance(base, str):
+        raise UsageError(f"recipe {path}: {BASE!r} must name a file, not {base!r}")
     for section, values in recipe.items():
         if section not in (*STAGES, COMMON_SECTION):
-            hint = nearest(str(section), (*STAGES, COMMON_SECTION))
+            hint = nearest(str(section), (*STAGES, COMMON_SECTION, BASE))
             raise UsageError(f"recipe {path}: unknown section {section!r}{hint}")
         if values is not None and not isinstance(values, dict):
             raise UsageError(f"recipe {path}: section {section!r} must hold 'option: value' lines")
-    return {
+    own = {
         section: {str(name).replace("-", "_"): value for name, value in (values or {}).items()}
         for section, values in recipe.items()
     }
+    if base is None:
+        return own
+    below = _load_recipe(path.parent / base, (*users, path))
+    return {name: {**below.get(name, {}), **own.get(name, {})} for name in {**below, **own}}
+
+
+def recipe_text(stage: str, options: Any) -> str:  # noqa: ANN401
+    """A recipe that gives these options of a stage without any flag, as YAML."""
+    values = {name: value for name, value in plain(options).items() if name not in NO_RECIPE}
+    return str(yaml.safe_dump({stage: values}, sort_keys=False, allow_unicode=True))
 
 
 def _as_flags(values: Mapping[str, Any]) -> list[str]:
@@ -139,9 +170,8 @@ def parse_options(
     argv = list(sys.argv[1:] if argv is None else argv)
     prog = prog or f"{stage}.py"
     recipe = _recipe_path(argv)
-    helping = any(token in ("-h", "--help") for token in argv)
     default: Any = None
-    if recipe is not None and not helping:
+    if recipe is not None:  # for --help too, which shows its values
         default = _recipe_defaults(options_type, stage, recipe, prog)
     parsed: OptionsT = tyro.cli(
         options_type,

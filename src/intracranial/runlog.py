@@ -15,9 +15,10 @@ import tyro
 from tqdm import tqdm
 
 from intracranial.artifacts import write_json
-from intracranial.config import parse_options, plain
+from intracranial.config import parse_options, plain, recipe_text
 from intracranial.errors import (
     EXIT_CLOSED_PIPE,
+    EXIT_DONE,
     EXIT_INPUT,
     EXIT_INTERNAL,
     EXIT_INTERRUPTED,
@@ -251,6 +252,9 @@ def _run_stage(
 ) -> int:
     try:
         options = parse_options(options_type, stage, description=description, prog=prog)
+        if getattr(options, "print_recipe", False):
+            print(recipe_text(stage, options), end="")
+            return EXIT_DONE
         # microseconds, for the folds of a run that a cluster starts at the same moment
         stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%f")
         base = options.record_dir / f"{stamp}_{stage}"

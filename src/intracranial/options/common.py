@@ -63,6 +63,9 @@ class DataOptions:
     overwrite: Setting[bool] = False
     """Rebuild what was made with other options or inputs."""
 
+    print_recipe: Setting[bool] = False
+    """Print the section of a recipe that gives these very options, and do nothing."""
+
     @property
     def data(self) -> DataPaths:
         """Paths under the data folder."""
