@@ -60,7 +60,7 @@ def choose_compute(device: str = "auto", precision: str = "auto") -> Compute:
     `auto` precision is bf16 where the device has instructions for it (GPUs from Ampere on, CPUs
     with AVX512-BF16 or AMX), else fp16 with gradient scaling on CUDA, else fp32. That is IEEE
     float32 everywhere: from here on CUDA takes no TF32 in this process, neither for convolutions,
-    torch's default, nor for products of matrices. Who wants its speed has bf16 on the same GPUs.
+    torch's default, nor for products of matrices. bf16 gives that speed on the same GPUs.
 
     Raises:
         UsageError: unknown names, no such CUDA device, fewer of them than processes on this

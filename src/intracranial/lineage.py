@@ -1,6 +1,6 @@
 """Open the artifacts of earlier stages, checking that each still belongs to its inputs."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -118,7 +118,7 @@ def require_record(paths: FoldPaths, kind: str, manifest: Mapping[str, Any]) -> 
     Raises:
         InputError: the manifest does not tell, or is damaged.
     """
-    told = {"selecting": Selecting} if "selecting" in manifest else {}  # models of before have none
+    told = {"selecting": Selecting} if "selecting" in manifest else {}  # first versions
     for key, type_of_part in {**RECORDS[kind], **told}.items():
         part(paths.manifest(kind), manifest, key, type_of_part)
 
@@ -136,7 +136,11 @@ def require_fold(paths: FoldPaths) -> None:
     if not paths.root.is_dir():
         folders = (*run.glob("fold-*"), *run.glob(FINAL_FOLD))
         there = sorted(path.name.removeprefix("fold-") for path in folders)
-        raise UsageError(f"fold {paths.fold}: {run} has only {', '.join(there) or 'other folders'}")
+        raise UsageError(f"fold {paths.fold}: run {run} has {_folds_in_words(there)}")
+
+
+def _folds_in_words(names: Sequence[str]) -> str:
+    return f"folds {', '.join(names)}" if names else "no trained folds"
 
 
 def open_weights(paths: FoldPaths) -> tuple[dict[str, Any], dict[str, Any], Task]:
@@ -166,8 +170,8 @@ def open_weights(paths: FoldPaths) -> tuple[dict[str, Any], dict[str, Any], Task
 def task_of(path: Path, manifest: Mapping[str, Any]) -> Task:
     """The task that weights were trained for, as their sidecar tells it.
 
-    Sidecars of before name neither the overall label nor its weight; those of the challenge's task
-    are known by its name.
+    Sidecars of the first versions name neither the overall label nor its weight; those of the
+    challenge's task are known by its name.
 
     Args:
         path: of the sidecar, for the message.

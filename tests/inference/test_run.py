@@ -138,7 +138,7 @@ def test_missing_runs_folds_and_weights_are_named(run: Path, tmp_path):
         Predictor(tmp_path / "nothing")
     with pytest.raises(MissingArtifact, match="no trained fold"):
         Predictor(tmp_path)
-    with pytest.raises(UsageError, match=r"fold 3: .* has only 0$"):
+    with pytest.raises(UsageError, match=r"fold 3: run .* has folds 0$"):
         Predictor(run, [3])
     (run / "fold-3").mkdir()
     with pytest.raises(MissingArtifact, match=r"fold-3.*train_stage1\.py"):

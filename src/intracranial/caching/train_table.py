@@ -112,7 +112,7 @@ def _check_rows(path: Path, table: UserTable) -> None:
         for uid, found in at.items()
         if len(found) > 1
     ]
-    _complain(path, SERIES_COLUMN, twice, "is there more than once; keep one row per series")
+    _complain(path, SERIES_COLUMN, twice, "occurs more than once; keep one row per series")
     for label in LABELS:
         odd = [
             f"line {line}: {row[label] or ''!r}"

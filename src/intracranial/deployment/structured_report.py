@@ -185,7 +185,9 @@ def structured_report(
     Raises:
         InputError: a label has no code, see `check_sites`.
     """
-    labels = result.get("labels", result["probabilities"])  # results of before do not say the order
+    labels = result.get(
+        "labels", result["probabilities"]
+    )  # results of the first versions do not say the order
     check_sites(labels)
     by_uid = {image.SOPInstanceUID: image for image in images}
     best: dict[str, Mapping[str, Any]] = {}

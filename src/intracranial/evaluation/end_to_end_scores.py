@@ -31,7 +31,7 @@ from intracranial.task import Task
 class Reference:
     """Held-out predictions of the same weights: their file, what they are, and their rows.
 
-    `keys`: digests of the linkage keys of each held-out series; none in models of before.
+    `keys`: digests of the linkage keys of each held-out series; the first versions wrote none.
     """
 
     path: Path
@@ -55,7 +55,7 @@ def seen_in_training(
     """
     uids, keys = set(manifests[0]["training_series"]), set(manifests[0]["training_keys"])
     for manifest in [] if held_out else manifests:
-        chosen = manifest.get("selecting", {"series": [], "keys": []})  # models of before have none
+        chosen = manifest.get("selecting", {"series": [], "keys": []})  # first versions
         uids.update(chosen["series"])
         keys.update(chosen["keys"])
     return [

@@ -40,8 +40,8 @@ Gantry tilt and angulated head protocols stay below 30; at 45 the nearest plane 
 
 
 THICKNESS_COLUMN = "slice_thickness"
-"""Column of train_meta.csv: mm as the files state it, which is no part of the geometry; empty where
-they do not. Tables of before it was read do not have it."""
+"""Column of train_meta.csv: SliceThickness in mm; empty where the files do not state it. Tables of
+the first versions lack the column."""
 
 GEOMETRY_COLUMNS = (
     "plane",

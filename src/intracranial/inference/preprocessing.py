@@ -18,7 +18,7 @@ class Preprocessing:
     mr_window: MrWindow
     orient: Orient
     rescale: Policy = "auto"
-    """Sidecars of before have none."""
+    """Sidecars written before the option existed have none."""
 
     phase: Phase = "first"
     """As above."""

@@ -17,7 +17,7 @@ from intracranial.errors import InputError
 ENCODER_PREFIX = "image_encoder."
 HEAD_PREFIX = "fc.1."
 COUNTER = "num_batches_tracked"
-"""Buffer of a batch normalisation that only counts; files of before torch 0.4.1 have none."""
+"""Buffer of a batch normalisation that only counts; files written before torch 0.4.1 have none."""
 
 NAMES_SHOWN = 3
 """Differing names that a message lists of each kind."""

@@ -39,8 +39,8 @@ class EvalEndToEndOptions(EvaluationOptions):
     """Largest series in GiB of decoded pixels; larger ones are rejected unread."""
 
     max_series_seconds: Setting[float] = 600.0
-    """Seconds that reading one series may take; then it is rejected. With --num_workers 0 no limit
-    holds. --overwrite scores again after a change."""
+    """Time limit for reading one series, in seconds; slower ones are rejected. Ignored with
+    --num_workers 0. Changing it alone does not rescore: add --overwrite."""
 
     compile: Setting[bool] = False
     """Compile stage 1 with torch.compile: a minute at the start, faster on a GPU."""

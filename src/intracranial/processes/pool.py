@@ -59,7 +59,7 @@ class WorkerPool:
     """
 
     def __init__(self, workers: int, seconds: float) -> None:
-        """Take no process yet.
+        """Prepare; processes start when calls are submitted.
 
         Args:
             workers: processes, 1 or more.

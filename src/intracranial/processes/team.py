@@ -109,7 +109,7 @@ class Neighbours:
     """The other processes of a launch on this machine; a context manager that ends stopped ones."""
 
     def __init__(self, rank: Rank) -> None:
-        """Look for none yet; `rank` is this process."""
+        """Prepare to look for them; `rank` is this process."""
         self._rank = rank
         self._since = time.monotonic()
         self._lock = threading.Lock()
@@ -222,7 +222,7 @@ class Team:
     """This process among the others of its run; a context manager."""
 
     def __init__(self, rank: Rank, folder: Path, patience: float) -> None:
-        """Say nothing yet.
+        """Prepare; the other processes are told of this one when the block begins.
 
         Args:
             rank: which process this is.

@@ -43,9 +43,9 @@ def auc_table(
     reason, or None), `redrawn` (share of resamples that lacked a class and were drawn again), and
     `delong` ({"low", "high"} or None; only where every patient has one row). The table also has
     `groups`, the number of patients, and `rare`: labels that are in the mean of the locations but
-    have no interval of their own, because too few patients have them. How they would score on
-    other patients no resample can show, so the intervals of the means are too narrow by that; where
-    all locations are such, the means have none.
+    have no interval of their own, because too few patients have them. Resampling cannot show how
+    they would score on other patients, so the intervals of the means are too narrow. If every
+    location is that rare, the means get no interval.
 
     Args:
         task: the labels.

@@ -73,7 +73,7 @@ class PieceLoader:
         pin_memory: bool,
         collate: Callable[[list[Batch]], Batch] | None = None,
     ) -> None:
-        """Start nothing yet.
+        """Prepare; loading starts with the first batch.
 
         Args:
             dataset: what is loaded.

@@ -19,11 +19,11 @@ from intracranial.compute import choose_compute
 from intracranial.errors import InputError, PipelineError, Preempted, UsageError
 from intracranial.processes.team import Rank, find_rank
 from intracranial.runlog import log
-from intracranial.training.stop_notice import LastWords
+from intracranial.training.stop_notice import StopNotice
 
 PATIENCE = timedelta(hours=1)
-"""How long processes wait for each other: for the slowest one to read, to compile, or to save. A
-process that is lost without a word costs no more where no launcher ends the others."""
+"""How long processes wait for each other: for the slowest one to read, to compile, or to save. If
+no launcher ends the others, a process that dies silently costs at most this long."""
 
 JOINING = timedelta(minutes=10)
 """How long processes wait until all are there: a cluster starts them within minutes."""
@@ -75,7 +75,7 @@ def processes(device: str) -> Iterator[None]:
             "training with torchrun, or one process with python"
         )
     place = choose_compute(device).device
-    with LastWords(rank) as last_words:
+    with StopNotice(rank) as notice:
         with _meeting(rank):
             store, _, _ = next(
                 distributed.rendezvous("env://", rank.index, rank.count, timeout=JOINING)
@@ -83,7 +83,7 @@ def processes(device: str) -> Iterator[None]:
             store.set(f"here {rank.index}", "")
             # one that is lost from here on is waited for in a collective, for longer
             store.wait([f"here {index}" for index in range(rank.count)], JOINING)
-        last_words.speak_through(store)
+        notice.speak_through(store)
         try:
             with _meeting(rank):
                 _join(rank, store, place)
@@ -92,7 +92,7 @@ def processes(device: str) -> Iterator[None]:
             yield
             distributed.barrier()
         except Exception as error:
-            raise _explained(error, rank, last_words) from error
+            raise _explained(error, rank, notice) from error
         distributed.destroy_process_group()
 
 
@@ -138,14 +138,14 @@ def _speak_of_problems_only() -> None:
             handler.setLevel(logging.WARNING)
 
 
-def _explained(error: Exception, rank: Rank, last_words: LastWords) -> Exception:
+def _explained(error: Exception, rank: Rank, notice: StopNotice) -> Exception:
     """The error itself if it began here, else what the process said in which it began."""
     if isinstance(error, OtherStopped):
         return error
     if not _is_lost_contact(error):
-        last_words.say(error)
+        notice.say(error)
         return error
-    said = last_words.wait()
+    said = notice.wait()
     if said is not None:
         return _other_stopped(*said)
     return Preempted(
@@ -205,7 +205,7 @@ def share_work(
 ) -> list[ResultT]:
     """Let every process work on its share of the items, and give all of them all results.
 
-    An error in one process ends the others through `LastWords`, as at any other place.
+    An error in one process ends the others through `StopNotice`, as at any other place.
 
     Args:
         items: the same in every process.

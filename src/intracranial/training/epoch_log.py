@@ -14,7 +14,7 @@ class EpochLog:
     """Writes the rows of one training."""
 
     def __init__(self, paths: FoldPaths, stage: str, tensorboard: bool) -> None:
-        """Write nothing yet.
+        """Prepare; files are written with the first row.
 
         Raises:
             MissingPackage: TensorBoard was asked for and is not installed.

@@ -163,7 +163,7 @@ class _Loaders:
     """The processes of one loader; a context manager, at whose end they are gone."""
 
     def __init__(self, loader: DataLoader[Any], heard: Connection, words: Connection) -> None:
-        """Start nothing yet; what they say through `words` is heard through `heard`."""
+        """Prepare; processes start with the first batch, and report through `words` to `heard`."""
         self._loader, self._heard, self._words = loader, heard, words
         self._iterator: Any = None
         self._processes: list[BaseProcess] = []

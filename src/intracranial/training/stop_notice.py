@@ -35,11 +35,14 @@ GRACE_SECONDS = 8.0
 meanwhile is whole or not there."""
 
 
-class LastWords:
-    """Of the processes of a training; a context manager, which listens until the block ends."""
+class StopNotice:
+    """Tells all processes of a training why the first one stopped.
+
+    Use it as a context manager around the training: it listens until the block ends.
+    """
 
     def __init__(self, rank: Rank) -> None:
-        """Hear nothing yet; `rank` is this process."""
+        """Prepare to listen; `rank` is this process."""
         self._rank = rank
         self._neighbours = Neighbours(rank)
         self._store: distributed.Store | None = None
@@ -59,7 +62,7 @@ class LastWords:
         # one client answers one call after another; older versions of torch make no second one
         self._heard_from = store.clone() if hasattr(store, "clone") else store
 
-    def __enter__(self) -> "LastWords":
+    def __enter__(self) -> "StopNotice":
         """Listen: until there is a store, for neighbours that have gone."""
         self._neighbours.__enter__()
         self._thread.start()

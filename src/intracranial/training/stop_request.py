@@ -13,7 +13,7 @@ class StopRequest:
     """
 
     def __init__(self) -> None:
-        """Nothing is asked yet."""
+        """Start without a request."""
         self.pending = False
 
     @contextmanager
