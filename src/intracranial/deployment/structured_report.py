@@ -187,7 +187,7 @@ def structured_report(
     """
     labels = result.get(
         "labels", result["probabilities"]
-    )  # results of the first versions do not say the order
+    )  # first versions name no order
     check_sites(labels)
     by_uid = {image.SOPInstanceUID: image for image in images}
     best: dict[str, Mapping[str, Any]] = {}
