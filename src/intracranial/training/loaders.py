@@ -80,6 +80,8 @@ def load(
     """
     if num_workers:
         require_sockets()
+        # before they are forked: what is left of OpenCV's threads in a forked process hangs there
+        cores_for_processes()
     heard, words = multiprocessing.Pipe(duplex=False)
     loader = DataLoader(
         _Made(dataset, collate or default_collate),
@@ -147,7 +149,6 @@ def _settle(words: Connection, worker: int) -> None:
     """
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
-    cores_for_processes()
     # by default the batch is dropped, and waited for in vain
     Queue._on_queue_feeder_error = staticmethod(functools.partial(_leave, words))  # type: ignore[attr-defined]
 
