@@ -64,7 +64,7 @@ def test_an_unknown_model_is_a_usage_error_with_the_nearest_names(tiny: Place):
 def test_a_tool_that_does_not_exist_is_a_usage_error(tiny: Place):
     new = ("--run", "new")
     ended(tiny.call("train_stage1", *new, "--optimizer", "adamm"), 2, "--optimizer adamm")
-    ended(tiny.call("train_stage1", *new, "--select", "best"), 2, "--select best", "inner")
+    ended(tiny.call("train_stage1", *new, "--select", "best"), 2, "--select", "best", "inner")
     ended(tiny.call("train_stage1", *new, "--device", "cuda:77"), 2, "--device cuda:77")
     # A run that could not begin leaves nothing behind that the mended command would trip over.
     assert tiny.call("train_stage1", *new, "--epochs", "1").code == 0

@@ -211,7 +211,6 @@ def test_a_run_is_a_plain_folder_name(run: str):
         ("train_stage1", ["--input_size", "8"]),
         ("train_stage1", ["--steps", "0"]),
         ("train_stage1", ["--epochs", "0"]),
-        ("train_stage1", ["--select", "best"]),
         ("train_stage1", ["--num_workers", "-1"]),
         ("train_stage2", ["--parts", "pixels"]),
         ("train_stage2", ["--heads", "7"]),

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from intracranial.artifacts import TEMPORARY_SUFFIX
+from intracranial.errors import EXIT_USAGE
 from tests.forked import wait_for
 from tests.tiny_runs import Place
 
@@ -65,6 +66,26 @@ def test_the_number_of_loading_processes_changes_no_byte(tiny: Place, tmp_path: 
     assert said.code == 0, said.text
     for file in (place.fold().weights(stage), place.fold().log_csv(stage)):
         assert file.read_bytes() == (tiny.fold().root / file.name).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("stage", "flag", "name"),
+    [
+        ("train_stage1", "--optimizer", "adamm"),
+        ("train_stage1", "--pool", "nonsense"),
+        ("train_stage1", "--schedule", "linear"),
+        ("train_stage2", "--optimizer", "adamm"),
+        ("train_stage2", "--pool", "nonsense"),
+        ("train_stage2", "--precision", "half"),
+    ],
+)
+def test_a_dry_run_refuses_the_names_that_a_run_refuses(
+    tiny_copy: Place, stage: str, flag: str, name: str
+):
+    for more in ((), ("--dry_run",)):
+        said = tiny_copy.call(stage, flag, name, "--overwrite", *more)
+        assert said.code == EXIT_USAGE, said.text
+        assert flag.strip("-") in said.text and name in said.text, said.text
 
 
 def test_a_dry_run_touches_nothing(tiny: Place):

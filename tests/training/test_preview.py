@@ -2,13 +2,14 @@
 
 import re
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from torch import nn
 
 from intracranial.artifacts import FoldPaths
+from intracranial.options.training import TrainingOptions
 from intracranial.provenance import Plan, Request
+from intracranial.stages.slice_training import fit_spec
 from intracranial.training.batches import TrainingData
 from intracranial.training.preview import preview
 
@@ -18,7 +19,7 @@ def test_a_selecting_training_needs_room_for_the_best_weights_too(
     tmp_path: Path, caplog, select: str, sets: int
 ):
     caplog.set_level("INFO", logger="intracranial")
-    options = SimpleNamespace(epochs=1, batch_size=2, accumulate=1, max_steps=None, select=select)
+    options = TrainingOptions(epochs=1, batch_size=2, select=select, device="cpu", run="run")
     model = nn.Linear(1023, 1024)  # with its bias 2**20 numbers, 4 MiB
     preview(
         options,
@@ -29,6 +30,7 @@ def test_a_selecting_training_needs_room_for_the_best_weights_too(
         (3, 1),
         TrainingData(lambda epoch, first: [], 4),
         model,
+        fit_spec(options),
     )
     assert f"checkpoints of up to {4 * sets:.1f} MiB" in caplog.text
     assert re.search(rf"device: {4 * (sets + 1) / 1024:.2f} GiB", caplog.text)

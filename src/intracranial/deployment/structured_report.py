@@ -185,9 +185,7 @@ def structured_report(
     Raises:
         InputError: a label has no code, see `check_sites`.
     """
-    labels = result.get(
-        "labels", result["probabilities"]
-    )  # first versions name no order
+    labels = result.get("labels", result["probabilities"])  # first versions name no order
     check_sites(labels)
     by_uid = {image.SOPInstanceUID: image for image in images}
     best: dict[str, Mapping[str, Any]] = {}

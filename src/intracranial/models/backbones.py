@@ -48,8 +48,8 @@ def create_backbone(name: str, weights: str, input_size: int, pool: str | None) 
         pool: timm `global_pool` name, or None for the model's own.
 
     Raises:
-        UsageError: unknown model, or one that cannot give intermediate features; the message names
-            no flag, since the name may come from a file.
+        UsageError: unknown model or pool, or a model that cannot give intermediate features; the
+            message names no flag, since the name may come from a file.
         InputError: the pretrained weights cannot be had.
     """
     if weights == WEIGHTS_AUTO:
@@ -73,6 +73,10 @@ def create_backbone(name: str, weights: str, input_size: int, pool: str | None) 
             f"the pretrained weights of {name} cannot be loaded ({reason}). Give a local file "
             "with --weights FILE, or --weights none to train from scratch"
         ) from None
+    except (AssertionError, ValueError, KeyError, RuntimeError) as error:
+        if not pool:
+            raise
+        raise UsageError(f"backbone {name} with the pool {pool}: {error}") from None
     if not hasattr(backbone, "forward_intermediates"):
         raise UsageError(f"backbone {name}: timm gives no intermediate features for it")
     return backbone

@@ -4,12 +4,15 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, get_type_hints
 
 from intracranial.artifacts import FINAL_FOLD, DataPaths, FoldPaths
 from intracranial.config import plain
 from intracranial.errors import UsageError
 from intracranial.provenance import Request
+
+Precision = Literal["auto", "bf16", "fp16", "fp32"]
+"""auto takes bf16 where the device is fast at it, see `compute.choose_compute`."""
 
 Value = TypeVar("Value")
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from intracranial.errors import UsageError
-from intracranial.options.common import Setting, check_above_zero
+from intracranial.options.common import Precision, Setting, check_above_zero
 from intracranial.options.evaluation import EvaluationOptions
 
 
@@ -25,7 +25,7 @@ class EvalEndToEndOptions(EvaluationOptions):
     localizers: Setting[Path | None] = None
     """Aneurysm centres of --series_dir, a table like train_localizers.csv."""
 
-    precision: str = "auto"
+    precision: Precision = "auto"
     """Precision of stage 1: auto, bf16, fp16 or fp32."""
 
     views: tuple[str, ...] = ()

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 
 from intracranial.errors import UsageError
-from intracranial.options.common import ModelOptions, Setting
+from intracranial.options.common import ModelOptions, Precision, Setting
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +23,7 @@ class ExtractFeaturesOptions(ModelOptions):
     train_on_all: Setting[bool] = False
     """Features for the final model (same as --fold final)."""
 
-    precision: str = "auto"
+    precision: Precision = "auto"
     """auto, bf16, fp16 or fp32."""
 
     seed: int = 0

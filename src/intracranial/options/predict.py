@@ -5,7 +5,7 @@ from pathlib import Path
 
 from intracranial.artifacts import FINAL_FOLD
 from intracranial.errors import UsageError
-from intracranial.options.common import check_above_zero
+from intracranial.options.common import Precision, check_above_zero
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +43,7 @@ class PredictOptions:
     device: str = "auto"
     """auto, cpu, cuda or cuda:INDEX."""
 
-    precision: str = "auto"
+    precision: Precision = "auto"
     """Precision of stage 1: auto, bf16, fp16 or fp32."""
 
     num_workers: int = 2

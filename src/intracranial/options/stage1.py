@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from intracranial.errors import UsageError
-from intracranial.options.common import Setting
+from intracranial.options.common import Precision, Setting
 from intracranial.options.evaluation import EvaluationOptions
 from intracranial.options.training import TrainingOptions
 
@@ -121,5 +121,5 @@ class EvalStage1Options(EvaluationOptions):
     batch_size: int = 32
     """Stacks per forward pass."""
 
-    precision: str = "auto"
+    precision: Precision = "auto"
     """auto, bf16, fp16 or fp32."""

@@ -1,6 +1,7 @@
 """Options of train_stage2.py and eval_stage2.py."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from intracranial.errors import UsageError
 from intracranial.options.evaluation import EvaluationOptions
@@ -28,8 +29,8 @@ class TrainStage2Options(TrainingOptions):
     heads: int = 8
     """Attention heads."""
 
-    pool: str = "gem"
-    """Pooling of the slices beside the CLS token: gem, mean, max or attention."""
+    pool: Literal["gem", "mean", "max", "attention"] = "gem"
+    """Pooling of the slices beside the CLS token."""
 
     dropout: float = 0.05
     """Dropout inside the transformer, 0..1."""

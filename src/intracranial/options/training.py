@@ -2,11 +2,10 @@
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 from intracranial.errors import UsageError
-from intracranial.options.common import ModelOptions, Setting
-
-SELECTIONS = ("last", "inner", "heldout")
+from intracranial.options.common import ModelOptions, Precision, Setting
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,8 +30,8 @@ class TrainingOptions(ModelOptions):
     weight_decay: float = 0.01
     """Weight decay, on every parameter."""
 
-    schedule: str = "constant"
-    """Learning rate after warm-up: constant or cosine."""
+    schedule: Literal["constant", "cosine"] = "constant"
+    """Learning rate after warm-up."""
 
     warmup_epochs: float = 1.0
     """Epochs of linear warm-up."""
@@ -46,10 +45,10 @@ class TrainingOptions(ModelOptions):
     label_smoothing: float = 0.0
     """Share by which the classification targets move towards 0.5, 0 to below 1."""
 
-    precision: str = "auto"
+    precision: Precision = "auto"
     """auto, bf16, fp16 or fp32; auto takes bf16 where the device is fast at it."""
 
-    select: str = "last"
+    select: Literal["last", "inner", "heldout"] = "last"
     """Weights to keep: last epoch, best on an `inner` tenth, or best on the `heldout` fold."""
 
     train_on_all: Setting[bool] = False
@@ -84,8 +83,6 @@ class TrainingOptions(ModelOptions):
         super().__post_init__()
         if self.epochs < 1 or self.batch_size < 1:
             raise UsageError("--epochs and --batch_size must be 1 or more")
-        if self.select not in SELECTIONS:
-            raise UsageError(f"--select {self.select}: choose from {', '.join(SELECTIONS)}")
         if not 1 <= self.accumulate <= self.batch_size:
             raise UsageError(
                 f"--accumulate {self.accumulate}: give 1 to --batch_size {self.batch_size}"

@@ -180,7 +180,7 @@ def preview_stage2(
     data = training_data(options, paths, series_infos(split, uids, task), task)
     counts = len(uids), len(watched)
     model = SequenceClassifier(model_config(options, feature_width(paths, uids), task))
-    preview(options, paths, "stage2", request, todo, counts, data, model)
+    preview(options, paths, "stage2", request, todo, counts, data, model, fit_spec(options))
 
 
 def fit_stage2(

@@ -271,7 +271,8 @@ def preview_stage1(
     data = training_data(options, options.data, series_infos(split, uids, task), task, hard)
     counts = len(uids), len(watched)
     model = SliceClassifier(model_config(options, task))
-    preview(options, options.fold_paths(fold), "stage1", request, todo, counts, data, model)
+    paths, spec = options.fold_paths(fold), fit_spec(options)
+    preview(options, paths, "stage1", request, todo, counts, data, model, spec)
 
 
 def fit_stage1(

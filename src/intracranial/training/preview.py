@@ -3,11 +3,13 @@
 from torch import nn
 
 from intracranial.artifacts import FoldPaths, free_gib
+from intracranial.compute import choose_compute
 from intracranial.options.training import TrainingOptions
 from intracranial.provenance import Plan, Request
 from intracranial.runlog import log
 from intracranial.training.batches import TrainingData
 from intracranial.training.checkpoint import load_state
+from intracranial.training.optimization import FitSpec, make_optimizer
 
 CHECKPOINT_COPIES = 5
 """Sets of weights in a checkpoint at most: network, average, and up to three of the optimizer. A
@@ -23,8 +25,9 @@ def preview(
     series: tuple[int, int],
     data: TrainingData,
     model: nn.Module,
+    spec: FitSpec,
 ) -> None:
-    """Log the plan of one fold.
+    """Log the plan of one fold, and refuse what a run would refuse.
 
     Args:
         options: of the stage.
@@ -35,7 +38,13 @@ def preview(
         series: numbers of training and of watched series.
         data: the batches.
         model: a network of the configuration that would be trained.
+        spec: length and speed of the training.
+
+    Raises:
+        UsageError: there is no such optimizer, device or precision.
     """
+    choose_compute(options.device, options.precision)
+    make_optimizer(model, spec)
     log.info("%s: %s", paths.weights(stage), _words(paths, stage, request, todo))
     steps = options.epochs * data.batches_per_epoch
     log.info(
