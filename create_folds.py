@@ -4,8 +4,13 @@ Reads:   data/train_meta.csv, data/slices.csv and data/rejected.csv (preprocess_
          data/train_localizers.csv (the challenge's aneurysm centres).
 Writes:  data/train_{FOLDS}_folds.csv, data/train_stage1_{FOLDS}_folds.csv (the spots) and
          data/folds.json.
+Skips:   a split that was made from the same tables. Changed ones end with exit code 5, and
+         --overwrite rebuilds.
 
-The plot and the whole of its help are in src/intracranial/stages/create_folds.py.
+Full size:  python create_folds.py --folds 10
+On a CPU:   python create_folds.py --config configs/demo.yaml --data_dir demo/data
+
+`--help` tells more; the plot is src/intracranial/stages/create_folds.py.
 """
 
 from intracranial.program import run_script

@@ -5,8 +5,12 @@ Reads:   model/<run>/fold-<k>/stage1.* and stage2.*, and the DICOM files of the 
 Writes:  end_to_end_metrics.json, end_to_end_predictions.csv, end_to_end_points.csv,
          end_to_end_views.csv and report.html in the fold's folder, or in --out_dir; with --fold all
          also metrics and report over all folds, in model/<run>/all/.
+Skips:   series that were scored with the same weights.
 
-The plot and the whole of its help are in src/intracranial/stages/eval_end_to_end.py.
+Full size:  python eval_end_to_end.py --config configs/convnext_base_dinov3.yaml --fold all
+On a CPU:   python eval_end_to_end.py --config configs/demo.yaml --data_dir demo/data
+
+`--help` tells more; the plot is src/intracranial/stages/eval_end_to_end.py.
 """
 
 from intracranial.program import run_script

@@ -5,8 +5,13 @@ Reads:   data/folds.json and its tables, data/npy_sequence/, optionally the hard
 Writes:  model/<run>/fold-<k>/stage1.safetensors (EMA weights), stage1.json, stage1_log.csv and a
          picture of it, stage1_curves.png; stage1_batches.png, the first batches with their labels;
          while it runs, stage1_last.pt to go on from.
+Skips:   a fold that is complete; a killed run resumes. Changed options or inputs end with exit code
+         5, and --overwrite trains anew.
 
-The plot and the whole of its help are in src/intracranial/stages/train_stage1.py.
+Full size:  python train_stage1.py --config configs/convnext_base_dinov3.yaml --fold 0
+On a CPU:   python train_stage1.py --config configs/demo.yaml --data_dir demo/data
+
+`--help` tells more; the plot is src/intracranial/stages/train_stage1.py.
 """
 
 from intracranial.program import run_script

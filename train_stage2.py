@@ -3,8 +3,13 @@
 Reads:   data/folds.json and its tables, model/<run>/fold-<k>/features/ with features.json.
 Writes:  model/<run>/fold-<k>/stage2.safetensors (EMA weights), stage2.json, stage2_log.csv and a
          picture of it, stage2_curves.png; while it runs, stage2_last.pt to go on from.
+Skips:   a fold that is complete; a killed run resumes. Changed options or inputs end with exit code
+         5, and --overwrite trains anew.
 
-The plot and the whole of its help are in src/intracranial/stages/train_stage2.py.
+Full size:  python train_stage2.py --config configs/convnext_base_dinov3.yaml --fold 0
+On a CPU:   python train_stage2.py --config configs/demo.yaml --data_dir demo/data
+
+`--help` tells more; the plot is src/intracranial/stages/train_stage2.py.
 """
 
 from intracranial.program import run_script

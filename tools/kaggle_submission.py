@@ -269,7 +269,7 @@ def wheels() -> str:
         "# pip install --no-index --find-links wheels -r wheels.txt    where there is none",
     ]
     for line in (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines():
-        name = re.match(r"[A-Za-z0-9._-]+", line)
+        name = re.match(r"[A-Za-z0-9][A-Za-z0-9._-]*", line)
         if name:
             # a local version such as +cpu names a build that no index has
             version = importlib.metadata.version(name[0]).split("+")[0]

@@ -259,7 +259,7 @@ def _run_stage(
         stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%f")
         base = options.record_dir / f"{stamp}_{stage}"
         dry = getattr(options, "dry_run", False)  # leaves nothing behind
-        new = _first_missing(base.parent)
+        new = _first_missing(options.record_dir.parent)
         handler = _start_logging(None if dry else base.with_suffix(".log"))
     except BrokenPipeError:
         raise

@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from intracranial.evaluation.end_to_end import TrueSpot
 from intracranial.evaluation.tables import evaluate
 from intracranial.imaging.geometry import CANONICAL_AXES
 from intracranial.report.page import Case, ReportData, ShownSlice
+from intracranial.splits.spots import TrueSpot
 from intracranial.statistics.crossfit import over_patients
 from intracranial.statistics.intervals import Settings
 from intracranial.statistics.sample import Sample

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from intracranial.evaluation.end_to_end import TrueSpot
 from intracranial.report.overlays import grey_window, projection_panels, show_slice, slice_panels
 from intracranial.report.projections import project
+from intracranial.splits.spots import TrueSpot
 from tests.evaluation.samples import a_case, canonical_directions
 
 

@@ -374,12 +374,12 @@ def test_a_cache_that_was_deleted_is_made_again(tmp_path):
     assert outputs(tmp_path) == before
 
 
-def _dies(job: job.Job) -> job.Outcome:
-    if job.uid.endswith(".2"):
+def _dies(one: job.Job) -> job.Outcome:
+    if one.uid.endswith(".2"):
         os.kill(os.getpid(), signal.SIGKILL)
-    if job.uid.endswith(".4"):
+    if one.uid.endswith(".4"):
         os.kill(os.getpid(), signal.SIGSEGV)
-    return job.cache_series(job)
+    return job.cache_series(one)
 
 
 def test_a_worker_that_dies_costs_only_its_own_series(tmp_path, monkeypatch):
@@ -394,12 +394,12 @@ def test_a_worker_that_dies_costs_only_its_own_series(tmp_path, monkeypatch):
     assert len(rows(tmp_path / "train_meta.csv")) == 6
 
 
-def _dies_once(job: job.Job) -> job.Outcome:
-    mark = job.data.root / "died"
-    if job.uid.endswith(".2") and not mark.exists():
+def _dies_once(one: job.Job) -> job.Outcome:
+    mark = one.data.root / "died"
+    if one.uid.endswith(".2") and not mark.exists():
         mark.touch()
         os.kill(os.getpid(), signal.SIGKILL)
-    return job.cache_series(job)
+    return job.cache_series(one)
 
 
 def test_a_series_whose_worker_was_killed_for_want_of_memory_runs_again(tmp_path, monkeypatch):
@@ -409,10 +409,10 @@ def test_a_series_whose_worker_was_killed_for_want_of_memory_runs_again(tmp_path
     assert len(rows(tmp_path / "train_meta.csv")) == 4
 
 
-def _hangs(job: job.Job) -> job.Outcome:
-    while job.uid.endswith(".2"):
+def _hangs(one: job.Job) -> job.Outcome:
+    while one.uid.endswith(".2"):
         time.sleep(0.01)
-    return job.cache_series(job)
+    return job.cache_series(one)
 
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="the platform has no interval timer")

@@ -13,7 +13,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from intracranial.inference.submission import Submission
+from intracranial.deployment.submission import Submission
 
 predict = Submission(Path(__file__).resolve().parent).predict
 """predict(series_path) -> one row with the 14 labels and no id; never an error."""

@@ -20,24 +20,8 @@ from intracranial.runlog import log, progress
 from intracranial.sampling.series_info import pixel_mm, series_infos
 from intracranial.splits.folds import Split
 from intracranial.splits.localizers import log_left_out, read_localizers
+from intracranial.splits.spots import TrueSpot
 from intracranial.task import SERIES_COLUMN, Task
-
-
-@dataclass(frozen=True)
-class TrueSpot:
-    """A labelled aneurysm centre.
-
-    Attributes:
-        index: slice, 0..n-1 in canonical order.
-        x: column in cache pixels; whole numbers are pixel centres.
-        y: row in cache pixels.
-        location: the artery, one of the task's locations.
-    """
-
-    index: int
-    x: float
-    y: float
-    location: str
 
 
 @dataclass(frozen=True, eq=False)

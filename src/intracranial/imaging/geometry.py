@@ -45,6 +45,7 @@ the first versions lack the column."""
 
 GEOMETRY_COLUMNS = (
     "plane",
+    "left",
     "geometry_known",
     "rows",
     "columns",
@@ -119,6 +120,24 @@ class Geometry:
         affine[:3, 3] = np.asarray(self.origin) + in_plane[0]
         return affine
 
+    @property
+    def left(self) -> str:
+        """Axis of the canonical array that runs to the patient's left, and its sign.
+
+        "columns+" for canonical axial and coronal series, "slices+" for sagittal ones; "-" where
+        the index grows to the right, as stored arrays may; "" where no axis is within
+        `MAX_PLANE_ANGLE` of it, or the orientation is unknown. It is told to people who look into
+        the arrays; what a flip may do follows from plane and orientation.
+        """
+        if self.plane == "unknown":
+            return ""
+        steps = self.affine[:3, :3]
+        sideways = steps[0] / np.linalg.norm(steps, axis=0)  # cosines with the patient's left
+        axis = int(np.argmax(np.abs(sideways)))
+        if abs(sideways[axis]) < np.cos(np.radians(MAX_PLANE_ANGLE)):
+            return ""
+        return ("columns", "rows", "slices")[axis] + ("+" if sideways[axis] > 0 else "-")
+
     def to_row(self) -> dict[str, Any]:
         """Table cells: plain numbers and text, vectors separated by spaces."""
         slice_mm, row_mm, column_mm = self.spacing
@@ -129,6 +148,7 @@ class Geometry:
             "spacing_row": row_mm,
             "spacing_column": column_mm,
             "plane": self.plane,
+            "left": self.left,
             "orientation": "" if self.iop is None else _join(self.iop),
             "origin": _join(self.origin),
             "slice_step": _join(self.slice_step),

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from intracranial.evaluation.end_to_end import TrueSpot
 from intracranial.report.projections import Projection
+from intracranial.splits.spots import TrueSpot
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -31,6 +32,23 @@ in several slices on either side of the one in which it was marked."""
 
 EXCLUSION_SHARE = 20
 """In long series of thin slices the distance is one slice in this many, 5 %."""
+
+
+@dataclass(frozen=True)
+class TrueSpot:
+    """A labelled aneurysm centre.
+
+    Attributes:
+        index: slice, 0..n-1 in canonical order.
+        x: column in cache pixels; whole numbers are pixel centres.
+        y: row in cache pixels.
+        location: the artery, one of the task's locations.
+    """
+
+    index: int
+    x: float
+    y: float
+    location: str
 
 
 def exclusion_radius(n: int) -> int:
