@@ -41,7 +41,8 @@ import numpy as np
 from intracranial.imaging.series import ReadOptions, Series, SeriesError, read_series
 from intracranial.runlog import run_tool
 from intracranial.surroundings import OwnModules, leave
-from tests.imaging.fuzz_mutations import MUTATIONS, Sample, make_corpus, mutate
+from tests.imaging.fuzz_mutations import MUTATIONS, mutate
+from tests.imaging.fuzz_samples import Sample, make_corpus
 
 READERS: tuple[Literal["scan", "pydicom"], ...] = ("scan", "pydicom")
 FAILURES = ("internal", "invalid", "differ", "timeout", "died", "memory")

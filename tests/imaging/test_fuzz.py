@@ -6,7 +6,8 @@ import pytest
 from intracranial.imaging.series import SeriesError
 from tests.imaging import fuzz_dicom
 from tests.imaging.fuzz_dicom import FAILURES, Options, Worker, fuzz, main, read_damaged, tally
-from tests.imaging.fuzz_mutations import MUTATIONS, make_corpus, mutate
+from tests.imaging.fuzz_mutations import MUTATIONS, mutate
+from tests.imaging.fuzz_samples import make_corpus
 
 SECONDS = 20.0
 """Time limit of one file here: generous, because test machines are shared."""

@@ -22,7 +22,7 @@ from tests.imaging.make_series import (
     write_multi_frame,
     write_single_frames,
 )
-from tests.stages.test_preprocess import make_data, run
+from tests.stages.preprocessed import make_data, run
 
 
 def thickness(folder: Path) -> float | None:

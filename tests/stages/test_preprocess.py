@@ -1,93 +1,31 @@
 """preprocess_data.py: DICOM folders in, caches and tables out, whatever happens in between."""
 
-import csv
 import errno
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
-import tracemalloc
 from pathlib import Path
 
 import numpy as np
 import pytest
-from pydicom import dcmread
-from pydicom.uid import RLELossless
 
 from intracranial.artifacts import DataPaths
-from intracranial.caching import fingerprints, job, jobs
+from intracranial.caching import fingerprints, job
 from intracranial.imaging.cache import CacheOptions, to_cache
 from intracranial.imaging.geometry import Geometry
 from intracranial.imaging.series import read_series
-from intracranial.options.preprocess import PreprocessOptions
 from intracranial.provenance import read_manifest
-from intracranial.runlog import run_stage
 from intracranial.stages import preprocess_data
 from intracranial.task import LABELS, TRAIN_COLUMNS
 from tests.imaging.make_series import (
     head,
     store,
-    transcode,
-    write_multi_frame,
     write_single_frames,
 )
-
-ROOT = Path(__file__).parents[2]
-SIZE = 32
-
-
-def write_train_csv(data: Path, uids: list[str], drop: str = "", label: str = "0") -> None:
-    data.mkdir(parents=True, exist_ok=True)
-    columns = [column for column in TRAIN_COLUMNS if column != drop]
-    with open(data / "train.csv", "w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(columns)
-        for uid in uids:
-            cells = [uid, "55", "Female", "CTA", *[label] * len(LABELS)]
-            writer.writerow(cells[: len(columns)])
-
-
-def make_data(data: Path, count: int = 4, slices: int = 8) -> list[str]:
-    """`count` series in the challenge's layout; the second is one multi-frame MR file."""
-    uids = [f"1.2.826.{k}" for k in range(count)]
-    planes = ["axial", "axial", "sagittal", "coronal"]
-    for k, uid in enumerate(uids):
-        folder, stored = data / "series" / uid, store(head(slices, seed=k), planes[k % 4])
-        if k == 1:
-            write_multi_frame(folder / f"{uid}.9.dcm", stored, uid=uid)
-        else:
-            write_single_frames(folder, stored, uid=uid)
-    write_train_csv(data, uids)
-    return uids
-
-
-def run(data: Path, *flags: str, workers: int = 0) -> int:
-    argv = ["--data_dir", str(data), "--size", str(SIZE), "--num_workers", str(workers), *flags]
-    saved, sys.argv = sys.argv, ["preprocess_data.py", *argv]
-    try:
-        return run_stage("preprocess_data", PreprocessOptions, preprocess_data.main, "")
-    finally:
-        sys.argv = saved
-
-
-def rows(path: Path) -> list[dict[str, str]]:
-    with open(path, newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def outputs(data: Path) -> dict[str, bytes]:
-    """Content of everything that must not depend on how the run went."""
-    skipped = {"runs", "series"}
-    return {
-        path.relative_to(data).as_posix(): path.read_bytes()
-        for path in sorted(data.rglob("*"))
-        if path.is_file()
-        and path.relative_to(data).parts[0] not in skipped
-        and path.name != "fingerprints.json"
-    }
+from tests.stages.preprocessed import ROOT, SIZE, make_data, outputs, rows, run, write_train_csv
 
 
 def test_caches_and_tables_hold_what_the_reader_makes_of_each_series(tmp_path):
@@ -372,170 +310,6 @@ def test_a_cache_that_was_deleted_is_made_again(tmp_path):
     (tmp_path / "npy_sequence" / f"{uids[1]}.npy").unlink()
     assert run(tmp_path) == 0
     assert outputs(tmp_path) == before
-
-
-def _dies(one: job.Job) -> job.Outcome:
-    if one.uid.endswith(".2"):
-        os.kill(os.getpid(), signal.SIGKILL)
-    if one.uid.endswith(".4"):
-        os.kill(os.getpid(), signal.SIGSEGV)
-    return job.cache_series(one)
-
-
-def test_a_worker_that_dies_costs_only_its_own_series(tmp_path, monkeypatch):
-    uids = make_data(tmp_path, count=6)
-    monkeypatch.setattr(jobs, "cache_series", _dies)
-    assert run(tmp_path, workers=2) == 4
-    found = {row["SeriesInstanceUID"]: row["reason"] for row in rows(tmp_path / "rejected.csv")}
-    assert found == {uids[2]: "worker_died", uids[4]: "worker_died"}
-    assert len(rows(tmp_path / "train_meta.csv")) == 4
-    monkeypatch.undo()
-    assert run(tmp_path, workers=2) == 0
-    assert len(rows(tmp_path / "train_meta.csv")) == 6
-
-
-def _dies_once(one: job.Job) -> job.Outcome:
-    mark = one.data.root / "died"
-    if one.uid.endswith(".2") and not mark.exists():
-        mark.touch()
-        os.kill(os.getpid(), signal.SIGKILL)
-    return job.cache_series(one)
-
-
-def test_a_series_whose_worker_was_killed_for_want_of_memory_runs_again(tmp_path, monkeypatch):
-    make_data(tmp_path)
-    monkeypatch.setattr(jobs, "cache_series", _dies_once)
-    assert run(tmp_path, workers=2) == 0
-    assert len(rows(tmp_path / "train_meta.csv")) == 4
-
-
-def _hangs(one: job.Job) -> job.Outcome:
-    while one.uid.endswith(".2"):
-        time.sleep(0.01)
-    return job.cache_series(one)
-
-
-@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="the platform has no interval timer")
-def test_a_series_beyond_the_time_limit_is_rejected_and_tried_again(tmp_path, monkeypatch, capsys):
-    uids = make_data(tmp_path)
-    monkeypatch.setattr(jobs, "cache_series", _hangs)
-    assert run(tmp_path, "--max_series_seconds", "3", workers=2) == 4
-    (row,) = rows(tmp_path / "rejected.csv")
-    assert (row["SeriesInstanceUID"], row["reason"]) == (uids[2], "timed_out")
-    assert "--max_series_seconds" in row["words"]
-    assert "tries again" in capsys.readouterr().out
-    monkeypatch.undo()
-    assert run(tmp_path, workers=2) == 0
-    assert len(rows(tmp_path / "train_meta.csv")) == 4
-
-
-def test_a_series_read_in_part_says_so_and_names_what_is_missing(tmp_path, capsys):
-    uids = make_data(tmp_path)
-    folder = tmp_path / "series" / uids[0]
-    cut = sorted(folder.iterdir())[3]
-    cut.write_bytes(cut.read_bytes()[:-100])
-    (folder / "notes.txt").write_text("no image")
-    assert run(tmp_path) == 0
-    said = capsys.readouterr().out
-    assert "1 series were read in part" in said
-    assert "1  files left out: undecodable_pixels" in said
-    assert [meta["status"] for meta in rows(tmp_path / "train_meta.csv")] == ["partial"] + [
-        "read"
-    ] * 3
-    (row,) = rows(tmp_path / "rejected.csv")
-    assert (row["SeriesInstanceUID"], row["file"]) == (uids[0], cut.name)
-    assert row["reason"] == "undecodable_pixels"
-    assert row["words"]
-    assert len(np.load(tmp_path / "npy_sequence" / f"{uids[0]}.npy")) == 7
-    before = outputs(tmp_path)
-    assert run(tmp_path) == 0
-    assert "nothing to do" in capsys.readouterr().out
-    assert outputs(tmp_path) == before
-
-
-def test_frames_that_are_missing_from_a_multi_frame_file_are_one_row(tmp_path):
-    uids = make_data(tmp_path)
-    (file,) = (tmp_path / "series" / uids[1]).iterdir()
-    content = file.read_bytes()
-    frame_bytes = np.prod(read_series(file.parent).pixels.shape[1:]) * 2
-    file.write_bytes(content[: -2 * int(frame_bytes)])
-    run(tmp_path)
-    found = [row for row in rows(tmp_path / "rejected.csv") if row["file"] == file.name]
-    assert len(found) == 1
-    assert found[0]["reason"] == "frames_missing"
-
-
-def test_rejected_series_and_missing_files_stand_in_the_order_of_train_csv(tmp_path):
-    uids = make_data(tmp_path)
-    for uid in (uids[0], uids[3]):
-        cut = sorted((tmp_path / "series" / uid).iterdir())[0]
-        cut.write_bytes(cut.read_bytes()[:-100])
-    shutil.rmtree(tmp_path / "series" / uids[2])
-    assert run(tmp_path) == 4
-    found = [
-        (row["SeriesInstanceUID"], bool(row["file"])) for row in rows(tmp_path / "rejected.csv")
-    ]
-    assert found == [(uids[0], True), (uids[2], False), (uids[3], True)]
-
-
-def test_files_that_change_while_they_are_read_are_tried_again(tmp_path, monkeypatch):
-    uids = make_data(tmp_path)
-
-    def writes_meanwhile(folder: Path, options: object) -> object:
-        series = read_series(folder, options)
-        if folder.name == uids[0]:
-            with open(min(folder.iterdir()), "ab") as file:
-                file.write(b"more")
-        return series
-
-    monkeypatch.setattr(job, "read_series", writes_meanwhile)
-    assert run(tmp_path) == 4
-    (row,) = rows(tmp_path / "rejected.csv")
-    assert (row["SeriesInstanceUID"], row["reason"]) == (uids[0], "changed_while_read")
-    monkeypatch.undo()
-    assert run(tmp_path) == 0
-
-
-ABSURD = [
-    {"Rows": 60000, "Columns": 60000},
-    {"Rows": 16000, "Columns": 16000, "NumberOfFrames": 60000},
-    {"Rows": 0},
-]
-
-
-def make_absurd(path: Path, changes: dict[str, int]) -> None:
-    dataset = dcmread(path)
-    for keyword, value in changes.items():
-        setattr(dataset, keyword, value)
-    dataset.save_as(path)
-
-
-@pytest.mark.parametrize("changes", ABSURD)
-def test_an_absurd_header_costs_its_file_before_anything_is_allocated(tmp_path, changes):
-    uids = make_data(tmp_path)
-    cut = sorted((tmp_path / "series" / uids[0]).iterdir())[3]
-    make_absurd(cut, changes)
-    tracemalloc.start()
-    assert run(tmp_path, "--limit", "1") == 0
-    _, peak = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    found = [(row["file"], row["reason"]) for row in rows(tmp_path / "rejected.csv")]
-    reason = "frames_missing" if "NumberOfFrames" in changes else "bad_shape"
-    assert found == [(cut.name, reason)]
-    assert peak < 2**26
-
-
-def test_a_compressed_file_that_states_more_than_the_limit_is_rejected_undecoded(tmp_path):
-    uids = make_data(tmp_path)
-    folder = tmp_path / "series" / uids[0]
-    transcode(folder, RLELossless)
-    make_absurd(min(folder.iterdir()), ABSURD[1])
-    tracemalloc.start()
-    assert run(tmp_path, "--limit", "1") == 4
-    _, peak = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    assert [row["reason"] for row in rows(tmp_path / "rejected.csv")] == ["too_large"]
-    assert peak < 2**26
 
 
 def test_the_reader_changes_no_byte_and_needs_no_overwrite(tmp_path):

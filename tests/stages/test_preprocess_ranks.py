@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from intracranial.errors import EXIT_PREEMPTED, EXIT_REJECTED, EXIT_STALE
-from tests.stages.test_preprocess import ROOT, make_data, outputs, rows, run
+from tests.stages.preprocessed import ROOT, make_data, outputs, rows, run
 
 LAUNCHERS = ("RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "SLURM_PROCID", "SLURM_STEP_NUM_TASKS")
 

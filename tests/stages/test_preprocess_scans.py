@@ -12,7 +12,7 @@ from intracranial.imaging.dicom.parse import DicomFile
 from intracranial.imaging.dicom.pixels import decode_frames
 from intracranial.options.preprocess import PreprocessOptions
 from tests.imaging.make_series import Stored, head, store, write_single_frames
-from tests.stages.test_preprocess import make_data, rows, run
+from tests.stages.preprocessed import make_data, rows, run
 
 
 def make_two_phases(data: Path) -> None:
