@@ -135,8 +135,6 @@ def test_processes_that_are_busy_are_ended_all_the_same(monkeypatch):
 
 
 FAILS = """
-import sys
-sys.path[:0] = [{root!r}]
 from tests.training.test_loaders import Acting, load
 loaded = load(Acting(lambda: None), [[n] for n in range(6)], 2, pin_memory=False)
 next(loaded)
@@ -147,7 +145,8 @@ raise ValueError("kept alive by its traceback", loaded)
 def test_no_program_waits_at_its_end_for_loading_processes_that_nobody_has_closed():
     begin = time.monotonic()
     done = subprocess.run(
-        [sys.executable, "-c", FAILS.format(root=str(ROOT))],
+        [sys.executable, "-c", FAILS],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         timeout=60,
