@@ -37,6 +37,7 @@ def cores_for_processes() -> None:
     It is for scripts and for the processes that they start: a program that imports this package
     keeps the number of threads that it has chosen.
     """
-    import cv2
-
-    cv2.setNumThreads(1)
+    if "cv2" in sys.modules:
+        sys.modules["cv2"].setNumThreads(1)
+    else:  # OpenCV reads it when it is imported, which not every script needs
+        os.environ["OPENCV_FOR_THREADS_NUM"] = "1"
