@@ -114,7 +114,7 @@ def scores_end_to_end(folder: Path) -> dict[str, float | None]:
     path = folder / "scored" / "end_to_end_metrics.json"
     metrics = json.loads(path.read_text())
     both = {"end to end": metrics, "maximum of stage 1 over slices": metrics["stage1_maximum"]}
-    scores = {name: table["weighted_auc"]["value"] for name, table in both.items()}
+    scores = {name: table["score"]["value"] for name, table in both.items()}
     where = metrics.get("localisation") or {}
     if not where:
         print(f"{path} judges no points: run eval_end_to_end.py --overwrite with --localizers")
@@ -168,7 +168,7 @@ def score_at_spots(options: Options, folder: Path, seed: int) -> dict[str, float
     from intracranial.metrics import score_table
     from intracranial.sampling.series_info import series_infos
     from intracranial.stages.slice_training import stack_dataset
-    from intracranial.task import RSNA_2025 as TASK
+    from intracranial.tasks import RSNA_2025 as TASK
 
     made, compute = trained(options, folder, seed), choose_compute()
     encoder = Encoder(made.paths, made.stage1, compute)
@@ -181,7 +181,7 @@ def score_at_spots(options: Options, folder: Path, seed: int) -> dict[str, float
         options.num_workers,
         compute,
     )
-    return {"stage 1 at spots": score_table(TASK, *found)["weighted_auc"]["value"]}
+    return {"stage 1 at spots": score_table(TASK, *found)["score"]["value"]}
 
 
 def score_whole_volume(options: Options, folder: Path, seed: int) -> dict[str, float]:
@@ -190,7 +190,7 @@ def score_whole_volume(options: Options, folder: Path, seed: int) -> dict[str, f
     from intracranial.compute import choose_compute
     from intracranial.sampling.series_info import series_infos
     from intracranial.splits.folds import load_split
-    from intracranial.task import RSNA_2025 as TASK
+    from intracranial.tasks import RSNA_2025 as TASK
 
     made = trained(options, folder, seed)
     infos = series_infos(made.test_split, sorted(made.test_split.series.index), TASK)
@@ -206,7 +206,7 @@ def score_whole_volume(options: Options, folder: Path, seed: int) -> dict[str, f
         TASK,
         choose_compute(),
     )
-    return {"whole volume, 32 slices as channels": table["weighted_auc"]["value"]}
+    return {"whole volume, 32 slices as channels": table["score"]["value"]}
 
 
 def main(options: Options) -> None:

@@ -24,7 +24,8 @@ from sklearn.preprocessing import StandardScaler
 
 from intracranial.artifacts import DataPaths, load_array
 from intracranial.provenance import MADE_BY
-from intracranial.task import ANEURYSM_PRESENT, MODALITIES, SERIES_COLUMN
+from intracranial.tasks import SERIES_COLUMN
+from tests.challenge import ANEURYSM_PRESENT, MODALITIES
 
 PERCENTILES = (0, 0.1, 1, 50, 90, 99, 99.5, 99.9, 99.95, 99.99, 100)
 LIMIT = 0.6

@@ -52,8 +52,8 @@ from intracranial.options.preprocess import PreprocessOptions
 from intracranial.options.stage2 import TrainStage2Options
 from intracranial.sampling.stacks import InputSpec
 from intracranial.stages.sequence_training import model_config, sequence_spec
-from intracranial.task import RSNA_2025 as TASK
-from intracranial.task import SERIES_COLUMN
+from intracranial.tasks import RSNA_2025 as TASK
+from intracranial.tasks import SERIES_COLUMN
 from intracranial.training.checkpoint import save_weights
 
 READING, COMPUTING = "reading alone", "computing alone"
@@ -122,7 +122,7 @@ def make_predictor(options: Options) -> FoldPredictor:
     save_weights(paths.weights("stage1"), encoder)
     save_weights(paths.weights("stage2"), SequenceClassifier(second))
     stage1: dict[str, Any] = {
-        "task": asdict(TASK),
+        "task": TASK.record(),
         "model": asdict(first),
         "input": asdict(InputSpec(0.875, options.input_size, 2.5)),
         "steps": (1, 2),
@@ -130,7 +130,7 @@ def make_predictor(options: Options) -> FoldPredictor:
     }
     stage2 = {
         "model": asdict(second),
-        "sequence": asdict(sequence_spec(training)),
+        "sequence": asdict(sequence_spec(training, TASK)),
         "precision": options.precision,
     }
     how = (options.device, options.precision, GIB)

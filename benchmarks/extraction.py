@@ -48,7 +48,7 @@ from intracranial.sampling.augment import AugmentSpec
 from intracranial.sampling.features import load_features
 from intracranial.sampling.stacks import InputSpec, neighbours, prepare_slices
 from intracranial.stages.feature_extraction import FoldWork, extract_fold
-from intracranial.task import RSNA_2025 as TASK
+from intracranial.tasks import RSNA_2025 as TASK
 from intracranial.training.checkpoint import save_weights
 
 STEPS = (1, 2)

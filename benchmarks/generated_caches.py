@@ -9,7 +9,7 @@ import numpy as np
 from intracranial.artifacts import DataPaths, FoldPaths, save_array
 from intracranial.sampling.features import FeatureSet, save_features
 from intracranial.sampling.series_info import SeriesInfo
-from intracranial.task import RSNA_2025 as TASK
+from intracranial.tasks import RSNA_2025 as TASK
 
 SPOTS = 4
 """Localizers of a positive series; every second series is positive."""
@@ -25,7 +25,7 @@ def generated_info(number: int, slices: int, size: int) -> SeriesInfo:
     locations = rng.integers(0, len(TASK.locations), spots)
     labels = np.zeros(len(TASK.labels), dtype=np.float32)
     if spots:
-        labels[[*TASK.label_of_location()[locations], TASK.overall_index]] = 1
+        labels[[*TASK.label_of_location()[locations], TASK.labels.index(str(TASK.overall))]] = 1
     return SeriesInfo(
         uid=f"2.25.{number + 1}",
         n=slices,

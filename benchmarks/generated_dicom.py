@@ -11,7 +11,8 @@ from intracranial.artifacts import write_csv
 from intracranial.demo.dicom_writer import Identity, write_series
 from intracranial.demo.geometry import Acquisition, TransferSyntax
 from intracranial.demo.phantom import make_patient, render
-from intracranial.task import ANEURYSM_PRESENT, LABELS, LOCALIZER_COLUMNS, LOCATIONS, TRAIN_COLUMNS
+from intracranial.tasks import LOCALIZER_COLUMNS
+from tests.challenge import ANEURYSM_PRESENT, LABELS, LOCATIONS, TRAIN_COLUMNS
 
 SHAPES = {"512": (150, 512, 0.45, 0.9), "320": (60, 320, 0.7, 2.2)}
 """Slices, rows and columns, mm between pixels, mm between slices."""

@@ -40,7 +40,7 @@ from intracranial.options.stage2 import TrainStage2Options
 from intracranial.sampling.sequences import bucketed
 from intracranial.stages.sequence_training import Stage2Loss, model_config, training_data
 from intracranial.stages.slice_training import fit_spec
-from intracranial.task import RSNA_2025 as TASK
+from intracranial.tasks import RSNA_2025 as TASK
 from intracranial.training.batches import Batch, TrainingData
 
 MEMORY, BARE = "from memory", "bare passes"

@@ -56,7 +56,7 @@ from intracranial.stages.slice_training import (
     model_config,
     training_data,
 )
-from intracranial.task import RSNA_2025 as TASK
+from intracranial.tasks import RSNA_2025 as TASK
 from intracranial.training.batches import Batch, TrainingData
 
 LIMIT = "ready tensors"

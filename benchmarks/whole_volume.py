@@ -24,7 +24,7 @@ from intracranial.sampling.augment import AugmentSpec, augment
 from intracranial.sampling.series_info import SeriesInfo
 from intracranial.sampling.stacks import InputSpec, prepare_slices
 from intracranial.stages.slice_training import augment_spec, input_spec
-from intracranial.task import Task
+from intracranial.tasks import Task
 from intracranial.training.losses import focal_loss, known_labels
 from intracranial.training.optimization import GradientClipper
 

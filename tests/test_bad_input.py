@@ -324,7 +324,7 @@ def test_bad_series_in_training_are_left_out_and_everything_else_goes_on(tmp_pat
 # --- results that cannot be had
 
 
-def test_with_one_class_only_the_weighted_auc_is_null_and_labels_are_left_out_by_name(
+def test_with_one_class_only_the_score_is_null_and_labels_are_left_out_by_name(
     tiny: Place, others: Path, tmp_path: Path
 ):
     lines = (others / "train.csv").read_text().splitlines()
@@ -334,7 +334,7 @@ def test_with_one_class_only_the_weighted_auc_is_null_and_labels_are_left_out_by
     flags = ("--series_dir", str(others / "series"), "--out_dir", str(out.root))
     ended(tiny.call("eval_end_to_end", *flags, "--labels", str(table)), 0)
     metrics = read(out.metrics)
-    assert metrics["weighted_auc"]["value"] is None
+    assert metrics["score"]["value"] is None
     assert "Aneurysm Present" in metrics["left_out"] and len(metrics["left_out"]) == 14
     assert out.report.exists()
 

@@ -12,7 +12,7 @@ import pytest
 
 from intracranial.errors import EXIT_INPUT, EXIT_STALE, EXIT_USAGE, InputError
 from intracranial.inference.run import Predictor
-from intracranial.task import LABELS
+from tests.challenge import LABELS
 from tests.tiny_data import uid_of
 from tests.tiny_runs import ONE_THREAD, Place, edit, read, run_tool
 from tools.kaggle_submission import frequencies, prior_of_file, written_whole

@@ -9,14 +9,15 @@ from sklearn.metrics import roc_auc_score
 
 from intracranial.errors import InputError, NumericalError
 from intracranial.metrics import cell, format_table, score_table
-from intracranial.task import RSNA_2025, Task
+from intracranial.tasks import RSNA_2025, Task
+from tests.challenge import OVERALL
 
 SMALL = Task(
     name="small",
     locations=("Left A", "Right A"),
     overall="Any",
     labels=("Left A", "Right A", "Any"),
-    overall_weight=0.5,
+    weights=(0.25, 0.25, 0.5),
 )
 
 
@@ -44,11 +45,11 @@ def test_every_label_equals_scikit_learn():
     assert table["left_out"] == []
 
 
-def test_the_weighted_auc_is_half_the_overall_label_and_half_the_mean_of_thirteen_locations():
+def test_the_score_is_half_the_overall_label_and_half_the_mean_of_thirteen_locations():
     targets, probabilities = random_sample()
     aucs = [roc_auc_score(targets[:, i], probabilities[:, i]) for i in range(14)]
     table = score_table(RSNA_2025, targets, probabilities)
-    assert table["weighted_auc"]["value"] == pytest.approx(
+    assert table["score"]["value"] == pytest.approx(
         0.5 * aucs[13] + 0.5 * np.mean(aucs[:13]), abs=1e-12
     )
 
@@ -72,14 +73,14 @@ def test_an_example_by_hand_counts_ties_as_half():
     }
     assert table["per_label"]["Right A"]["value"] == pytest.approx(1 / 3)
     assert table["per_label"]["Any"]["value"] == pytest.approx(7 / 8)
-    assert table["locations_mean"]["value"] == pytest.approx(1 / 2)
-    assert table["weighted_auc"]["value"] == pytest.approx(0.5 * 7 / 8 + 0.5 * 1 / 2)
+    assert table["others_mean"]["value"] == pytest.approx(1 / 2)
+    assert table["score"]["value"] == pytest.approx(0.5 * 7 / 8 + 0.5 * 1 / 2)
 
 
 def test_constant_probabilities_score_one_half():
     targets, _ = random_sample()
     table = score_table(RSNA_2025, targets, np.full(targets.shape, 0.3))
-    assert table["weighted_auc"]["value"] == pytest.approx(0.5)
+    assert table["score"]["value"] == pytest.approx(0.5)
 
 
 @pytest.mark.parametrize("only", [0, 1])
@@ -91,25 +92,25 @@ def test_a_location_with_one_class_is_left_out_by_name_and_the_mean_is_over_the_
     rest = [table["per_label"][name]["value"] for name in RSNA_2025.locations if name != label]
     assert table["left_out"] == [label]
     assert table["per_label"][label]["value"] is None
-    assert table["locations_mean"]["value"] == pytest.approx(np.mean(rest))
-    assert table["weighted_auc"]["value"] is not None
+    assert table["others_mean"]["value"] == pytest.approx(np.mean(rest))
+    assert table["score"]["value"] is not None
 
 
-def test_the_weighted_auc_is_null_when_the_overall_label_has_one_class():
+def test_the_score_is_null_when_the_overall_label_has_one_class():
     targets, probabilities = random_sample()
-    targets[:, RSNA_2025.overall_index] = 1
+    targets[:, OVERALL] = 1
     table = score_table(RSNA_2025, targets, probabilities)
-    assert table["weighted_auc"]["value"] is None
-    assert table["locations_mean"]["value"] is not None
+    assert table["score"]["value"] is None
+    assert table["others_mean"]["value"] is not None
     assert table["left_out"] == ["Aneurysm Present"]
 
 
-def test_the_weighted_auc_is_null_when_no_location_can_be_scored():
+def test_the_score_is_null_when_no_location_can_be_scored():
     targets, probabilities = random_sample()
     targets[:, :13] = 0
     table = score_table(RSNA_2025, targets, probabilities)
-    assert table["weighted_auc"]["value"] is None
-    assert table["locations_mean"]["value"] is None
+    assert table["score"]["value"] is None
+    assert table["others_mean"]["value"] is None
     assert table["per_label"]["Aneurysm Present"]["value"] is not None
 
 
@@ -180,7 +181,7 @@ def test_the_printed_table_shows_a_dash_where_there_is_no_score():
 def test_the_printed_table_shows_intervals_where_there_are_some():
     targets, probabilities = random_sample()
     table = score_table(RSNA_2025, targets, probabilities)
-    table["weighted_auc"] = cell(0.75, (0.7, 0.8))
+    table["score"] = cell(0.75, (0.7, 0.8))
     lines = format_table(RSNA_2025, table).splitlines()
     assert lines[16].split()[2:] == ["0.750", "0.700", "to", "0.800", "200", "series"]
     assert " to " not in "".join(lines[:16])

@@ -10,7 +10,8 @@ import pytest
 
 from intracranial.artifacts import ScoredFolderPaths
 from intracranial.config import STAGES
-from intracranial.task import LABELS, RSNA_2025, SERIES_COLUMN, TRAIN_COLUMNS
+from intracranial.tasks import RSNA_2025, SERIES_COLUMN
+from tests.challenge import LABELS, TRAIN_COLUMNS
 from tests.schema import assert_documented
 from tests.tiny_data import (
     CORONAL,
@@ -119,8 +120,8 @@ def test_every_localizer_is_placed_where_the_aneurysm_is(tiny: Place, made: list
 def test_the_three_metrics_files_have_one_shape(tiny: Place):
     for stage in METRICS:
         metrics = read(tiny.fold().metrics(stage))
-        assert {"weighted_auc", "per_label", "left_out", "selected_on", "complete"} <= set(metrics)
-        assert 0 <= metrics["weighted_auc"]["value"] <= 1
+        assert {"score", "per_label", "left_out", "selected_on", "complete"} <= set(metrics)
+        assert 0 <= metrics["score"]["value"] <= 1
         assert list(metrics["per_label"]) == sorted(LABELS)  # keys of our JSON are sorted
         for label, row in metrics["per_label"].items():
             assert (row["value"] is None) == (label in metrics["left_out"])
@@ -217,7 +218,7 @@ def test_a_folder_of_series_is_scored_like_the_held_out_fold(
     assert out.predictions.read_bytes() == tiny.fold().predictions("stage2").read_bytes()
     own, scored = read(tiny.fold().metrics("end_to_end")), read(out.metrics)
     assert_documented(scored, "end_to_end_metrics")
-    for key in ("weighted_auc", "per_label", "subgroups", "calibration", "stage1_maximum"):
+    for key in ("score", "per_label", "subgroups", "calibration", "stage1_maximum"):
         assert scored[key] == own[key]
     assert "labelled" in out.report.read_text(encoding="utf-8")
     assert tiny.content() == before
@@ -241,8 +242,8 @@ def test_the_gain_of_every_view_is_measured_and_views_are_part_of_the_identity(
     table = {row["name"]: row for row in metrics["test_time_augmentation"]}
     names = ["plain", "plain and flip", "plain and crop", "all views"]
     assert [name for name in table if "alone" not in name] == names
-    assert table["plain"]["weighted_auc"] == plain["weighted_auc"]
-    assert table["all views"]["weighted_auc"] == metrics["weighted_auc"]
+    assert table["plain"]["score"] == plain["score"]
+    assert table["all views"]["score"] == metrics["score"]
     assert "<h2>Test-time augmentation</h2>" in (place.fold().root / "report.html").read_text()
     said = place.call("eval_end_to_end", "--views", "crop", "flip")
     assert said.code == 0 and "nothing to do" in said.text
@@ -268,7 +269,7 @@ def test_scoring_training_series_warns_and_scoring_others_does_not(
     assert said.code == 0 and "in training" not in said.text
     metrics = read(out.metrics)
     assert metrics["seen_in_training"] == []
-    assert metrics["weighted_auc"]["value"] is None  # no labels were given
+    assert metrics["score"]["value"] is None  # no labels were given
     assert list(rows(out.predictions)[0]) == [SERIES_COLUMN, *LABELS]
     said = tiny.call("eval_end_to_end", *flags)
     assert said.code == 0 and "nothing to do" in said.text
@@ -333,19 +334,17 @@ def test_every_fold_in_turn_gives_a_table_over_all_folds(tiny: Place, tmp_path: 
         folds = metrics["by_fold"]
         assert set(folds) == {"0", "1"}
         tables = [read(place.fold(k, "two").metrics(stage)) for k in (0, 1)]
-        assert [row["weighted_auc"] for row in folds.values()] == [
-            one["weighted_auc"] for one in tables
-        ]
+        assert [row["score"] for row in folds.values()] == [one["score"] for one in tables]
         left_out = {name for one in tables for name in one["left_out"]}
         assert metrics["labels_of_every_fold"] == [n for n in LABELS if n not in left_out]
-        values = [v for row in folds.values() if (v := row["comparable_auc"]) is not None]
+        values = [v for row in folds.values() if (v := row["comparable_score"]) is not None]
         assert (metrics["spread"] or {}).get("max") == max(values, default=None)
         assert metrics["calibration"]["fitted_on"] == "out-of-fold predictions of the other folds"
         overall = metrics["per_label"][RSNA_2025.overall]
         assert 0 <= overall["low"] < overall["value"] < overall["high"] <= 1
         # of so few series every location is rare
         rare = set(metrics["rare"]) >= {*RSNA_2025.locations} - {*metrics["left_out"]}
-        assert (metrics["weighted_auc"]["low"] is None) == rare
+        assert (metrics["score"]["low"] is None) == rare
         assert set(metrics["per_label"]) == set(LABELS)
     pooled = [row for k in (0, 1) for row in rows(place.fold(k, "two").predictions("stage2"))]
     assert len(pooled) == 26

@@ -13,7 +13,8 @@ import numpy as np
 import pydicom
 from pydicom.uid import RLELossless
 
-from intracranial.task import ANEURYSM_PRESENT, LABELS, LOCALIZER_COLUMNS, LOCATIONS, TRAIN_COLUMNS
+from intracranial.tasks import LOCALIZER_COLUMNS
+from tests.challenge import ANEURYSM_PRESENT, LABELS, LOCATIONS, TRAIN_COLUMNS
 from tests.imaging.make_series import store, write_multi_frame, write_single_frames
 
 EDGE = 64

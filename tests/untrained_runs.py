@@ -12,7 +12,7 @@ from intracranial.options.preprocess import PreprocessOptions
 from intracranial.provenance import Request, write_manifest
 from intracranial.sampling.sequences import SequenceSpec
 from intracranial.sampling.stacks import InputSpec
-from intracranial.task import Task
+from intracranial.tasks import Task
 from intracranial.training.checkpoint import save_weights
 
 
@@ -38,7 +38,7 @@ def write_untrained_run(run: Path, task: Task, fold: int | str = 0) -> FoldPaths
     save_weights(paths.weights("stage2"), SequenceClassifier(second))
     made = Request("stage1", {}, {})
     content = {
-        "task": asdict(task),
+        "task": task.record(),
         "model": asdict(first),
         "input": asdict(InputSpec(0.9, 48, 2.5)),
         "steps": [1],
@@ -48,7 +48,7 @@ def write_untrained_run(run: Path, task: Task, fold: int | str = 0) -> FoldPaths
     }
     write_manifest(paths.manifest("stage1"), made, complete=True, content=content)
     content = {
-        "task": asdict(task),
+        "task": task.record(),
         "model": asdict(second),
         "sequence": asdict(SequenceSpec(("logits", "peaks"), 512, 4.0)),
         "precision": "fp32",

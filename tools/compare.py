@@ -26,7 +26,6 @@ import tyro
 from intracranial.errors import UsageError
 from intracranial.options.evaluation import FEWEST_RESAMPLES, check_seed
 from intracranial.runlog import run_tool
-from intracranial.task import RSNA_2025 as TASK
 
 
 @dataclass(frozen=True)
@@ -67,18 +66,19 @@ class Options:
 def main(options: Options) -> int:
     """Compare, print, save."""
     from intracranial.artifacts import write_json
-    from intracranial.evaluation.scored_runs import load_run
+    from intracranial.evaluation.scored_runs import load_run, task_of_scores
     from intracranial.statistics.comparison import compare, format_comparison
     from intracranial.statistics.intervals import Settings
 
-    where = (options.model_dir, options.stage, options.fold, TASK)
-    first, folder = load_run(options.run_a, *where)
-    second, _ = load_run(options.run_b, *where)
-    found = compare(TASK, first, second, Settings(options.resamples, options.seed))
+    where = (options.model_dir, options.stage, options.fold)
+    task = task_of_scores(options.run_a, *where)
+    first, folder = load_run(options.run_a, *where, task)
+    second, _ = load_run(options.run_b, *where, task)
+    found = compare(task, first, second, Settings(options.resamples, options.seed))
     name = f"{options.stage}_against_{Path(options.run_b).name}.json"
     path = options.out_file or folder / name
     write_json(path, {**found, "stage": options.stage, "fold": options.fold})
-    print(format_comparison(TASK, found, "spots" if options.stage == "stage1" else "series"))
+    print(format_comparison(task, found, "spots" if options.stage == "stage1" else "series"))
     print(f"wrote {path}")
     return 0
 

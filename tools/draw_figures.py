@@ -20,7 +20,6 @@ from pathlib import Path
 from intracranial.artifacts import atomic_path
 from intracranial.options.common import ModelOptions
 from intracranial.runlog import Record, log, run_stage
-from intracranial.task import RSNA_2025 as TASK
 
 DPI = 110
 
@@ -38,12 +37,12 @@ def main(options: Options, record: Record) -> int:
     from intracranial.report.readme_example import best_ranked_example
     from intracranial.report.readme_figures import sampling_figure, stage1_figure, stage2_figure
 
-    example = best_ranked_example(options, TASK)
+    example, task = best_ranked_example(options)
     log.info("showing %s: %s", example.uid, example.location)
     for name, figure in (
-        ("sampling", sampling_figure(example)),
-        ("stage1", stage1_figure(example, TASK)),
-        ("stage2", stage2_figure(example, TASK)),
+        ("sampling", sampling_figure(example, task)),
+        ("stage1", stage1_figure(example, task)),
+        ("stage2", stage2_figure(example, task)),
     ):
         with atomic_path(options.out_dir / f"{name}.png") as temporary:
             figure.savefig(temporary, dpi=DPI, format="png", metadata={"Software": None})

@@ -27,8 +27,7 @@ from intracranial.errors import UsageError
 from intracranial.options.evaluation import FEWEST_RESAMPLES, check_seed
 from intracranial.processes.locks import only_one
 from intracranial.runlog import run_tool
-from intracranial.task import RSNA_2025 as TASK
-from intracranial.task import SERIES_COLUMN
+from intracranial.tasks import SERIES_COLUMN
 
 
 @dataclass(frozen=True)
@@ -75,27 +74,28 @@ def main(options: Options) -> int:
     from intracranial.ensembles.combination import align, check_runs, combine, format_ensemble
     from intracranial.evaluation.prediction_rows import prediction_rows
     from intracranial.evaluation.predictions import GROUP_COLUMN
-    from intracranial.evaluation.scored_runs import load_run
+    from intracranial.evaluation.scored_runs import load_run, task_of_scores
     from intracranial.statistics.crossfit import over_folds, over_patients
     from intracranial.statistics.intervals import Settings
 
     weights = options.weights or None
     check_runs(options.runs, weights)
     where = (options.model_dir, options.stage)
-    runs = align([load_run(run, *where, options.fold, TASK)[0] for run in options.runs])
+    task = task_of_scores(options.runs[0], *where, options.fold)
+    runs = align([load_run(run, *where, options.fold, task)[0] for run in options.runs])
     sample = runs[0].sample
     if options.fold == ALL_FOLDS:
         folds = np.full(len(sample), -1)
         for fold in range(len(sample)):
             if (folds >= 0).all():
                 break
-            held_out = load_run(options.runs[0], *where, str(fold), TASK)[0].sample.uids
+            held_out = load_run(options.runs[0], *where, str(fold), task)[0].sample.uids
             folds[np.isin(sample.uids, held_out)] = fold
         crossfit = over_folds(sample, folds)
     else:
-        crossfit = over_patients(sample, sample.targets[:, TASK.overall_index], options.seed)
+        crossfit = over_patients(sample, task.has_finding(sample.targets), options.seed)
     settings = Settings(options.resamples, options.seed)
-    found = combine(TASK, runs, weights, crossfit, settings)
+    found = combine(task, runs, weights, crossfit, settings)
     keys = [
         {SERIES_COLUMN: str(uid), GROUP_COLUMN: str(group)}
         for uid, group in zip(sample.uids, sample.groups, strict=True)
@@ -103,7 +103,7 @@ def main(options: Options) -> int:
     content = {**found.table, "stage": options.stage, "fold": options.fold}
     with only_one(options.out_dir / f".ensemble{LOCK_SUFFIX}", f"{options.out_dir}"):
         for method, probabilities in found.probabilities.items():
-            columns, rows = prediction_rows(TASK, keys, sample.targets, probabilities)
+            columns, rows = prediction_rows(task, keys, sample.targets, probabilities)
             write_csv(options.out_dir / f"{method}_predictions.csv", columns, rows)
         write_json(options.out_dir / "ensemble.json", content)
     print(format_ensemble(found.table))

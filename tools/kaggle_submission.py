@@ -35,7 +35,7 @@ from intracranial.runlog import run_tool
 from intracranial.sidecar import damaged, part
 
 if TYPE_CHECKING:
-    from intracranial.task import Task
+    from intracranial.tasks import Task
 
 ROOT = Path(__file__).resolve().parent.parent
 ENTRY = Path(__file__).parent / "templates" / "kaggle_submission.py"

@@ -20,11 +20,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from intracranial.artifacts import LOCK_SUFFIX
-from intracranial.demo.dataset import make_data_set
+from intracranial.demo.dataset import TRAIN_COLUMNS, make_data_set
 from intracranial.errors import EXIT_INPUT
 from intracranial.processes.locks import only_one
 from intracranial.runlog import progress, run_tool
-from intracranial.task import ANEURYSM_PRESENT, TRAIN_COLUMNS
+from intracranial.tasks import RSNA_2025
 
 MARK = "demo_data.json"
 """Marks a folder that this tool made, with what it was made from."""
@@ -82,7 +82,7 @@ def make(options: Options) -> int:
     made = make_data_set(options.out_dir, options.series, options.seed, options.num_workers)
     rows = [found.train for found in progress(made, options.series, "making series")]
     mark.write_text(json.dumps({**wanted, "complete": True}), encoding="utf-8")
-    positive = sum(int(str(row[TRAIN_COLUMNS.index(ANEURYSM_PRESENT)])) for row in rows)
+    positive = sum(int(str(row[TRAIN_COLUMNS.index(str(RSNA_2025.overall))])) for row in rows)
     print(f"wrote {len(rows)} series, {positive} with an aneurysm, to {options.out_dir}")
     return 0
 

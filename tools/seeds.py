@@ -22,7 +22,6 @@ import tyro
 
 from intracranial.errors import UsageError
 from intracranial.runlog import run_tool
-from intracranial.task import RSNA_2025 as TASK
 
 
 @dataclass(frozen=True)
@@ -48,16 +47,17 @@ class Options:
 def main(options: Options) -> int:
     """Collect, print, save."""
     from intracranial.artifacts import write_json
-    from intracranial.evaluation.scored_runs import load_run, require_seeds_alone
+    from intracranial.evaluation.scored_runs import load_run, require_seeds_alone, task_of_scores
     from intracranial.statistics.comparison import not_independent
     from intracranial.statistics.seeds import format_seeds, seed_table
 
     if len(set(options.runs)) < 2:
         raise UsageError("give two different runs or more")
-    where = (options.model_dir, options.stage, options.fold, TASK)
-    loaded = [load_run(run, *where) for run in dict.fromkeys(options.runs)]
-    table = seed_table(TASK, [run for run, _ in loaded])
-    require_seeds_alone(list(dict.fromkeys(options.runs)), *where[:3])
+    where = (options.model_dir, options.stage, options.fold)
+    task = task_of_scores(options.runs[0], *where)
+    loaded = [load_run(run, *where, task) for run in dict.fromkeys(options.runs)]
+    table = seed_table(task, [run for run, _ in loaded])
+    require_seeds_alone(list(dict.fromkeys(options.runs)), *where)
     path = options.out_file or loaded[0][1] / f"{options.stage}_seeds.json"
     write_json(path, {**table, "stage": options.stage, "fold": options.fold})
     print("\n".join([format_seeds(table), *not_independent(table["optimistic"])]))

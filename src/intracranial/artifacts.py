@@ -42,13 +42,18 @@ class DataPaths:
         return self.root / "series"
 
     @property
+    def task(self) -> Path:
+        """The task of this folder; without it the RSNA 2025 aneurysm task."""
+        return self.root / "task.yaml"
+
+    @property
     def train_csv(self) -> Path:
-        """The challenge's table of series and labels."""
+        """The table of series and labels."""
         return self.root / "train.csv"
 
     @property
     def localizers_csv(self) -> Path:
-        """The challenge's table of aneurysm centres."""
+        """The table of the findings' centres; optional."""
         return self.root / "train_localizers.csv"
 
     @property
@@ -120,6 +125,11 @@ class DataPaths:
     def spots_csv(self, folds: int) -> Path:
         """Spots of stage 1 with their folds."""
         return self.root / f"train_stage1_{folds}_folds.csv"
+
+    @property
+    def findings_csv(self) -> Path:
+        """Every labelled finding that could be placed: slice, pixels, mm, size."""
+        return self.root / "findings.csv"
 
     @property
     def folds_manifest(self) -> Path:
@@ -211,7 +221,7 @@ class FoldPaths:
 
     @property
     def hard_negatives(self) -> Path:
-        """Slices of this fold's held-out series that stage 1 takes for an aneurysm."""
+        """Slices of this fold's held-out series that stage 1 takes for a finding."""
         return self.root / "hard_negatives.csv"
 
     @property

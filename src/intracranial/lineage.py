@@ -1,7 +1,7 @@
 """Open the artifacts of earlier stages, checking that each still belongs to its inputs."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ from intracranial.errors import InputError, MissingArtifact, UsageError
 from intracranial.provenance import MADE_BY, read_manifest, require_made_from
 from intracranial.runlog import log
 from intracranial.sidecar import damaged, part
-from intracranial.task import RSNA_2025, Task
+from intracranial.tasks import Task, task_from
 
 
 @dataclass(frozen=True)
@@ -170,9 +170,6 @@ def open_weights(paths: FoldPaths) -> tuple[dict[str, Any], dict[str, Any], Task
 def task_of(path: Path, manifest: Mapping[str, Any]) -> Task:
     """The task that weights were trained for, as their sidecar tells it.
 
-    Sidecars of the first versions name neither the overall label nor its weight; those of the
-    challenge's task are known by its name.
-
     Args:
         path: of the sidecar, for the message.
         manifest: its content, of `stage1` or `stage2`.
@@ -184,32 +181,13 @@ def task_of(path: Path, manifest: Mapping[str, Any]) -> Task:
     model = part(path, manifest, "model", dict)
     if "labels" not in model:
         raise damaged(path, "`model` lacks 'labels'")
-    outputs = model["labels"]
-    known = asdict(RSNA_2025) if recorded.get("name") == RSNA_2025.name else {}
-    parts = {**known, **recorded}
-    missing = [field.name for field in fields(Task) if field.name not in parts]
-    if missing:
-        raise InputError(
-            f"{path}: its task lacks {', '.join(map(repr, missing))}, without which the weights "
-            f"cannot be used: copy the file again, add what is missing to `task`, or run "
-            f"{MADE_BY[path.stem]} --overwrite"
-        )
-    labels, locations = (
-        tuple(map(str, parts[name])) if isinstance(parts[name], list | tuple) else ()
-        for name in ("labels", "locations")
-    )
-    fits = (
-        len(set(labels)) == len(labels) == outputs
-        and parts["overall"] in labels
-        and bool(locations)
-        and {*locations} <= {*labels}
-        and isinstance(parts["overall_weight"], int | float)
-    )
-    if not fits:
+    try:
+        task = task_from(recorded)
+    except (ValueError, TypeError) as error:
+        raise damaged(path, f"its task is damaged: {error}") from None
+    if len(task.labels) != model["labels"]:
         raise damaged(
             path,
-            f"its task is damaged: {outputs} labels, the overall one and the locations among them, "
-            f"and a weight are expected, not {recorded}",
+            f"its task is damaged: it has {len(task.labels)} labels, the network {model['labels']}",
         )
-    weight = float(parts["overall_weight"])
-    return Task(str(parts["name"]), locations, str(parts["overall"]), labels, weight)
+    return task

@@ -1,8 +1,14 @@
-"""The challenge's score: weighted multilabel AUC, and the table that every evaluation writes.
+"""The task's score, and the table that every evaluation writes.
 
-Weighted AUC = w * AUC(overall label) + (1 - w) * mean of the AUCs of the locations. A label whose
-targets are of one class has no AUC: it is left out by name and the mean is over the remaining
-locations. A figure that cannot be computed is None (null in JSON), never NaN.
+Score = w * value(overall label) + (1 - w) * mean of the other labels' values, which are AUCs or log
+losses; the mean is weighted where the task weighs labels. Rows whose label is not known (NaN) take
+no part in its figures. A label whose known targets are of one class has no AUC, and one without
+known targets no log loss: it is left out by name and the mean is over the remaining labels. A
+figure that cannot be computed is None (null in JSON), never NaN.
+
+Log loss of a label: mean of -log of the probability given to what is true (natural logarithm,
+probabilities kept `SMALLEST` from 0 and 1). The prior, which gives every row the share of
+positives, loses the entropy of that share; the ratio to it is 1 for a model that knows nothing.
 """
 
 from collections.abc import Mapping
@@ -12,51 +18,91 @@ import numpy as np
 from sklearn.metrics import roc_auc_score
 
 from intracranial.errors import InputError, NumericalError
-from intracranial.task import Task
+from intracranial.tasks import METRIC_NAMES, Task
 
 MAX_ROWS_NAMED = 5
 """Rows that an error message names before it only counts them."""
 
+SMALLEST = 1e-15
+"""Distance from 0 and 1 that probabilities keep in a logarithm: the challenges' own."""
+
 
 def score_table(task: Task, targets: np.ndarray, probabilities: np.ndarray) -> dict[str, Any]:
-    """AUC of every label, and the weighted AUC, as a JSON-ready table.
+    """The value of every label and the score, as a JSON-ready table.
 
     Args:
-        task: the labels, their order and the overall label's weight.
-        targets: (N, L) of 0 and 1, any integer, boolean or float dtype, in `task.labels` order.
-        probabilities: (N, L) float in the same order; only their ranks matter.
+        task: the labels, their order and weights, and the metric.
+        targets: (N, L) of 0, 1 and, as float, NaN where a label is not known, in `task.labels`
+            order.
+        probabilities: (N, L) float in the same order; an AUC asks for their ranks alone.
 
     Returns:
-        `weighted_auc` and `locations_mean`: a cell {"value": float | None, "low": None, "high":
-        None}; `per_label`: for each label a cell with "positives" and "negatives", int;
-        `left_out`: the labels with one class, in label order; `series`: N (rows: spots in the
-        tables of stage 1). The ends of intervals are filled in by `statistics.intervals`.
+        `score`: a cell {"value": float | None, "low": None, "high": None}; `others_mean`: the same
+        of the labels without the overall one, None (no cell) where the task has no overall label;
+        `per_label`: for each label a cell with "positives" and "negatives", int, and for log loss
+        "ratio_to_prior"; `left_out`: the labels without a value, in label order; `series`: N
+        (rows: spots in the tables of stage 1), `with_finding` of them; `metric`, `score_name` and
+        `higher_is_better`, and for log loss `ratio_to_prior` of the score. The ends of intervals
+        are filled in by `statistics.intervals`.
 
     Raises:
         NumericalError: a probability is not finite; the message names the label and the rows.
-        InputError: a target is neither 0 nor 1.
+        InputError: a target is neither 0 nor 1 nor unknown.
         ValueError: the shapes do not fit the task.
     """
     targets, probabilities = np.asarray(targets), np.asarray(probabilities)
     _check(task, targets, probabilities)
     per_label = {
-        label: _label_score(targets[:, column], probabilities[:, column])
+        label: _label_score(task, targets[:, column], probabilities[:, column])
         for column, label in enumerate(task.labels)
     }
-    left_out = [label for label, score in per_label.items() if score["value"] is None]
-    scored = [per_label[name]["value"] for name in task.locations if name not in left_out]
-    locations_mean = float(np.mean(scored)) if scored else None
-    overall = per_label[task.overall]["value"]
-    weighted = None
-    if overall is not None and locations_mean is not None:
-        weighted = task.overall_weight * overall + (1 - task.overall_weight) * locations_mean
-    return {
-        "weighted_auc": cell(weighted),
-        "locations_mean": cell(locations_mean),
+    values = values_of(per_label)
+    table: dict[str, Any] = {
+        "score": cell(task.score_of(values)),
+        "others_mean": others_cell(task, values),
         "per_label": per_label,
-        "left_out": left_out,
+        "left_out": [label for label in task.labels if label not in values],
         "series": len(targets),
+        "with_finding": int(task.has_finding(targets).sum()),
+        "metric": task.metric,
+        "score_name": task.score_name,
+        "higher_is_better": task.higher_is_better,
     }
+    if task.metric == "log_loss":
+        priors = {
+            label: prior_loss(one["positives"], one["negatives"])
+            for label, one in per_label.items()
+        }
+        prior = task.score_of({label: priors[label] for label in values})
+        table["ratio_to_prior"] = _ratio(table["score"]["value"], prior)
+    return table
+
+
+def values_of(per_label: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
+    """The labels' values, by label, without those that have none."""
+    return {label: one["value"] for label, one in per_label.items() if one["value"] is not None}
+
+
+def others_cell(task: Task, values: Mapping[str, float]) -> dict[str, float | None] | None:
+    """Cell of the mean over the labels without the overall one; None where there is no overall."""
+    if task.overall is None or not task.others:
+        return None
+    named = [name for name in task.others if name in values]
+    return cell(float(task.mean_of(values, named)) if named else None)
+
+
+def prior_loss(positives: int, negatives: int) -> float:
+    """Log loss of a model that gives every row the share of positives; 0 for one class."""
+    count = positives + negatives
+    shares = np.array([part / count for part in (positives, negatives) if part])
+    return float(-(shares * np.log(shares)).sum())
+
+
+def losses(targets: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    """Log loss of each row: float64 of the targets' shape, NaN where a target is not known."""
+    targets = np.asarray(targets, dtype=np.float64)
+    clipped = np.clip(np.asarray(probabilities, dtype=np.float64), SMALLEST, 1 - SMALLEST)
+    return -np.where(targets == 1, np.log(clipped), np.log1p(-clipped)) + 0 * targets
 
 
 def format_table(task: Task, table: Mapping[str, Any], unit: str = "series") -> str:
@@ -67,24 +113,36 @@ def format_table(task: Task, table: Mapping[str, Any], unit: str = "series") -> 
         table: what `score_table` returned, with intervals or without.
         unit: what a row of the data is: "series", or "spots" for stage 1.
     """
-    width = max(len(label) for label in (*task.labels, "weighted AUC"))
-    lines = [f"{'label':<{width}}    AUC  {'95 % interval':<14}  {'pos':>5}  {'neg':>5}"]
+    rank = task.metric == "auc"
+    others, head = task.others_name, METRIC_NAMES[task.metric] if rank else "loss"
+    width = max(len(label) for label in (*task.labels, task.score_name, others))
+    ratios = "" if rank else "  of prior"
+    lines = [
+        f"{'label':<{width}}  {head:>5}  {'95 % interval':<14}  {'pos':>5}  {'neg':>5}{ratios}"
+    ]
     for label in task.labels:
         score = table["per_label"][label]
+        ratio = "" if rank else f"     {figure(score['ratio_to_prior'])}"
         lines.append(
             f"{label:<{width}}  {figure(score['value'])}  {ends(score):<14}  "
-            f"{score['positives']:>5}  {score['negatives']:>5}"
+            f"{score['positives']:>5}  {score['negatives']:>5}{ratio}"
         )
-    mean, weighted = table["locations_mean"], table["weighted_auc"]
-    used = sum(name not in table["left_out"] for name in task.locations)
-    lines += [
-        f"{'mean of locations':<{width}}  {figure(mean['value'])}  {ends(mean):<14}  "
-        f"{used:>2} of {len(task.locations)}",
-        f"{'weighted AUC':<{width}}  {figure(weighted['value'])}  {ends(weighted):<14}  "
-        f"{table['series']} {unit}",
-    ]
+    mean, score = table["others_mean"], table["score"]
+    used = sum(name not in table["left_out"] for name in task.others)
+    if mean is not None:
+        lines.append(
+            f"{others:<{width}}  {figure(mean['value'])}  {ends(mean):<14}  "
+            f"{used:>2} of {len(task.others)}"
+        )
+    lines.append(
+        f"{task.score_name:<{width}}  {figure(score['value'])}  {ends(score):<14}  "
+        f"{table['series']} {unit}"
+    )
+    if not rank:
+        lines.append(f"ratio to the loss of the prior: {figure(table['ratio_to_prior']).strip()}")
     if table["left_out"]:
-        lines.append(f"left out (one class only): {', '.join(table['left_out'])}")
+        why = "one class only" if rank else "no row is labelled"
+        lines.append(f"left out ({why}): {', '.join(table['left_out'])}")
     return "\n".join(lines)
 
 
@@ -104,14 +162,24 @@ def figure(value: float | None) -> str:
     return "    -" if value is None else f"{value:.3f}"
 
 
-def _label_score(targets: np.ndarray, probabilities: np.ndarray) -> dict[str, Any]:
-    """Score of one label from two (N,) columns; without an AUC where only one class is present."""
-    positives = int(np.count_nonzero(targets))
-    negatives = len(targets) - positives
-    value = None
-    if positives and negatives:
-        value = float(roc_auc_score(targets.astype(np.int64), probabilities))
-    return {**cell(value), "positives": positives, "negatives": negatives}
+def _label_score(task: Task, targets: np.ndarray, probabilities: np.ndarray) -> dict[str, Any]:
+    """Value of one label from two (N,) columns, over the rows whose label is known."""
+    positives, negatives = int((targets == 1).sum()), int((targets == 0).sum())
+    counts = {"positives": positives, "negatives": negatives}
+    known = positives + negatives
+    if task.metric == "auc":
+        value = None
+        if positives and negatives:
+            rows = slice(None) if known == len(targets) else ~np.isnan(targets)
+            value = float(roc_auc_score(targets[rows].astype(np.int64), probabilities[rows]))
+        return {**cell(value), **counts}
+    value = float(np.nanmean(losses(targets, probabilities))) if known else None
+    prior = prior_loss(positives, negatives) if known else None
+    return {**cell(value), **counts, "ratio_to_prior": _ratio(value, prior)}
+
+
+def _ratio(value: float | None, prior: float | None) -> float | None:
+    return None if value is None or not prior else value / prior
 
 
 def _check(task: Task, targets: np.ndarray, probabilities: np.ndarray) -> None:
@@ -121,9 +189,10 @@ def _check(task: Task, targets: np.ndarray, probabilities: np.ndarray) -> None:
             f"targets {targets.shape} and probabilities {probabilities.shape} must both be "
             f"(rows, {len(task.labels)})"
         )
+    unknown = np.isnan(targets.astype(np.float64))
     for bad, error, words in (
         (~np.isfinite(probabilities), NumericalError, "probability is not finite"),
-        (~np.isin(targets, (0, 1)), InputError, "target is neither 0 nor 1"),
+        (~np.isin(targets, (0, 1)) & ~unknown, InputError, "target is neither 0 nor 1"),
     ):
         for column, label in enumerate(task.labels):
             rows = np.flatnonzero(bad[:, column])

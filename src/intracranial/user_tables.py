@@ -95,19 +95,26 @@ def read_user_table(path: Path, needed: Sequence[str], absent: str) -> UserTable
     return UserTable(columns or [], rows, lines, frozenset(excess))
 
 
-def _check_columns(path: Path, columns: list[str], needed: Sequence[str]) -> None:
+def column_faults(columns: Sequence[str], needed: Sequence[str]) -> list[str]:
+    """What is wrong with a table's columns, a sentence each: missing ones, those there twice."""
     missing = [column for column in needed if column not in columns]
+    faults = []
     if missing:
         others = [column for column in columns if column not in needed]
         show = repr if any(" " in column for column in needed) else str
         named = [f"{show(column)}{nearest(column, others)}" for column in missing]
-        raise InputError(
-            f"{path} has no column {', '.join(named)}; it has {', '.join(columns) or 'none'}"
+        faults.append(
+            f"no column {', '.join(named)}; it has {', '.join(columns) or 'none'}"
             f"{_other_separator(columns)}. Add what is missing, or rename what is misspelt"
         )
     twice = [name for name, count in Counter(columns).items() if count > 1 and name in needed]
-    if twice:
-        raise InputError(f"{path} has the column {twice[0]!r} more than once: keep one of them")
+    return faults + [f"the column {name!r} more than once: keep one of them" for name in twice]
+
+
+def _check_columns(path: Path, columns: list[str], needed: Sequence[str]) -> None:
+    faults = column_faults(columns, needed)
+    if faults:
+        raise InputError(f"{path} has {faults[0]}")
 
 
 def _other_separator(columns: Sequence[str]) -> str:

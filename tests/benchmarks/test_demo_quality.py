@@ -18,7 +18,7 @@ LOCALISATION = {
 def scored(folder: Path, **metrics: Any) -> None:
     """What the stages leave of one seed, as far as it is read."""
     (folder / "scored").mkdir(parents=True)
-    tables = {"weighted_auc": {"value": 0.8}, "stage1_maximum": {"weighted_auc": {"value": 0.7}}}
+    tables = {"score": {"value": 0.8}, "stage1_maximum": {"score": {"value": 0.7}}}
     path = folder / "scored" / "end_to_end_metrics.json"
     path.write_text(json.dumps({**tables, **metrics}))
     (folder / "scores.json").write_text(json.dumps({"stage 1 at spots": 0.85}))

@@ -6,7 +6,7 @@ from intracranial.config import parse_options
 from intracranial.options.stage1 import TrainStage1Options
 from intracranial.sampling.series_info import series_infos
 from intracranial.splits.folds import load_split
-from intracranial.task import RSNA_2025
+from intracranial.tasks import RSNA_2025
 from tests.tiny_runs import RECIPE, Place
 
 

@@ -16,7 +16,7 @@ from intracranial.inference.encoder import ENCODE_BATCH, Encoder, batch_size, he
 from intracranial.inference.run import Predictor
 from intracranial.models.slice_classifier import SliceClassifier, SliceClassifierConfig
 from intracranial.sampling.stacks import InputSpec
-from intracranial.task import RSNA_2025 as TASK
+from intracranial.tasks import RSNA_2025 as TASK
 from intracranial.training.checkpoint import load_weights, save_weights
 from tests.cuda.small import classifier, sequences, transformer
 from tests.tiny_data import make_tiny_data

@@ -23,7 +23,7 @@ from intracranial.errors import InputError
 from intracranial.imaging.geometry import cache_to_patient, mirror_axis, patient_to_cache
 from intracranial.imaging.series import read_series
 from intracranial.sampling.augment import AugmentSpec, augment
-from intracranial.task import ANEURYSM_PRESENT, LABELS, MODALITIES, TRAIN_COLUMNS
+from tests.challenge import ANEURYSM_PRESENT, LABELS, MODALITIES, TRAIN_COLUMNS
 
 MIRROR = AugmentSpec(1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 SERIES = 10

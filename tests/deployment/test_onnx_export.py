@@ -12,7 +12,8 @@ from intracranial.errors import EXIT_INPUT, InputError, NumericalError
 from intracranial.inference.run import Predictor
 from intracranial.models.sequence_classifier import SequenceOutput
 from intracranial.models.slice_classifier import SliceOutput
-from intracranial.task import LABELS, RSNA_2025
+from intracranial.tasks import RSNA_2025
+from tests.challenge import LABELS
 from tests.tiny_data import uid_of
 from tests.tiny_runs import Place, read, run_tool
 from tests.untrained_runs import write_untrained_run

@@ -12,7 +12,7 @@ import pytest
 
 from intracranial.errors import EXIT_DONE, EXIT_INPUT, EXIT_REJECTED, InputError
 from intracranial.stages.predict import PredictPaths, write_structured_reports
-from intracranial.task import ANEURYSM_PRESENT, LABELS
+from tests.challenge import ANEURYSM_PRESENT, LABELS
 from tests.imaging.make_series import store, write_single_frames
 from tests.tiny_data import SECRET_ID, SECRETS, uid_of
 from tests.tiny_runs import Place, Said, read, run_tool

@@ -13,9 +13,10 @@ from intracranial.ensembles.combination import align, combine, fit_weights, form
 from intracranial.errors import InputError, UsageError
 from intracranial.statistics.comparison import Predictions, compare
 from intracranial.statistics.crossfit import Crossfit, over_folds, over_patients
-from intracranial.statistics.intervals import Settings, auc_table
+from intracranial.statistics.intervals import Settings, table_with_intervals
 from intracranial.statistics.sample import Sample
-from intracranial.task import LABELS, RSNA_2025
+from intracranial.tasks import RSNA_2025
+from tests.challenge import LABELS, OVERALL
 from tests.evaluation.test_scored_runs import write_run
 from tests.schema import assert_documented
 from tests.tiny_runs import Place, read, run_tool
@@ -26,7 +27,7 @@ FEW = Settings(100)
 
 def a_truth(n: int = 200, seed: int = 0) -> np.ndarray:
     targets = (np.random.default_rng(seed).random((n, 14)) < 0.1).astype(int)
-    targets[:, TASK.overall_index] = targets[:, :13].any(axis=1)
+    targets[:, OVERALL] = targets[:, :13].any(axis=1)
     return targets
 
 
@@ -39,7 +40,7 @@ def a_run(name: str, skill: float, targets: np.ndarray | None = None, seed: int 
 
 
 def patients(run: Predictions, seed: int = 0) -> Crossfit:
-    return over_patients(run.sample, run.sample.targets[:, TASK.overall_index], seed)
+    return over_patients(run.sample, run.sample.targets[:, OVERALL], seed)
 
 
 def test_rows_are_joined_by_series_whatever_their_order():
@@ -119,12 +120,12 @@ def test_each_run_keeps_the_reason_why_its_score_is_too_good():
 def test_every_score_has_the_interval_that_an_evaluation_of_its_rows_has():
     runs = align([a_run("a", 0.5), a_run("b", 0.5, seed=2)])
     found = combine(TASK, runs, None, patients(runs[0]), FEW)
-    assert list(found.table["weighted_auc"]) == ["a", "b", "mean", "rank", "fitted"]
+    assert list(found.table["score"]) == ["a", "b", "mean", "rank", "fitted"]
     predicted = {run.name: run.sample.probabilities for run in runs} | found.probabilities
     for name, probabilities in predicted.items():
         sample = replace(runs[0].sample, probabilities=probabilities)
-        expected = auc_table(TASK, sample, FEW)[0]["weighted_auc"]
-        assert found.table["weighted_auc"][name] == expected
+        expected = table_with_intervals(TASK, sample, FEW)[0]["score"]
+        assert found.table["score"][name] == expected
         assert expected["low"] < expected["value"] < expected["high"]
         assert f"{expected['low']:.3f} to {expected['high']:.3f}" in format_ensemble(found.table)
     assert found.table["series"] == found.table["groups"] == 200
@@ -139,7 +140,7 @@ def test_each_method_is_compared_with_the_best_single_run_on_the_same_rows():
     for name, said in against["methods"].items():
         sample = replace(runs[1].sample, probabilities=found.probabilities[name])
         expected = compare(TASK, runs[1], replace(runs[1], name=name, sample=sample), FEW)
-        expected = expected["weighted_auc"]
+        expected = expected["score"]
         assert said == {"difference": expected["difference"], "p": expected["p"]}
         words = f"{name} minus best, the best run: {said['difference']['value']:+.3f}"
         assert words in format_ensemble(found.table)
@@ -157,10 +158,10 @@ def test_rows_that_one_run_takes_for_one_patient_s_are_joined():
 
 def test_too_few_patients_give_scores_without_intervals_and_nothing_fitted():
     targets = np.zeros((4, 14), dtype=int)
-    targets[0, [0, TASK.overall_index]] = 1
+    targets[0, [0, OVERALL]] = 1
     runs = [a_run("a", 1, targets), a_run("b", 1, targets, seed=2)]
     table = combine(TASK, runs, None, patients(runs[0]), FEW).table
-    assert table["fitted"] is None and table["weighted_auc"]["mean"]["low"] is None
+    assert table["fitted"] is None and table["score"]["mean"]["low"] is None
     assert table["rare"] == [LABELS[0], TASK.overall] and len(table["left_out"]) == 12
     said = format_ensemble(table)
     assert "(no interval)" in said and "no weights were fitted: nothing: fewer than two" in said
@@ -240,7 +241,7 @@ def test_the_tool_combines_two_runs(tiny_copy: Place, tmp_path):
     assert done.code == 0, done.text
     table = read(tmp_path / "out" / "ensemble.json")
     assert_documented(table, "ensemble")
-    scores = table["weighted_auc"]
+    scores = table["score"]
     assert table["stage"] == "end_to_end" and table["intervals"]["resamples"] == 2000
     assert scores["mean"] == scores["one"] == scores["two"]
     mean = pd.read_csv(tmp_path / "out" / "mean_predictions.csv", index_col=0)

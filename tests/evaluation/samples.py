@@ -9,7 +9,7 @@ from intracranial.splits.spots import TrueSpot
 from intracranial.statistics.crossfit import over_patients
 from intracranial.statistics.intervals import Settings
 from intracranial.statistics.sample import Sample
-from intracranial.task import RSNA_2025
+from intracranial.tasks import RSNA_2025
 
 
 def canonical_directions(plane="axial"):
@@ -25,13 +25,14 @@ def a_case(slice_index=4, image=None, point=(22.0, 25.0), heat=None, **changes):
     generator = np.random.default_rng(1)
     values = {
         "uid": "1.2.3.4",
+        "task": RSNA_2025,
         "why": "false negative: 3 of 20 series without an aneurysm score as high",
         "modality": "MRA",
         "plane": "axial",
         "directions": canonical_directions(),
         "truth": ("Basilar Tip", "Aneurysm Present"),
         "probability": 0.25,
-        "top_location": "Basilar Tip",
+        "top_label": "Basilar Tip",
         "top_probability": 0.2,
         "stage2_curve": np.linspace(0, 1, 9),
         "stage1_curve": np.linspace(1, 0, 9),

@@ -13,7 +13,7 @@ from intracranial.evaluation.end_to_end_scores import Reference, seen_in_trainin
 from intracranial.evaluation.predictions import read_predictions
 from intracranial.imaging.linkage import Linkage
 from intracranial.provenance import digest
-from intracranial.task import RSNA_2025, SERIES_COLUMN
+from intracranial.tasks import RSNA_2025, SERIES_COLUMN
 from tests.tiny_data import SECRET_ID
 from tests.tiny_runs import Place, edit, read
 

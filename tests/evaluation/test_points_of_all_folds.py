@@ -16,7 +16,8 @@ from intracranial.inference.views import PLAIN_NAME
 from intracranial.options.evaluation import EvaluationOptions
 from intracranial.splits.folds import load_split
 from intracranial.splits.spots import POSITIVE
-from intracranial.task import LABELS, RSNA_2025, SERIES_COLUMN
+from intracranial.tasks import RSNA_2025, SERIES_COLUMN
+from tests.challenge import LABELS
 from tests.tiny_runs import Place, edit, read
 
 OFF_MM = 3.0
@@ -72,7 +73,7 @@ def leave_one_out(path: Path) -> list[str]:
         path,
         left_out=[*metrics["left_out"], first],
         per_label=metrics["per_label"],
-        weighted_auc={"value": 0.0},
+        score={"value": 0.0},
     )
     return others
 
@@ -86,9 +87,9 @@ def test_the_table_over_all_folds_judges_the_points_of_each(tiny_copy: Place):
     table = read(tiny_copy.fold(ALL_FOLDS).metrics("end_to_end"))
     assert table["labels_of_every_fold"] == labels
     # the metrics of the other folds are copies of fold 0's
-    (value,) = {row["comparable_auc"] for row in table["by_fold"].values()}
+    (value,) = {row["comparable_score"] for row in table["by_fold"].values()}
     assert table["spread"]["mean"] == pytest.approx(value)
-    assert table["by_fold"]["1"]["weighted_auc"]["value"] == 0.0
+    assert table["by_fold"]["1"]["score"]["value"] == 0.0
     found = table["localisation"]
     assert found["threshold_from"] == "out-of-fold predictions of the other folds"
     assert found["judged"] == int((split.series["localized"] == 1).sum())

@@ -3,7 +3,8 @@
 import numpy as np
 
 from intracranial.evaluation.prediction_rows import prediction_rows
-from intracranial.task import RSNA_2025, SERIES_COLUMN
+from intracranial.tasks import RSNA_2025, SERIES_COLUMN
+from tests.challenge import OVERALL
 
 TASK = RSNA_2025
 
@@ -19,7 +20,7 @@ def test_a_row_has_its_keys_every_probability_and_the_truth_where_it_is_known():
     columns, rows = prediction_rows(TASK, keys, targets, probabilities)
     assert columns[:3] == [SERIES_COLUMN, "index", TASK.labels[0]]
     assert columns[16:] == [f"true {label}" for label in TASK.labels]
-    assert rows[1][TASK.overall] == probabilities[1, TASK.overall_index]
+    assert rows[1][TASK.overall] == probabilities[1, OVERALL]
     assert rows[1]["index"] == 4 and rows[1][f"true {TASK.overall}"] in (0, 1)
     columns, _ = prediction_rows(TASK, keys, None, probabilities)
     assert len(columns) == 16

@@ -11,8 +11,8 @@ from intracranial.evaluation.prediction_rows import prediction_rows
 from intracranial.evaluation.predictions import GROUP_COLUMN, read_predictions
 from intracranial.evaluation.scored_runs import load_run
 from intracranial.provenance import Request, write_manifest
-from intracranial.task import RSNA_2025 as TASK
-from intracranial.task import SERIES_COLUMN
+from intracranial.tasks import RSNA_2025 as TASK
+from intracranial.tasks import SERIES_COLUMN
 from tests.evaluation.samples import results
 from tests.schema import assert_documented
 from tests.tiny_runs import run_tool
@@ -53,7 +53,7 @@ def test_the_tool_compares_two_runs_and_saves_every_figure(tmp_path):
     found = json.loads((tmp_path / "a" / "fold-0" / "end_to_end_against_b.json").read_text())
     assert_documented(found, "comparison")
     assert found["runs"] == ["a", "b"] and found["series"] == 120 and found["groups"] == 119
-    change = found["weighted_auc"]["difference"]
+    change = found["score"]["difference"]
     assert f"{change['value']:+.3f}" in done.text
     assert f"{change['low']:+.3f} to {change['high']:+.3f}" in done.text
 
@@ -64,7 +64,7 @@ def test_folders_that_were_scored_are_compared_by_their_series(tmp_path):
     target = tmp_path / "out.json"
     done = tool(tmp_path / "a", tmp_path / "b", "--resamples", 200, "--out_file", target)
     assert done.code == 0, done.text
-    assert json.loads(target.read_text())["weighted_auc"]["p"] == 1
+    assert json.loads(target.read_text())["score"]["p"] == 1
 
 
 @pytest.mark.parametrize(

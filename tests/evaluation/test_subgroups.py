@@ -5,10 +5,10 @@ import math
 import numpy as np
 import pytest
 
-from intracranial.evaluation.subgroups import by_trait, count_aneurysms, describe, subgroup_tables
-from intracranial.statistics.intervals import Settings, auc_table
+from intracranial.evaluation.subgroups import by_trait, count_findings, describe, subgroup_tables
+from intracranial.statistics.intervals import Settings, table_with_intervals
 from intracranial.statistics.sample import Sample
-from intracranial.task import RSNA_2025
+from intracranial.tasks import RSNA_2025
 from tests.statistics.test_intervals import TASK, a_sample
 
 
@@ -57,16 +57,16 @@ def test_thickness_is_its_own_trait_and_not_stated_where_the_files_do_not_have_i
 def test_the_other_traits_are_named_even_where_nothing_is_known():
     traits = describe("", "oblique", "", "", None, None, 2)
     assert traits["modality"] == traits["sex"] == "unknown"
-    assert traits["plane"] == "oblique" and traits["aneurysms"] == "2+"
+    assert traits["plane"] == "oblique" and traits["findings"] == "2+"
     assert describe("MRA", "axial", " female", "60", 1.0, 1.0, 1)["sex"] == "Female"
-    assert describe("MRA", "axial", "F", "60", 1.0, 1.0, 1)["aneurysms"] == "1"
+    assert describe("MRA", "axial", "F", "60", 1.0, 1.0, 1)["findings"] == "1"
     assert by_trait([]) == {}
 
 
 def test_aneurysms_are_counted_by_localizers_or_by_labels_where_those_are_more():
     labels = np.zeros(14)
     labels[[0, 4, 13]] = 1  # two locations and the overall label
-    assert [count_aneurysms(RSNA_2025, labels, n) for n in (0, 1, 3)] == [2, 2, 3]
+    assert [count_findings(RSNA_2025, labels, n) for n in (0, 1, 3)] == [2, 2, 3]
 
 
 def test_each_value_of_a_trait_has_the_table_of_its_rows_alone():
@@ -75,7 +75,7 @@ def test_each_value_of_a_trait_has_the_table_of_its_rows_alone():
     sample = Sample(plain.targets, plain.probabilities, plain.uids, plain.groups, {"sex": sex})
     tables = subgroup_tables(TASK, sample, Settings(200))
     assert list(tables["sex"]) == ["Female", "Male"]
-    expected, _ = auc_table(TASK, plain.rows(sex == "Male"), Settings(200))
+    expected, _ = table_with_intervals(TASK, plain.rows(sex == "Male"), Settings(200))
     assert tables["sex"]["Male"] == expected
     assert sum(table["series"] for table in tables["sex"].values()) == 80
 
@@ -84,9 +84,9 @@ def test_series_with_aneurysms_are_scored_against_all_without():
     plain = a_sample()
     count = np.where(plain.targets[:, 3] == 1, np.array(["1", "2+"])[np.arange(80) % 2], "0")
     sample = Sample(
-        plain.targets, plain.probabilities, plain.uids, plain.groups, {"aneurysms": count}
+        plain.targets, plain.probabilities, plain.uids, plain.groups, {"findings": count}
     )
-    tables = subgroup_tables(TASK, sample, Settings(200))["aneurysms"]
+    tables = subgroup_tables(TASK, sample, Settings(200))["findings"]
     assert list(tables) == ["1", "2+"]
     for table in tables.values():
         assert table["per_label"]["Any"]["positives"] == 20

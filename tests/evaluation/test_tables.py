@@ -13,8 +13,13 @@ from intracranial.statistics.intervals import Settings
 from tests.statistics.test_intervals import TASK, a_sample
 
 DOCUMENTED = (
-    "weighted_auc",
-    "locations_mean",
+    "score",
+    "score_name",
+    "metric",
+    "higher_is_better",
+    "with_finding",
+    "task",
+    "others_mean",
     "per_label",
     "left_out",
     "rare",
@@ -81,7 +86,7 @@ def test_a_stage_has_its_held_out_table_beside_training_and_the_gap():
     sample, seen = a_sample(patients=200), a_sample(1, distance=3.0)
     metrics = stage_metrics(TASK, "stage 1", sample, seen, [{"select": "last"}], Settings(200))
     for name, pick in (
-        ("weighted_auc", lambda table: table["weighted_auc"]),
+        ("score", lambda table: table["score"]),
         ("Any", lambda table: table["per_label"]["Any"]),
     ):
         held_out, trained, gap = pick(metrics), pick(metrics["training"]), metrics["gap"][name]
@@ -103,10 +108,10 @@ def test_the_gap_is_over_the_labels_that_both_sides_score():
         left, right, overall = (table["per_label"][name]["value"] for name in labels)
         return TASK.overall_weight * overall + (1 - TASK.overall_weight) * (left + right) / 2
 
-    gap = metrics["gap"]["weighted_auc"]
+    gap = metrics["gap"]["score"]
     assert gap["value"] == pytest.approx(mean(metrics["training"]) - mean(metrics))
     assert gap["value"] != pytest.approx(
-        metrics["training"]["weighted_auc"]["value"] - metrics["weighted_auc"]["value"]
+        metrics["training"]["score"]["value"] - metrics["score"]["value"]
     )
     assert gap["low"] < gap["value"] < gap["high"]
 
@@ -117,7 +122,7 @@ def test_a_stage_without_training_rows_or_resamples_has_no_gap_or_no_interval_of
     metrics = stage_metrics(TASK, "x", sample, none, last, Settings(0))
     assert metrics["gap"] is None and metrics["training"] is None
     gap = stage_metrics(TASK, "x", sample, sample, last, Settings(0))["gap"]
-    assert gap["weighted_auc"] == {"value": 0.0, "low": None, "high": None}
+    assert gap["score"] == {"value": 0.0, "low": None, "high": None}
 
 
 def test_a_fold_with_nothing_to_score_is_an_error():

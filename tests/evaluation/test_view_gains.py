@@ -9,7 +9,7 @@ from intracranial.evaluation.view_gains import log_view_gains, view_gains
 from intracranial.evaluation.views import Views
 from intracranial.report.page import render
 from intracranial.statistics.comparison import Predictions, compare
-from intracranial.statistics.intervals import Settings, auc_table
+from intracranial.statistics.intervals import Settings, table_with_intervals
 from tests.evaluation.samples import a_report, metrics_of, results
 from tests.statistics.test_intervals import TASK, a_sample
 
@@ -72,19 +72,19 @@ def test_a_row_is_the_score_of_the_mean_and_its_paired_difference_to_the_plain_v
     ]
     flipped = replace(sample, probabilities=np.stack(mean))
     row = table["plain and flip"]
-    assert row["weighted_auc"] == auc_table(TASK, flipped, QUICK)[0]["weighted_auc"]
+    assert row["score"] == table_with_intervals(TASK, flipped, QUICK)[0]["score"]
     runs = [
         Predictions(name, TASK.labels, one.uids, one, None, None)
         for name, one in (("a", plain), ("b", flipped))
     ]
-    expected = compare(TASK, *runs, QUICK)["weighted_auc"]
+    expected = compare(TASK, *runs, QUICK)["score"]
     assert row["difference"] == expected["difference"] and row["p"] == expected["p"]
     assert row["difference"]["low"] > 0  # the flip was made to know better
 
 
 def test_one_step_alone_is_compared_with_all_steps(table):
     row = table["plain, step 1 alone"]
-    change = row["weighted_auc"]["value"] - table["plain"]["weighted_auc"]["value"]
+    change = row["score"]["value"] - table["plain"]["score"]["value"]
     assert row["difference"]["value"] == pytest.approx(change) and change < 0
 
 

@@ -9,7 +9,7 @@ import pytest
 from intracranial.artifacts import FoldPaths
 from intracranial.inference import fold
 from intracranial.inference.fold import FoldPredictor
-from intracranial.task import RSNA_2025
+from intracranial.tasks import RSNA_2025
 
 OF_BEFORE = {"size": 64, "mr_window": "fixed", "orient": "stored"}
 
@@ -18,7 +18,7 @@ def predictor_of(preprocessing: dict[str, Any], monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(fold, "Encoder", lambda *args: None)
     monkeypatch.setattr(fold, "SequencePredictor", lambda *args: None)
     stage1 = {
-        "task": asdict(RSNA_2025),
+        "task": RSNA_2025.record(),
         "model": {"labels": len(RSNA_2025.labels)},
         "preprocessing": preprocessing,
     }

@@ -1,7 +1,7 @@
 """A run says itself what it predicts: its sidecars are enough, whatever its task is."""
 
 import csv
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,7 @@ from intracranial.artifacts import FoldPaths
 from intracranial.errors import EXIT_DONE, EXIT_INPUT, InputError
 from intracranial.inference.run import Predictor
 from intracranial.stages.predict import PredictPaths
-from intracranial.task import RSNA_2025, Task
+from intracranial.tasks import RSNA_2025, Task
 from tests.imaging.make_series import store, write_single_frames
 from tests.tiny_runs import edit, read, run_tool
 from tests.untrained_runs import write_untrained_run
@@ -21,7 +21,7 @@ THREE = Task(
     locations=("Left Vertebral Artery", "Right Vertebral Artery"),
     overall="Any",
     labels=("Any", "Left Vertebral Artery", "Right Vertebral Artery"),
-    overall_weight=0.25,
+    weights=(0.25, 0.375, 0.375),
 )
 
 
@@ -66,7 +66,7 @@ def test_the_command_writes_tables_of_the_run_s_labels(
     ]
     assert read(paths.result("one"))["labels"] == list(THREE.labels)
     said = run_tool("predict", *flags, *some, "--structured_report")
-    words = "known for 'Any', 'Left Vertebral Artery', 'Right Vertebral Artery'"
+    words = "needs, for 'Any', 'Left Vertebral Artery', 'Right Vertebral Artery'"
     assert said.code == EXIT_INPUT and words in said.text
 
 
@@ -80,24 +80,13 @@ def test_a_flip_exchanges_the_run_s_own_labels(run: FoldPaths, series: Path, tmp
         opened(paths, views=["flip"])
 
 
-def test_sidecars_of_before_are_of_the_challenge_s_task_by_its_name(tmp_path: Path):
-    paths = write_untrained_run(tmp_path / "model" / "old", RSNA_2025)
-    identity = opened(paths).identity
-    names = ("name", "labels", "locations")
-    for stage in ("stage1", "stage2"):
-        task = read(paths.manifest(stage))["task"]
-        edit(paths.manifest(stage), task={name: task[name] for name in names})
-    predictor = opened(paths)
-    assert predictor.task == RSNA_2025 and predictor.identity == identity
-
-
 @pytest.mark.parametrize("stage", ["stage1", "stage2"])
-@pytest.mark.parametrize("lost", ["name", "labels", "locations", "overall", "overall_weight"])
+@pytest.mark.parametrize("lost", ["name", "labels"])
 def test_a_sidecar_that_lacks_a_part_of_its_task_is_named(run: FoldPaths, stage: str, lost: str):
-    task = asdict(THREE)
+    task = THREE.record()
     del task[lost]
     edit(run.manifest(stage), task=task)
-    words = rf"{stage}\.json: its task lacks '{lost}'.*train_{stage}\.py --overwrite"
+    words = rf"{stage}\.json: its task is damaged: it lacks `{lost}`"
     with pytest.raises(InputError, match=words):
         opened(run)
 
@@ -109,22 +98,21 @@ def test_a_sidecar_that_lacks_a_part_of_its_task_is_named(run: FoldPaths, stage:
         {"labels": ["Any", "Any", "Left Vertebral Artery"]},
         {"overall": "Nothing"},
         {"locations": ["Elsewhere"]},
-        {"locations": []},
         {"locations": 3},
-        {"overall_weight": "half"},
+        {"weights": ["half", "half", 0]},
     ],
 )
 def test_a_task_whose_parts_do_not_fit_is_refused(run: FoldPaths, change: dict[str, object]):
-    edit(run.manifest("stage1"), task={**asdict(THREE), **change})
-    with pytest.raises(InputError, match=r"stage1\.json: its task is damaged: 3 labels"):
+    edit(run.manifest("stage1"), task={**THREE.record(), **change})
+    with pytest.raises(InputError, match=r"stage1\.json: its task is damaged: "):
         opened(run)
 
 
 def test_stages_and_folds_of_different_tasks_are_refused(run: FoldPaths):
-    other = replace(THREE, name="other", overall_weight=0.5)
+    other = replace(THREE, name="other", weights=(0.5, 0.25, 0.25))
     write_untrained_run(run.root.parent, other, fold=1)
     with pytest.raises(InputError, match="fold 0 predicts 3 labels of the task 'three', fold 1"):
         opened(run)
-    edit(run.manifest("stage2"), task=asdict(other))
+    edit(run.manifest("stage2"), task=other.record())
     with pytest.raises(InputError, match=r"stage 1 was trained for the task 'three'.*'other'"):
         opened(run, folds=[0])

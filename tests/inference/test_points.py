@@ -16,10 +16,10 @@ from intracranial.inference.points import (
     find_points,
     point_row,
 )
-from intracranial.task import LOCATIONS, RSNA_2025
+from intracranial.tasks import RSNA_2025
+from tests.challenge import LOCATIONS, OVERALL
 
 TASK = RSNA_2025
-OVERALL = TASK.overall_index
 TIP = TASK.labels.index("Basilar Tip")
 SIZE = 64
 SPACING = (2.0, 1.0, 0.5)

@@ -14,7 +14,7 @@ from intracranial.caching.read_ahead import Rejected
 from intracranial.errors import InputError, MissingArtifact, StaleArtifact, UsageError
 from intracranial.imaging.outcome import SeriesError
 from intracranial.inference.run import Prediction, Predictor
-from intracranial.task import LABELS
+from tests.challenge import LABELS
 from tests.tiny_data import MULTI_FRAME, SAGITTAL, uid_of
 from tests.tiny_runs import Place, edit, read
 

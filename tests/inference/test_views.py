@@ -8,7 +8,8 @@ from intracranial.imaging.geometry import mirror_axis
 from intracranial.inference.run import Predictor
 from intracranial.inference.views import PLAIN, VIEWS, View, check_views, views_of
 from intracranial.sampling.stacks import InputSpec, input_to_cache, prepare_slices
-from intracranial.task import LABELS, RSNA_2025
+from intracranial.tasks import RSNA_2025
+from tests.challenge import LABELS
 from tests.tiny_data import SAGITTAL, uid_of
 from tests.tiny_runs import Place
 

@@ -11,7 +11,7 @@ from intracranial.errors import EXIT_DONE
 from intracranial.evaluation.all_folds import summarise_folds
 from intracranial.report.folds_page import write_folds_report
 from intracranial.splits.folds import load_split
-from intracranial.task import RSNA_2025
+from intracranial.tasks import RSNA_2025
 from tests.evaluation.test_points_of_all_folds import all_folds, write_fold
 from tests.report.browser import COMMANDS, find_browser, is_local, look
 from tests.tiny_data import SECRET_ID, SECRETS, uid_of

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from intracranial.tasks import RSNA_2025
 from intracranial.report.cases import select_cases
 from tests.evaluation.samples import a_case, results
 
@@ -11,7 +12,7 @@ def test_the_worst_errors_come_first_then_the_best_hits_then_the_extremes():
     #                  0    1    2    3    4    5    6     7    8    9
     targets = np.array([1, 1, 1, 1, 1, 0, 0, 0, 0, 0])
     probabilities = np.array([0.9, 0.8, 0.3, 0.2, 0.7, 0.95, 0.6, 0.1, 0.45, 0.05])
-    cases = select_cases(targets, probabilities)
+    cases = select_cases(targets, probabilities, RSNA_2025)
     assert [row for row, _ in cases] == [3, 2, 5, 6, 0, 1, 9, 8]
     why = dict(cases)
     assert why[3] == "false negative: 3 of 5 series without an aneurysm score as high"
@@ -23,13 +24,13 @@ def test_the_worst_errors_come_first_then_the_best_hits_then_the_extremes():
 
 
 def test_a_perfect_ranking_has_no_false_negative_and_no_false_positive():
-    cases = select_cases(np.array([1, 1, 0, 0]), np.array([0.9, 0.6, 0.4, 0.1]))
+    cases = select_cases(np.array([1, 1, 0, 0]), np.array([0.9, 0.6, 0.4, 0.1]), RSNA_2025)
     assert not [why for _, why in cases if "false" in why]
     assert [row for row, _ in cases] == [0, 1, 3]
 
 
 def test_a_tie_between_the_classes_is_an_error_of_both_series():
-    why = dict(select_cases(np.array([1, 0]), np.array([0.5, 0.5])))
+    why = dict(select_cases(np.array([1, 0]), np.array([0.5, 0.5]), RSNA_2025))
     assert why[0].startswith("false negative: 1 of 1")
     assert why[1].startswith("false positive: 1 of 1")
 
@@ -37,34 +38,34 @@ def test_a_tie_between_the_classes_is_an_error_of_both_series():
 def test_no_series_is_shown_twice_and_their_number_is_bounded():
     for seed in range(20):
         targets, probabilities, _ = results(seed=seed)
-        rows = [row for row, _ in select_cases(targets[:, 13], probabilities[:, 13])]
+        rows = [row for row, _ in select_cases(targets[:, 13], probabilities[:, 13], RSNA_2025)]
         assert len(rows) == len(set(rows)) <= 9
 
 
 def test_equal_probabilities_always_give_the_first_rows():
     targets = np.array([0, 1] * 10)
-    cases = select_cases(targets, np.full(20, 0.5))
-    assert cases == select_cases(targets, np.full(20, 0.5))
+    cases = select_cases(targets, np.full(20, 0.5), RSNA_2025)
+    assert cases == select_cases(targets, np.full(20, 0.5), RSNA_2025)
     assert [row for row, _ in cases] == [1, 3, 0, 2, 5, 7]
 
 
 def test_series_of_one_class_show_the_extremes_only():
-    cases = select_cases(np.zeros(3, dtype=int), np.array([0.2, 0.4, 0.1]))
+    cases = select_cases(np.zeros(3, dtype=int), np.array([0.2, 0.4, 0.1]), RSNA_2025)
     assert [row for row, _ in cases] == [1, 2]
 
 
 def test_without_labels_the_extremes_are_shown():
-    assert [row for row, _ in select_cases(None, np.array([0.9, 0.5, 0.1]))] == [0, 2, 1]
+    assert [row for row, _ in select_cases(None, np.array([0.9, 0.5, 0.1]), RSNA_2025)] == [0, 2, 1]
 
 
 def test_no_series_gives_no_case():
-    assert select_cases(np.zeros(0), np.zeros(0)) == []
+    assert select_cases(np.zeros(0), np.zeros(0), RSNA_2025) == []
 
 
 def test_the_whole_table_instead_of_the_overall_column_is_refused():
     targets, probabilities, _ = results()
     with pytest.raises(ValueError, match="overall label's column"):
-        select_cases(targets, probabilities)
+        select_cases(targets, probabilities, RSNA_2025)
 
 
 def test_what_is_labelled_is_said_in_words():

@@ -19,7 +19,8 @@ from intracranial.report.data_figures import BINS, Place, histograms, places_fig
 from intracranial.report.data_report import write_data_report
 from intracranial.runlog import run_stage
 from intracranial.stages import preprocess_data
-from intracranial.task import LABELS, LOCALIZER_COLUMNS, TRAIN_COLUMNS
+from intracranial.tasks import RSNA_2025, LOCALIZER_COLUMNS
+from tests.challenge import LABELS, TRAIN_COLUMNS
 from tests.imaging.make_series import head, store, write_single_frames
 from tests.schema import assert_documented
 
@@ -84,7 +85,7 @@ def test_labels_that_contradict_each_other_are_on_the_page(data, tmp_path):
         row[overall] = "0"
     with open(copy.train_meta_csv, "w", encoding="utf-8", newline="") as file:
         csv.writer(file, lineterminator="\n").writerows(rows)
-    write_data_report(copy)
+    write_data_report(copy, RSNA_2025)
     figures = json.loads(copy.report_figures.read_text(encoding="utf-8"))
     assert_documented(figures, "data_report")
     assert figures["contradictions"] == [{"series": UIDS[0], "locations": ["Basilar Tip"]}]
@@ -105,7 +106,7 @@ def test_the_page_needs_no_network_and_its_images_decode(data):
 
 def test_equal_tables_give_equal_bytes_and_a_lost_page_comes_back(data):
     before = (data / "report.html").read_bytes()
-    write_data_report(DataPaths(data))
+    write_data_report(DataPaths(data), RSNA_2025)
     assert (data / "report.html").read_bytes() == before
     (data / "report.html").unlink()
     assert preprocess(data) == 0

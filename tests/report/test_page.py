@@ -13,7 +13,7 @@ from intracranial.metrics import cell, score_table
 from intracranial.report.page import MAX_CASES, ShownSlice, write_report
 from intracranial.report.projections import project
 from intracranial.statistics.suspects import Suspect
-from intracranial.task import RSNA_2025
+from intracranial.tasks import RSNA_2025
 from tests.evaluation.samples import a_case, a_report, canonical_directions, metrics_of, results
 
 OPEN_TAG = re.compile(r"<(\w+)")
@@ -99,7 +99,7 @@ def test_text_from_files_is_escaped(page):
         weights_licence=evil,
         versions={evil: evil},
         subgroups={evil: {evil: a_report().metrics}},
-        cases=[a_case(uid=evil, why=evil, modality=evil, top_location=evil, truth=(evil,))],
+        cases=[a_case(uid=evil, why=evil, modality=evil, top_label=evil, truth=(evil,))],
     )
     assert "<b on" not in text
     assert text.count("&lt;b onload=&#34;x&#34;&gt;&amp;") >= 12
@@ -107,7 +107,7 @@ def test_text_from_files_is_escaped(page):
 
 def test_every_figure_stands_beside_its_number_of_series(full_page):
     table = a_report().metrics
-    assert f"<b>{table['weighted_auc']['value']:.3f}</b>weighted AUC" in full_page
+    assert f"<b>{table['score']['value']:.3f}</b>weighted AUC" in full_page
     assert "<b>40</b>series" in full_page
     for label, score in table["per_label"].items():
         counts = f"<td>{score['positives']}</td><td>{score['negatives']}</td>"
@@ -127,7 +127,7 @@ def test_labels_of_one_class_are_named_and_never_shown_as_numbers(page):
     assert "None" not in re.sub(r'"data:[^"]*"', "", text)
 
 
-def test_a_fold_without_any_aneurysm_has_no_weighted_auc_and_says_so(page):
+def test_a_fold_without_any_aneurysm_has_no_score_and_says_so(page):
     targets, probabilities, modalities = results()
     targets[:] = 0
     text = page(targets=targets, metrics=metrics_of(targets, probabilities, modalities))
@@ -147,8 +147,8 @@ def test_every_figure_of_a_stage_has_its_interval_and_the_gap_its_sign(page):
     targets, probabilities, _ = results()
     better = score_table(RSNA_2025, targets, probabilities + targets)
     held_out = a_report().metrics
-    span = "{low:.3f} to {high:.3f}".format(**held_out["weighted_auc"])
-    gap = {"weighted_auc": cell(0.25, (0.125, 0.375)), "Aneurysm Present": cell(-0.5)}
+    span = "{low:.3f} to {high:.3f}".format(**held_out["score"])
+    gap = {"score": cell(0.25, (0.125, 0.375)), "Aneurysm Present": cell(-0.5)}
     text = page(stage2_training=better, stage2_held_out={**held_out, "gap": gap})
     assert f'<span class="under">{span}</span>' in text
     assert '<td>+0.250<span class="under">+0.125 to +0.375</span></td>' in text
@@ -164,7 +164,7 @@ def test_stage_1_alone_is_compared_with_both_stages_on_the_same_series(page):
     table = a_report().metrics
     assert "Stage 1 alone against both stages" not in page()
     paired = {"difference": cell(0.125, (-0.25, 0.5)), "p": 0.0625}
-    gain = {"weighted_auc": paired, "locations_mean": paired}
+    gain = {"score": paired, "others_mean": paired}
     gain["per_label"] = {"Aneurysm Present": {"difference": cell(None), "p": None}}
     metrics = {**table, "stage1_maximum": table, "gain_over_stage1": gain}
     text = page(metrics=metrics, subgroups={})
@@ -249,7 +249,7 @@ def test_intervals_stand_beside_their_figures_and_labels_without_one_are_named(p
     targets[:3, 0] = 1
     metrics = metrics_of(targets, probabilities, modalities)
     text = page(targets=targets, metrics=metrics)
-    low, high = (metrics["weighted_auc"][end] for end in ("low", "high"))
+    low, high = (metrics["score"][end] for end in ("low", "high"))
     assert text.count(f"{low:.3f} to {high:.3f}") == 3  # in a tile and in both tables
     assert "100 resamples of 40 patients" in text
     assert "fewer than 5 patients have them: Left Infraclinoid Internal Carotid Artery" in text

@@ -14,7 +14,7 @@ from intracranial.report.plots import (
     roc_overall,
     slice_curve,
 )
-from intracranial.task import RSNA_2025
+from intracranial.tasks import RSNA_2025
 from tests.evaluation.samples import a_case, metrics_of, results
 
 

@@ -9,11 +9,10 @@ from PIL import Image
 from intracranial.report.readme_figures import (
     Example,
     sampling_figure,
-    short,
     stage1_figure,
     stage2_figure,
 )
-from intracranial.task import RSNA_2025
+from intracranial.tasks import RSNA_2025
 from tests.evaluation.samples import canonical_directions
 
 
@@ -47,7 +46,7 @@ def example() -> Example:
 @pytest.mark.parametrize("which", ["sampling", "stage1", "stage2"])
 def test_each_figure_has_its_width_and_is_not_blank(example: Example, which: str) -> None:
     figure = {
-        "sampling": lambda: sampling_figure(example),
+        "sampling": lambda: sampling_figure(example, RSNA_2025),
         "stage1": lambda: stage1_figure(example, RSNA_2025),
         "stage2": lambda: stage2_figure(example, RSNA_2025),
     }[which]()
@@ -59,5 +58,5 @@ def test_each_figure_has_its_width_and_is_not_blank(example: Example, which: str
 
 
 def test_labels_are_abbreviated_as_the_field_does() -> None:
-    assert short("Left Supraclinoid Internal Carotid Artery") == "Left supracl. ICA"
-    assert short("Basilar Tip") == "Basilar Tip"
+    assert RSNA_2025.short_name("Left Supraclinoid Internal Carotid Artery") == "L supracl. ICA"
+    assert RSNA_2025.short_name("Basilar Tip") == "Basilar Tip"

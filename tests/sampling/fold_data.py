@@ -9,16 +9,8 @@ import numpy as np
 from intracranial.artifacts import DataPaths, write_csv
 from intracranial.imaging.geometry import Geometry, reorientation
 from intracranial.provenance import Request, write_manifest
-from intracranial.task import (
-    ANEURYSM_PRESENT,
-    LABELS,
-    LOCALIZER_COLUMNS,
-    LOCATIONS,
-    MODALITIES,
-    SERIES_COLUMN,
-    SOP_COLUMN,
-    TRAIN_COLUMNS,
-)
+from intracranial.tasks import LOCALIZER_COLUMNS, RSNA_2025, SERIES_COLUMN, SOP_COLUMN
+from tests.challenge import ANEURYSM_PRESENT, LABELS, LOCATIONS, MODALITIES, TRAIN_COLUMNS
 
 AXIAL = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 SIZE = 64
@@ -124,7 +116,8 @@ class TinyData:
         rejected = [{SERIES_COLUMN: uid, "reason": "no_images"} for uid in self.rejected]
         write_csv(paths.rejected_csv, (SERIES_COLUMN, "file", "reason"), rejected)
         request = Request("preprocess", {"size": SIZE}, {"train.csv": preprocess}, partial)
-        write_manifest(paths.preprocess_manifest, request, complete=True)
+        content = {"task": RSNA_2025.record()}
+        write_manifest(paths.preprocess_manifest, request, complete=True, content=content)
         return self
 
 

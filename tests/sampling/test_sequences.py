@@ -19,7 +19,8 @@ from intracranial.sampling.sequences import (
     tokens_of,
 )
 from intracranial.sampling.series_info import SeriesInfo
-from intracranial.task import RSNA_2025
+from intracranial.tasks import RSNA_2025
+from tests.challenge import OVERALL
 from tests.sampling.test_slice_samples import series
 
 TASK = RSNA_2025
@@ -89,10 +90,10 @@ def test_per_slice_targets_peak_at_the_localizer_for_its_label_and_the_overall_o
     item = dataset(tmp_path, left_mca())["1.1", 0]
     targets = item["slice_targets"]
     assert targets.shape == (30, 14)
-    for label in (LEFT_MCA, TASK.overall_index):
+    for label in (LEFT_MCA, OVERALL):
         assert int(targets[:, label].argmax()) == 5 and targets[5, label] == 1
         assert float(targets[7, label]) == pytest.approx(np.exp(-0.5))  # 4 mm = one sigma away
-    others = [k for k in range(14) if k not in (LEFT_MCA, TASK.overall_index)]
+    others = [k for k in range(14) if k not in (LEFT_MCA, OVERALL)]
     assert not targets[:, others].any()
     assert item["slice_weights"].min() == 1
     assert item["targets"][LEFT_MCA] == 1 and item["weights"].min() == 1
@@ -104,7 +105,7 @@ def test_reversing_a_sagittal_series_exchanges_sides_and_turns_slice_targets(tmp
     assert item["targets"][RIGHT_MCA] == 1 and item["targets"][LEFT_MCA] == 0
     assert int(item["slice_targets"][:, RIGHT_MCA].argmax()) == 24
     assert not item["slice_targets"][:, LEFT_MCA].any()
-    assert int(item["slice_targets"][:, TASK.overall_index].argmax()) == 24
+    assert int(item["slice_targets"][:, OVERALL].argmax()) == 24
 
 
 def test_reversing_an_axial_series_exchanges_no_sides(tmp_path: Path):
@@ -163,16 +164,16 @@ def test_an_aneurysm_without_localizer_counts_for_the_series_and_not_for_its_sli
 ):
     info = left_mca("slices")
     weights = np.ones(14, dtype=np.float32)
-    weights[[RIGHT_MCA, TASK.overall_index]] = 0
+    weights[[RIGHT_MCA, OVERALL]] = 0
     labels = info.labels.copy()
     labels[RIGHT_MCA] = 1
     info = replace(info, labels=labels, label_weights=weights, localized=False)
     item = dataset(tmp_path, info)["1.1", 0]
     assert item["weights"].min() == 1 and item["targets"][RIGHT_MCA] == 1
-    assert not item["slice_weights"][:, [RIGHT_MCA, TASK.overall_index]].any()
+    assert not item["slice_weights"][:, [RIGHT_MCA, OVERALL]].any()
     assert item["slice_weights"][:, LEFT_MCA].min() == 1
     item = dataset(tmp_path, info, replace(STILL, reverse=1.0))["1.1", 0]
-    assert not item["slice_weights"][:, [LEFT_MCA, TASK.overall_index]].any()
+    assert not item["slice_weights"][:, [LEFT_MCA, OVERALL]].any()
     assert item["slice_weights"][:, RIGHT_MCA].min() == 1
 
 

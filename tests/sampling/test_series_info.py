@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from intracranial.sampling.series_info import NOMINAL_FIELD_MM, NOMINAL_SLICE_MM, series_infos
-from intracranial.task import RSNA_2025
+from intracranial.tasks import RSNA_2025
 from tests.sampling.fold_data import SIZE, TinyData, cohort
 from tests.splits.test_hard_negatives import split_of
 

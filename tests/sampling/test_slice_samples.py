@@ -19,7 +19,8 @@ from intracranial.sampling.slice_samples import (
 )
 from intracranial.sampling.stacks import InputSpec
 from intracranial.splits.spots import exclusion_radius
-from intracranial.task import RSNA_2025
+from intracranial.tasks import RSNA_2025
+from tests.challenge import OVERALL
 
 TASK = RSNA_2025
 RIGHT_MCA = TASK.locations.index("Right Middle Cerebral Artery")
@@ -33,7 +34,7 @@ def series(
     """A series with (slice, location) spots at x 20, y 30 of a 64-pixel cache."""
     labels = np.zeros(len(TASK.labels), dtype=np.float32)
     for _, location in spots:
-        labels[location] = labels[TASK.overall_index] = 1
+        labels[location] = labels[OVERALL] = 1
     return SeriesInfo(
         uid=uid,
         n=n,
@@ -107,7 +108,7 @@ def test_the_last_slice_has_its_label(dataset: StackDataset) -> None:
     # the original never labelled it
     item = dataset[StackRequest("1.1", 39, 1, 0, 0)]
     assert item["targets"].sum() == 2
-    assert item["targets"][TASK.overall_index] == 1
+    assert item["targets"][OVERALL] == 1
 
 
 def test_a_mirrored_stack_has_the_other_sides_label_and_heat_map(dataset: StackDataset) -> None:

@@ -22,17 +22,18 @@ from intracranial.splits.folds import (
 )
 from intracranial.splits.split_files import make_split, needs_work, save_split
 from intracranial.splits.summary import fold_table, rare_labels
-from intracranial.task import ANEURYSM_PRESENT, LABELS, LOCATIONS, SERIES_COLUMN
+from intracranial.tasks import RSNA_2025, SERIES_COLUMN
+from tests.challenge import ANEURYSM_PRESENT, LABELS, LOCATIONS
 from tests.sampling.fold_data import TinyData, cohort
 
 
 def typed(data: TinyData) -> pd.DataFrame:
-    return with_types(pd.DataFrame(data.meta).astype(str), data.root).set_index(SERIES_COLUMN)
+    return with_types(pd.DataFrame(data.meta).astype(str), data.root, RSNA_2025).set_index(SERIES_COLUMN)
 
 
 def make(data: DataPaths, folds: int, seed: int = 0) -> dict:
     request = Request("folds", {"folds": folds, "seed": seed}, cache_inputs(data))
-    return save_split(data, folds, seed, make_split(data, folds, seed, 2.0), request)
+    return save_split(data, folds, seed, make_split(data, folds, seed, 2.0, RSNA_2025), request)
 
 
 @pytest.fixture
@@ -42,7 +43,7 @@ def data(tmp_path: Path) -> DataPaths:
 
 def test_a_patient_is_never_on_both_sides(tmp_path: Path):
     series = typed(cohort(tmp_path, patients=60))
-    series["fold"] = assign_folds(series, 5, 0)
+    series["fold"] = assign_folds(series, 5, 0, RSNA_2025)
     assert series["group"].duplicated().any()
     assert (series.groupby("group")["fold"].nunique() == 1).all()
 
@@ -57,7 +58,7 @@ def test_a_leak_is_an_error_that_names_the_patient_and_the_series():
 
 def test_labels_and_modalities_are_spread_over_the_folds(tmp_path: Path):
     series = typed(cohort(tmp_path, patients=130))
-    series["fold"] = assign_folds(series, 5, 0)
+    series["fold"] = assign_folds(series, 5, 0, RSNA_2025)
     positives = series.groupby("fold")[ANEURYSM_PRESENT].sum()
     assert positives.max() - positives.min() <= 4
     for location in LOCATIONS:
@@ -70,9 +71,9 @@ def test_labels_and_modalities_are_spread_over_the_folds(tmp_path: Path):
 
 def test_folds_depend_on_the_seed_and_not_on_the_order_of_the_rows(tmp_path: Path):
     series = typed(cohort(tmp_path))
-    first = assign_folds(series, 4, 0)
-    assert assign_folds(series.iloc[::-1], 4, 0)[first.index].equals(first)
-    assert not assign_folds(series, 4, 1).equals(first)
+    first = assign_folds(series, 4, 0, RSNA_2025)
+    assert assign_folds(series.iloc[::-1], 4, 0, RSNA_2025)[first.index].equals(first)
+    assert not assign_folds(series, 4, 1, RSNA_2025).equals(first)
 
 
 @pytest.mark.parametrize("folds", [2, 7, 13])
@@ -80,7 +81,7 @@ def test_no_fold_is_empty_even_with_as_many_folds_as_patients(tmp_path: Path, fo
     data = TinyData(tmp_path)
     for number in range(folds):
         data.add_series(f"1.{number}", *LOCATIONS[number % 3 :: 3])
-    assert sorted(assign_folds(typed(data), folds, 0)) == list(range(folds))
+    assert sorted(assign_folds(typed(data), folds, 0, RSNA_2025)) == list(range(folds))
 
 
 def test_fewer_patients_than_folds_is_a_usage_error_that_quotes_the_flag(tmp_path: Path):
@@ -88,7 +89,7 @@ def test_fewer_patients_than_folds_is_a_usage_error_that_quotes_the_flag(tmp_pat
     for number in range(6):
         data.add_series(f"1.{number}", group=f"patient {number % 3}")
     with pytest.raises(UsageError, match=r"--folds 4: .* only 3 patient groups among 6 series"):
-        assign_folds(typed(data), 4, 0)
+        assign_folds(typed(data), 4, 0, RSNA_2025)
 
 
 def test_the_hash_follows_the_division_and_not_the_order():
@@ -101,7 +102,8 @@ def test_a_loaded_split_has_fixed_types_and_sorted_sides(data: DataPaths):
     split = load_split(data, None)
     assert (split.folds, split.identity, split.partial) == (4, manifest["identity"], None)
     assert split.split_hash == split_hash(split.series["fold"]) == manifest["split_hash"]
-    assert split.series[[*LABELS, "fold", "localized", "n"]].dtypes.eq("int64").all()
+    assert split.series[["fold", "localized", "n"]].dtypes.eq("int64").all()
+    assert split.series[list(LABELS)].dtypes.eq("float64").all()  # NaN where not known
     assert split.series["spacing_slice"].dtype == "float64"
     assert set(split.series["PatientAge"]) == {"060"}
     assert split.spots[["x", "y", "x_mm", "y_mm", "z_mm"]].dtypes.eq("float64").all()
@@ -223,7 +225,7 @@ def test_no_usable_localizer_is_an_error_with_the_reasons(tmp_path: Path):
         row["SOPInstanceUID"] = "0.0"
     tiny.write()
     with pytest.raises(InputError, match=r"no row can be used \(\d+ unknown_slice\)"):
-        make_split(tiny.paths, 4, 0, 2.0)
+        make_split(tiny.paths, 4, 0, 2.0, RSNA_2025)
 
 
 def test_a_series_without_a_patient_group_is_an_error_with_its_line(tmp_path: Path):
@@ -231,7 +233,7 @@ def test_a_series_without_a_patient_group_is_an_error_with_its_line(tmp_path: Pa
     tiny.meta[2]["group"] = ""
     tiny.write()
     with pytest.raises(InputError, match=r"train_meta\.csv, line 4: group '' is empty"):
-        make_split(tiny.paths, 4, 0, 2.0)
+        make_split(tiny.paths, 4, 0, 2.0, RSNA_2025)
 
 
 def test_a_cell_that_is_no_number_is_an_error_with_its_place(tmp_path: Path):
@@ -239,7 +241,7 @@ def test_a_cell_that_is_no_number_is_an_error_with_its_place(tmp_path: Path):
     tiny.meta[2]["n"] = "many"
     tiny.write()
     with pytest.raises(InputError, match=r"train_meta\.csv, line 4, column n: 'many' is not"):
-        make_split(tiny.paths, 4, 0, 2.0)
+        make_split(tiny.paths, 4, 0, 2.0, RSNA_2025)
 
 
 def test_a_missing_file_of_a_finished_split_is_made_again(data: DataPaths):
@@ -253,10 +255,10 @@ def test_a_missing_file_of_a_finished_split_is_made_again(data: DataPaths):
 
 
 def test_the_table_has_a_line_per_fold_and_rare_labels_are_named(data: DataPaths):
-    split_rows = make_split(data, 4, 0, 2.0)
-    lines = fold_table(split_rows.series, split_rows.spots, 4).splitlines()
+    split_rows = make_split(data, 4, 0, 2.0, RSNA_2025)
+    lines = fold_table(split_rows.series, split_rows.spots, 4, RSNA_2025).splitlines()
     assert [line.split()[0] for line in lines] == ["fold", "0", "1", "2", "3"]
-    warnings = rare_labels(split_rows.series, 4)
+    warnings = rare_labels(split_rows.series, 4, RSNA_2025)
     assert any(w.startswith("Basilar Tip: ") and "4 folds" in w for w in warnings)
     assert not any(w.startswith(ANEURYSM_PRESENT) for w in warnings)
 

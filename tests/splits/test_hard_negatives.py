@@ -15,7 +15,7 @@ from intracranial.provenance import Request
 from intracranial.splits.folds import Split, cache_inputs, load_split
 from intracranial.splits.hard_negatives import COLUMNS, hard_negatives, read_original_pickle
 from intracranial.splits.split_files import make_split, save_split
-from intracranial.task import SERIES_COLUMN
+from intracranial.tasks import RSNA_2025, SERIES_COLUMN
 from tests.sampling.fold_data import TinyData, cohort
 
 
@@ -25,7 +25,7 @@ def split(tmp_path: Path) -> Split:
 
 
 def split_of(data: TinyData) -> Split:
-    made = make_split(data.paths, 3, 0, 2.0)
+    made = make_split(data.paths, 3, 0, 2.0, RSNA_2025)
     request = Request("folds", {"folds": 3}, cache_inputs(data.paths))
     save_split(data.paths, 3, 0, made, request)
     return load_split(data.paths, 3)

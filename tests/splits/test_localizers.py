@@ -15,7 +15,7 @@ from intracranial.splits.localizers import (
     localized_flags,
     read_localizers,
 )
-from intracranial.task import SERIES_COLUMN
+from intracranial.tasks import RSNA_2025, SERIES_COLUMN
 from tests.sampling.fold_data import SHAPE, TinyData
 
 BASILAR, ACOM = "Basilar Tip", "Anterior Communicating Artery"
@@ -32,9 +32,9 @@ def data(tmp_path: Path) -> TinyData:
 
 def read(data: TinyData):
     data.write()
-    series = with_types(pd.DataFrame(data.meta).astype(str), data.root).set_index(SERIES_COLUMN)
+    series = with_types(pd.DataFrame(data.meta).astype(str), data.root, RSNA_2025).set_index(SERIES_COLUMN)
     slices = with_types(pd.DataFrame(data.slices).astype(str), data.root)
-    found = read_localizers(data.paths.localizers_csv, series, slices, frozenset(data.rejected))
+    found = read_localizers(data.paths.localizers_csv, series, slices, RSNA_2025, frozenset(data.rejected))
     return (*found, series)
 
 
@@ -151,9 +151,9 @@ def test_lines_are_counted_in_the_file_and_not_in_rows(data: TinyData):
     # A blank line, a cell with a line break in it, and a row that ends early.
     two_lines = good.replace(BASILAR, '"Basilar\nTip"')
     path.write_text("\n".join([header, good, "", bad, two_lines, bad, "1.1,2"]) + "\n")
-    series = with_types(pd.DataFrame(data.meta).astype(str), path).set_index(SERIES_COLUMN)
+    series = with_types(pd.DataFrame(data.meta).astype(str), path, RSNA_2025).set_index(SERIES_COLUMN)
     slices = with_types(pd.DataFrame(data.slices).astype(str), path)
-    kept, left_out = read_localizers(path, series, slices)
+    kept, left_out = read_localizers(path, series, slices, RSNA_2025)
     assert [row.line for row in kept] == [2]
     assert [(row.line, row.reason) for row in left_out] == [
         (4, "unknown_location"),
@@ -166,13 +166,13 @@ def test_lines_are_counted_in_the_file_and_not_in_rows(data: TinyData):
 def test_a_table_without_a_column_and_no_table_are_errors(data: TinyData):
     series, slices = pd.DataFrame(), pd.DataFrame()
     with pytest.raises(MissingArtifact, match=r"train_localizers\.csv is missing: put"):
-        read_localizers(data.paths.localizers_csv, series, slices)
+        read_localizers(data.paths.localizers_csv, series, slices, RSNA_2025)
     data.paths.localizers_csv.write_text("SeriesInstanceUID,coordinates,location\n")
     with pytest.raises(InputError, match="has no column SOPInstanceUID"):
-        read_localizers(data.paths.localizers_csv, series, slices)
+        read_localizers(data.paths.localizers_csv, series, slices, RSNA_2025)
     data.paths.localizers_csv.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(InputError, match="not a readable csv"):
-        read_localizers(data.paths.localizers_csv, series, slices)
+        read_localizers(data.paths.localizers_csv, series, slices, RSNA_2025)
 
 
 def test_a_series_is_localized_when_every_positive_location_has_a_mark(data: TinyData):
@@ -183,7 +183,7 @@ def test_a_series_is_localized_when_every_positive_location_has_a_mark(data: Tin
     data.mark("1.5", 3, BASILAR)
     data.mark("1.5", 5, ACOM)
     kept, _, series = read(data)
-    flags = localized_flags(series, kept)
+    flags = localized_flags(series, kept, RSNA_2025)
     assert flags.to_dict() == {"1.1": 0, "1.2": 0, "1.3": 1, "1.4": 0, "1.5": 1, "1.6": 0}
 
 
@@ -197,7 +197,7 @@ def test_blanks_round_cells_and_headers_change_nothing(data: TinyData):
     with open(path, "w", encoding="utf-8-sig", newline="") as file:
         csv.writer(file, quoting=csv.QUOTE_ALL).writerows(rows)
     slices = with_types(pd.DataFrame(data.slices).astype(str), data.root)
-    assert read_localizers(path, series, slices) == (plain, [])
+    assert read_localizers(path, series, slices, RSNA_2025) == (plain, [])
 
 
 @pytest.mark.parametrize(

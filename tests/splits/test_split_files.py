@@ -7,7 +7,7 @@ import pytest
 from intracranial.artifacts import DataPaths, write_csv
 from intracranial.errors import InputError
 from intracranial.splits.split_files import _rejected
-from intracranial.task import SERIES_COLUMN
+from intracranial.tasks import SERIES_COLUMN
 
 
 def test_a_series_read_in_part_is_not_rejected(tmp_path: Path):

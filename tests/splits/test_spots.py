@@ -18,7 +18,8 @@ from intracranial.splits.spots import (
     slice_at,
     slice_targets,
 )
-from intracranial.task import ANEURYSM_PRESENT, LABELS, LOCATIONS, SERIES_COLUMN
+from intracranial.tasks import RSNA_2025, SERIES_COLUMN
+from tests.challenge import ANEURYSM_PRESENT, LABELS, LOCATIONS
 from tests.sampling.fold_data import AXIAL, SHAPE, SIZE, TinyData, cohort, geometry_of
 
 BASILAR, ACOM = "Basilar Tip", "Anterior Communicating Artery"
@@ -26,7 +27,7 @@ BASILAR, ACOM = "Basilar Tip", "Anterior Communicating Artery"
 
 def typed(data: TinyData) -> pd.DataFrame:
     table = pd.DataFrame(data.meta).astype(str)
-    return with_types(table, data.paths.train_meta_csv).set_index(SERIES_COLUMN).sort_index()
+    return with_types(table, data.paths.train_meta_csv, RSNA_2025).set_index(SERIES_COLUMN).sort_index()
 
 
 def test_exclusion_is_five_slices_and_five_percent_of_long_series():
@@ -42,7 +43,7 @@ def test_no_negative_lies_within_the_exclusion_of_a_localizer():
 @pytest.mark.parametrize("step", [1, 2])
 def test_a_stack_is_labelled_by_every_localizer_between_its_outer_slices(step):
     for t in range(12):
-        targets = slice_targets([6], [BASILAR], t, step)
+        targets = slice_targets([6], [BASILAR], t, step, RSNA_2025)
         expected = np.zeros(14, np.float32)
         if t - step <= 6 <= t + step:
             expected[[LABELS.index(BASILAR), LABELS.index(ANEURYSM_PRESENT)]] = 1
@@ -53,13 +54,13 @@ def test_a_stack_is_labelled_by_every_localizer_between_its_outer_slices(step):
 def test_the_first_and_the_last_slice_get_their_label():
     # The original solution never labelled the last slice of a series.
     for t in (0, 19):
-        assert slice_targets([0, 19], [ACOM, BASILAR], t, 1)[LABELS.index(ANEURYSM_PRESENT)] == 1
-    assert slice_targets([19], [BASILAR], 19, 1)[LABELS.index(BASILAR)] == 1
-    assert slice_targets([19], [BASILAR], 18, 1)[LABELS.index(BASILAR)] == 1
+        assert slice_targets([0, 19], [ACOM, BASILAR], t, 1, RSNA_2025)[LABELS.index(ANEURYSM_PRESENT)] == 1
+    assert slice_targets([19], [BASILAR], 19, 1, RSNA_2025)[LABELS.index(BASILAR)] == 1
+    assert slice_targets([19], [BASILAR], 18, 1, RSNA_2025)[LABELS.index(BASILAR)] == 1
 
 
 def test_two_localizers_label_one_stack_with_both_locations():
-    targets = slice_targets([3, 4], [ACOM, BASILAR], 4, 1)
+    targets = slice_targets([3, 4], [ACOM, BASILAR], 4, 1, RSNA_2025)
     assert {name for name, value in zip(LABELS, targets, strict=True) if value} == {
         ACOM,
         BASILAR,
@@ -119,7 +120,7 @@ def test_millimetres_are_left_empty_where_the_geometry_is_unknown(tmp_path: Path
 
 def drawn(data: TinyData, per_positive: float = 2.0, seed: int = 0, folds: int = 4):
     data.write()
-    made = make_split(data.paths, folds, seed, per_positive)
+    made = make_split(data.paths, folds, seed, per_positive, RSNA_2025)
     spots = pd.DataFrame(made.spots)
     return made, spots[spots["kind"] == "positive"], spots[spots["kind"] == "negative"]
 
@@ -195,10 +196,11 @@ def test_short_series_give_fewer_negatives_instead_of_wrong_ones(tmp_path: Path)
         data.paths.localizers_csv,
         series,
         with_types(pd.DataFrame(data.slices).astype(str), tmp_path),
+        RSNA_2025,
     )
-    series["fold"] = assign_folds(series, 2, 0)
-    series["localized"] = localized_flags(series, localizers)
-    assert negative_spots(series, localizers, left_out, 2.0, 0) == []
+    series["fold"] = assign_folds(series, 2, 0, RSNA_2025)
+    series["localized"] = localized_flags(series, localizers, RSNA_2025)
+    assert negative_spots(series, localizers, left_out, 2.0, 0, RSNA_2025) == []
 
 
 def test_every_location_of_the_task_can_be_a_spot(tmp_path: Path):

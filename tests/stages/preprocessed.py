@@ -7,7 +7,7 @@ from pathlib import Path
 from intracranial.options.preprocess import PreprocessOptions
 from intracranial.runlog import run_stage
 from intracranial.stages import preprocess_data
-from intracranial.task import LABELS, TRAIN_COLUMNS
+from tests.challenge import LABELS, TRAIN_COLUMNS
 from tests.imaging.make_series import (
     head,
     store,

@@ -17,7 +17,7 @@ from intracranial.options.predict import PredictOptions
 from intracranial.provenance import VERSION
 from intracranial.runlog import Record, log, run_stage
 from intracranial.stages.predict import PredictPaths, main
-from intracranial.task import LABELS
+from tests.challenge import LABELS
 from tests.schema import assert_documented
 from tests.tiny_data import SECRET_ID, SECRETS, uid_of
 from tests.tiny_runs import ROOT, Place, edit, run_process

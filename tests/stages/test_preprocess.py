@@ -19,7 +19,7 @@ from intracranial.imaging.geometry import Geometry
 from intracranial.imaging.series import read_series
 from intracranial.provenance import read_manifest
 from intracranial.stages import preprocess_data
-from intracranial.task import LABELS, TRAIN_COLUMNS
+from tests.challenge import LABELS, TRAIN_COLUMNS
 from tests.imaging.make_series import (
     head,
     store,

@@ -60,19 +60,19 @@ def test_the_difference_and_its_interval_equal_a_slow_paired_bootstrap():
 def test_pairing_makes_the_interval_narrower_than_that_of_either_figure():
     sample = a_sample(rare=12)
     found = compare(TASK, a_run(), a_run("b", related(sample, noise=0.2)), QUICK)
-    from intracranial.statistics.intervals import auc_table
+    from intracranial.statistics.intervals import table_with_intervals
 
-    alone = auc_table(TASK, sample, QUICK)[0]["weighted_auc"]
-    paired = found["weighted_auc"]["difference"]
+    alone = table_with_intervals(TASK, sample, QUICK)[0]["score"]
+    paired = found["score"]["difference"]
     assert paired["high"] - paired["low"] < 0.5 * (alone["high"] - alone["low"])
 
 
 def test_a_clear_gain_is_significant_and_exchanging_the_runs_turns_its_sign():
     sample = a_sample(rare=12)
     better = related(sample, noise=0.1, gain=1.0)
-    found = compare(TASK, a_run(), a_run("b", better), QUICK)["weighted_auc"]
+    found = compare(TASK, a_run(), a_run("b", better), QUICK)["score"]
     assert found["p"] < 0.01 and found["difference"]["low"] > 0
-    turned = compare(TASK, a_run("b", better), a_run(), QUICK)["weighted_auc"]["difference"]
+    turned = compare(TASK, a_run("b", better), a_run(), QUICK)["score"]["difference"]
     assert turned["value"] == pytest.approx(-found["difference"]["value"])
     assert turned["low"] == pytest.approx(-found["difference"]["high"])
 
@@ -83,13 +83,13 @@ def test_p_values_of_equally_good_runs_are_rarely_small():
         sample = a_sample(seed, rare=12)
         left, right = (related(sample, 1000 + seed + k, noise=0.7) for k in (0, 500))
         found = compare(TASK, a_run("a", left), a_run("b", right), Settings(200, seed))
-        small += found["weighted_auc"]["p"] < 0.05
+        small += found["score"]["p"] < 0.05
     assert small <= 13  # 5 expected; a standard deviation of 2.2, and the bootstrap's excess
 
 
 def test_a_run_does_not_differ_from_itself():
     found = compare(TASK, a_run(), a_run("b"), QUICK)
-    for row in (found["weighted_auc"], *found["per_label"].values()):
+    for row in (found["score"], *found["per_label"].values()):
         assert row["difference"]["value"] == 0
         assert row["p"] == 1 and row["delong_p"] is None and row["difference"]["low"] is None
     json.dumps(found, allow_nan=False)
@@ -116,7 +116,7 @@ def test_only_labels_that_both_have_are_compared():
         "Any",
     ]
     values = [found["per_label"][name]["first"] for name in ("Left A", "Right A")]
-    assert found["locations_mean"]["first"] == pytest.approx(np.mean(values))
+    assert found["others_mean"]["first"] == pytest.approx(np.mean(values))
     assert "not compared: Rare" in format_comparison(TASK, found)
     with pytest.raises(InputError, match="do not both predict Any"):
         compare(TASK, a_run(), a_run("b", fewer, labels=("Left A", "Right A", "Rare")), QUICK)
@@ -128,14 +128,14 @@ def test_rare_labels_and_labels_of_one_class_have_no_p_value_and_say_why():
     rare = found["per_label"]["Rare"]
     assert rare["difference"]["value"] is not None and rare["p"] is None
     assert rare["no_interval"] == "fewer than 5 patients with it"
-    assert found["rare"] == ["Rare"] and found["weighted_auc"]["p"] is not None
+    assert found["rare"] == ["Rare"] and found["score"]["p"] is not None
     words = "fewer than 5 patients have Rare: intervals and p of the means are too small"
     assert words in format_comparison(TASK, found)
     sample = a_sample(rare=0)
     found = compare(TASK, a_run("a", sample), a_run("b", related(sample)), QUICK)
     assert found["rare"] == [] and "fewer than" not in format_comparison(TASK, found)
     assert found["left_out"] == ["Rare"] and found["per_label"]["Rare"]["first"] is None
-    assert found["weighted_auc"]["p"] is not None
+    assert found["score"]["p"] is not None
     text = format_comparison(TASK, found)
     assert "left out (one class only): Rare" in text and "nan" not in text.lower()
 

@@ -16,12 +16,12 @@ from intracranial.statistics.bootstrap import draw_resamples
 from intracranial.statistics.crossfit import Crossfit, Part, over_patients
 from intracranial.statistics.localisation import RIGHT_MM, Located, froc_table, localisation_table
 from intracranial.statistics.sample import Sample
-from intracranial.task import RSNA_2025
+from intracranial.tasks import RSNA_2025
+from tests.challenge import OVERALL
 from tests.evaluation.samples import a_report
 from tests.tiny_runs import Place, read
 
 TASK = RSNA_2025
-OVERALL = TASK.overall_index
 TIP = TASK.labels.index("Basilar Tip")
 
 

@@ -3,7 +3,8 @@
 import numpy as np
 
 from intracranial.statistics.suspects import SUSPECTS_SHOWN, suspects
-from intracranial.task import RSNA_2025
+from intracranial.tasks import RSNA_2025
+from tests.challenge import OVERALL
 
 BASILAR = RSNA_2025.labels.index("Basilar Tip")
 
@@ -48,6 +49,6 @@ def test_the_worst_come_first_and_their_number_is_bounded():
 def test_a_series_appears_once_at_its_worst_label():
     uids, targets, probabilities = one_label([0.1, 0.1, 0.2, 0.2, 0.85], [0.8] * 5)
     for table in (targets, probabilities):
-        table[:, RSNA_2025.overall_index] = table[:, BASILAR]
+        table[:, OVERALL] = table[:, BASILAR]
     negatives, _ = suspects(RSNA_2025, uids, targets, probabilities)
     assert [one.uid for one in negatives] == ["1.4"]

@@ -12,8 +12,8 @@ SECONDS_PER_MEGAPIXEL = 0.005
 """Measured: reading, resizing and writing both caches, per million cached pixels on one core, for
 uncompressed files (benchmarks/preprocess.py)."""
 
-FEATURE_BYTES_PER_SLICE = 2 * (1024 * 2 + 14 * 4 + 14 * 3 * 4)
-"""Two steps of 1024 float16 features, 14 float32 logits and 14 float32 peaks (x, y, value)."""
+FEATURES, STEPS = 1024, 2
+"""Width of the usual encoder, and its steps."""
 
 USUAL_FOLDS = 10
 
@@ -32,7 +32,7 @@ def slice_count(source: Source) -> int:
 
 
 def describe(
-    sources: Iterable[Source], size: int, slices: bool, workers: int, free_gib: float
+    sources: Iterable[Source], size: int, slices: bool, workers: int, free_gib: float, labels: int
 ) -> list[str]:
     """Lines for the user: series, disk, time, and the size of the later features.
 
@@ -42,6 +42,7 @@ def describe(
         slices: whether slice copies are written too.
         workers: processes.
         free_gib: free space where the caches will lie.
+        labels: of the task.
 
     Raises:
         InputError: the caches will not fit on the disk.
@@ -51,7 +52,8 @@ def describe(
     one = total * size * size * 2 / GIB
     need = one * (2 if slices else 1)
     seconds = total * size * size / 1e6 * SECONDS_PER_MEGAPIXEL / max(workers, 1)
-    feature = total * FEATURE_BYTES_PER_SLICE / GIB
+    # float16 features, float32 logits and float32 peaks (x, y, value)
+    feature = total * STEPS * (FEATURES * 2 + labels * 4 + labels * 3 * 4) / GIB
     lines = [
         f"{len(counts)} series to read, about {total} slices",
         f"disk: about {one:.2f} GiB of sequences"
@@ -60,7 +62,7 @@ def describe(
         f"time: about {seconds / 60:.0f} min with {max(workers, 1)} processes (an estimate "
         "for uncompressed files; JPEG lossless takes six times as long, JPEG 2000 thirty times)",
         f"later: features take about {feature:.2f} GiB a fold, {feature * USUAL_FOLDS:.2f} GiB for "
-        f"{USUAL_FOLDS} folds (1024 values a slice, two steps)",
+        f"{USUAL_FOLDS} folds ({FEATURES} values a slice, two steps)",
     ]
     if need > free_gib:
         raise InputError(

@@ -23,7 +23,7 @@ from intracranial.imaging.geometry import GEOMETRY_COLUMNS, THICKNESS_COLUMN, ca
 from intracranial.imaging.outcome import CODES, LeftOut, base_code
 from intracranial.imaging.series import ReadOptions, Series, SeriesError, read_series
 from intracranial.processes.allocation import keep_freed_memory
-from intracranial.task import SOP_COLUMN
+from intracranial.tasks import SOP_COLUMN
 
 SIDECAR_FORMAT = 4
 """Raise it when the same files and options give other bytes than before."""

@@ -13,12 +13,12 @@ import xxhash
 from intracranial.artifacts import DataPaths, ImageFile, load_array
 from intracranial.caching.fingerprints import ABSENT, Fingerprints, Source, look_at
 from intracranial.caching.job import CONTENT_HASH, REJECTED, SIDECAR_FORMAT
-from intracranial.caching.table_files import rejected_row
+from intracranial.caching.table_files import MADE_COLUMNS, rejected_row
 from intracranial.caching.train_table import read_train_csv
 from intracranial.errors import InputError, StaleArtifact
 from intracranial.options.preprocess import PreprocessOptions
 from intracranial.provenance import Request, changes, digest, file_digest
-from intracranial.task import SERIES_COLUMN
+from intracranial.tasks import SERIES_COLUMN, Task, task_of_folder
 
 SCRIPT = "preprocess_data.py"
 NAMED = 5
@@ -28,6 +28,9 @@ NAMED = 5
 @dataclass
 class State:
     """Where a data folder stands before a run."""
+
+    task: Task
+    """Of the data folder."""
 
     columns: list[str]
     rows: list[dict[str, str]]
@@ -71,7 +74,14 @@ def survey(options: PreprocessOptions, fingerprints: Fingerprints) -> State:
         InputError: train.csv is not usable, or no series is on disk.
     """
     data = options.data
-    columns, rows = read_train_csv(data.train_csv)
+    task = task_of_folder(data.task)
+    clash = [name for name in task.labels if name in MADE_COLUMNS]
+    if clash:
+        raise InputError(
+            f"{data.task}: label {clash[0]!r} has the name of another column of "
+            f"{data.train_meta_csv.name}; rename it"
+        )
+    columns, rows = read_train_csv(data.train_csv, task)
     manifest = _old_manifest(data.preprocess_manifest)
     wanted = rows[: options.limit]
     covered = _covered(manifest)
@@ -89,7 +99,7 @@ def survey(options: PreprocessOptions, fingerprints: Fingerprints) -> State:
         uid: folder for uid, folder in folders.items() if data.sequence_sidecar(uid).is_file()
     }
     contents = fingerprints.contents(finished, sources)
-    state = State(columns, wanted, len(rows), sources, contents)
+    state = State(task, columns, wanted, len(rows), sources, contents)
     _compare_series(state, options)
     _compare_manifest(state, options, manifest)
     return state
@@ -186,6 +196,7 @@ def make_request(state: State, options: PreprocessOptions) -> Request:
     return options.request(
         "preprocess",
         {
+            "task": digest(state.task.record()),
             "train.csv": file_digest(options.data.train_csv),
             "series": digest({uid: state.contents[uid] for uid in state.uids}),
         },
@@ -199,14 +210,16 @@ def _compare_manifest(
     if manifest is None:
         return
     data = options.data
-    before, now = manifest["inputs"].get("train.csv"), file_digest(data.train_csv)
-    if before != now:
-        state.changed.append(f"  {data.train_csv}: SHA-256 {str(before)[:16]} -> {now[:16]}")
+    request = make_request(state, options)
+    for name, path in (("train.csv", data.train_csv), ("task", data.task)):
+        before, now = str(manifest["inputs"].get(name)), request.inputs[name]
+        if before != now:
+            state.changed.append(f"  {path}: SHA-256 {before[:16]} -> {now[:16]}")
     tables = (data.train_meta_csv, data.slices_csv, data.rejected_csv)
     state.tables_done = (
         not state.changed
         and not state.todo
-        and manifest.get("identity") == make_request(state, options).identity
+        and manifest.get("identity") == request.identity
         and all(path.is_file() for path in tables)
     )
 

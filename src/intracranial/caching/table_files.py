@@ -7,11 +7,15 @@ from typing import Any
 
 from intracranial.artifacts import DataPaths, write_csv
 from intracranial.caching.job import META_COLUMNS, PARTIAL, REJECTED
+from intracranial.caching.train_table import PATIENT_COLUMN
 from intracranial.imaging.linkage import Linkage, assign_groups, large_groups
-from intracranial.task import SERIES_COLUMN, SOP_COLUMN
+from intracranial.tasks import SERIES_COLUMN, SOP_COLUMN
 
 MADE_COLUMNS = ("group", *META_COLUMNS)
 """Columns that train_meta.csv adds to those of train.csv."""
+
+DROPPED_COLUMNS = (PATIENT_COLUMN, "PatientName", "PatientBirthDate")
+"""Columns of train.csv that no other table gets: they name a patient."""
 
 SLICE_COLUMNS = (SERIES_COLUMN, "index", SOP_COLUMN, "frame", "x", "y", "z", "notes")
 REJECTED_COLUMNS = (SERIES_COLUMN, "file", "reason", "words")
@@ -51,12 +55,19 @@ def write_tables(
         metas.append(sidecar["meta"])
         linkages.append(Linkage(**sidecar["linkage"]))
         lost[uid] = [{SERIES_COLUMN: uid, **line} for line in sidecar["lost"]]
-    groups = assign_groups(linkages, [row[SERIES_COLUMN] for row in kept])
+    groups = assign_groups(
+        linkages,
+        [row[SERIES_COLUMN] for row in kept],
+        [row.get(PATIENT_COLUMN, "") for row in kept],
+    )
+    given = [name for name in columns if name not in (*MADE_COLUMNS, *DROPPED_COLUMNS)]
+    # later stages balance and report by it, whoever wrote the table
+    modality = [] if "Modality" in given else ["Modality"]
     write_csv(
         data.train_meta_csv,
-        [*(name for name in columns if name not in MADE_COLUMNS), *MADE_COLUMNS],
+        [*given, *modality, *MADE_COLUMNS],
         (
-            {**row, "group": group, **meta}
+            {"Modality": meta["dicom_modality"], **row, "group": group, **meta}
             for row, group, meta in zip(kept, groups, metas, strict=True)
         ),
     )

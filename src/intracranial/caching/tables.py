@@ -8,7 +8,7 @@ import pandas as pd
 
 from intracranial.errors import InputError, MissingArtifact
 from intracranial.imaging.geometry import THICKNESS_COLUMN, Geometry
-from intracranial.task import LABELS, SERIES_COLUMN, SOP_COLUMN
+from intracranial.tasks import SERIES_COLUMN, SOP_COLUMN, Task
 
 _GEOMETRY = Geometry("unknown", (1, 1), (1.0, 1.0, 1.0), None, (0.0,) * 3, (0.0,) * 3).to_row()
 
@@ -17,7 +17,6 @@ GEOMETRY_COLUMNS = tuple(_GEOMETRY)
 
 INTEGER_COLUMNS = frozenset(
     {
-        *LABELS,
         *(name for name, value in _GEOMETRY.items() if isinstance(value, int)),
         *("n", "size", "fold", "localized", "index", "frame"),
     }
@@ -34,7 +33,6 @@ FLOAT_COLUMNS = frozenset(
 
 META_COLUMNS = (
     SERIES_COLUMN,
-    *LABELS,
     "Modality",
     "group",
     "dicom_modality",
@@ -42,7 +40,7 @@ META_COLUMNS = (
     "size",
     *GEOMETRY_COLUMNS,
 )
-"""Columns of train_meta.csv that the split and later stages need."""
+"""Columns of train_meta.csv that the split and later stages need, beside those of the labels."""
 
 SLICE_COLUMNS = (SERIES_COLUMN, "index", SOP_COLUMN, "frame", "x", "y", "z")
 """Columns of slices.csv that the split needs."""
@@ -75,15 +73,23 @@ def read_text_table(path: Path, columns: Sequence[str], made_by: str) -> pd.Data
     return table
 
 
-def with_types(table: pd.DataFrame, path: Path) -> pd.DataFrame:
+def with_types(table: pd.DataFrame, path: Path, task: Task | None = None) -> pd.DataFrame:
     """A copy with int64 and float64 columns where the tables define them, else str.
+
+    Args:
+        table: of text.
+        path: of its file, for the message.
+        task: whose labels are columns: float64 of 0, 1, and NaN where a label is not known.
 
     Raises:
         InputError: a cell is not a number; the message gives its line, column and value.
     """
     typed = table.copy()
+    labels = () if task is None else task.labels
     for column in table.columns:
-        if column in INTEGER_COLUMNS:
+        if column in labels:
+            typed[column] = _numbers(table, column, path, allow_empty=True)
+        elif column in INTEGER_COLUMNS:
             values = _numbers(table, column, path, allow_empty=False)
             fractions = values[values % 1 != 0]
             if len(fractions):

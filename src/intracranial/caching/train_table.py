@@ -1,58 +1,87 @@
 """train.csv, checked before hours of work depend on it."""
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from intracranial.config import nearest
 from intracranial.errors import InputError
 from intracranial.runlog import log
-from intracranial.task import (
-    ANEURYSM_PRESENT,
-    LABELS,
-    LOCATIONS,
-    MODALITIES,
-    SERIES_COLUMN,
-    TRAIN_COLUMNS,
-)
-from intracranial.user_tables import UserTable, read_user_table
+from intracranial.tasks import SERIES_COLUMN, Task
+from intracranial.user_tables import UserTable, column_faults, read_user_table
 
-UID_PATTERN = re.compile(r"[0-9.]{1,64}")
-"""PS3.5 9.1; anything else could not safely name a file."""
+ID_PATTERN = re.compile(r"(?!\.)[A-Za-z0-9._-]{1,64}")
+"""A SeriesInstanceUID (PS3.5 9.1) or another name that is safe as the name of a file."""
+
+USE_COLUMN, ALWAYS_TRAIN = "Use", "train"
+"""Optional column, and its value for series that train in every fold and are never held out."""
+
+PATIENT_COLUMN = "PatientID"
+"""Optional column: series with one value are of one patient. It is copied nowhere."""
+
+REPORT_COLUMNS = ("PatientAge", "PatientSex", "Modality")
+"""Optional columns that serve reports and the balance of folds."""
 
 SHOWN = 5
-"""Bad rows that a message names."""
+"""Bad rows of a kind that a message names."""
 
 
-def read_train_csv(path: Path) -> tuple[list[str], list[dict[str, str]]]:
-    """Read the challenge's table of series and labels, every cell as text.
+def form(task: Task) -> str:
+    """What train.csv looks like, in words."""
+    labels = ", ".join(task.labels[:4]) + (", ..." if len(task.labels) > 4 else "")
+    return (
+        f"train.csv has one row per series: {SERIES_COLUMN} (the name of its folder in series/) "
+        f"and a column for each label of the task {task.name!r} ({labels}) with 1, 0, or nothing "
+        f"where it is not known; {', '.join((*REPORT_COLUMNS, PATIENT_COLUMN, USE_COLUMN))} are optional"
+    )
+
+
+def read_train_csv(path: Path, task: Task) -> tuple[list[str], list[dict[str, str]]]:
+    """Read a table of series and labels, every cell as text.
 
     Returns:
-        The columns and the rows, in file order; columns beyond the challenge's are kept.
+        The columns and the rows, in file order; columns beyond the task's are kept.
 
     Raises:
         MissingArtifact: there is no such file.
-        InputError: a column is missing, a SeriesInstanceUID is not one or is there twice, or a
-            label is neither 0 nor 1.
+        InputError: columns are missing, names of series cannot be used or are there twice, or
+            cells are not labels: all of it in one message.
     """
-    table = read_user_table(
-        path, TRAIN_COLUMNS, "put the challenge's train.csv there, with one row per series"
-    )
-    _check_rows(path, table)
+    needed = (SERIES_COLUMN, *task.labels)
+    table = read_user_table(path, (), f"put a table of your series there. {form(task)}")
+    faults = column_faults(table.columns, needed)
+    faults += _faults(table, task)
+    if faults:
+        listed = faults[0] if len(faults) == 1 else "".join(f"\n  {one}" for one in faults)
+        raise InputError(
+            f"{path}{',' if listed.startswith('line') else ':'} {listed}\n{form(task)}"
+        )
     rows = [{name: cell or "" for name, cell in row.items()} for row in table.rows]
-    for line in doubts(path, table.lines, rows):
+    for line in doubts(path, table.lines, rows, task):
         log.warning("%s", line)
     return table.columns, rows
 
 
-def doubts(path: Path, lines: Sequence[int], rows: Sequence[Mapping[str, str]]) -> list[str]:
+def label_values(row: Mapping[str, str], task: Task) -> np.ndarray:
+    """Labels of a checked row: float32 (L,) of 0, 1, and NaN for those that are not known."""
+    cells = [row[label] for label in task.labels]
+    return np.array([float(cell) if cell else np.nan for cell in cells], dtype=np.float32)
+
+
+def doubts(
+    path: Path, lines: Sequence[int], rows: Sequence[Mapping[str, str]], task: Task
+) -> list[str]:
     """What a table says that can hardly be meant; it is used as it stands.
 
     Args:
         path: of the table, for the words.
         lines: of its rows.
         rows: checked rows.
+        task: the labels.
 
     Returns:
         Each kind in words, with the first series of it.
@@ -60,71 +89,99 @@ def doubts(path: Path, lines: Sequence[int], rows: Sequence[Mapping[str, str]]) 
     against = [
         f"line {line}: {row[SERIES_COLUMN]} ({', '.join(located)})"
         for line, row in zip(lines, rows, strict=True)
-        if (located := contradictions(row))
+        if (located := contradictions(label_values(row, task), task))
     ]
     odd = [
-        f"line {line}: {row['Modality']!r}{nearest(row['Modality'], MODALITIES)}"
+        f"line {line}: {row['Modality']!r}{nearest(row['Modality'], task.modalities)}"
         for line, row in zip(lines, rows, strict=True)
-        if row["Modality"] not in MODALITIES
+        if task.modalities and row.get("Modality", task.modalities[0]) not in task.modalities
     ]
     found = []
     if against:
         found.append(
-            f"{path}: {len(against)} series have an aneurysm at a location, while "
-            f"{ANEURYSM_PRESENT!r} is 0; both labels are used as they are: {_some(against)}"
+            f"{path}: {len(against)} series have a label, while {task.overall!r} is 0; both labels "
+            f"are used as they are: {_some(against)}"
         )
     if odd:
         found.append(
-            f"{path}: {len(odd)} rows have a Modality that is none of {', '.join(MODALITIES)}; "
-            f"folds are not balanced over these: {_some(odd)}"
+            f"{path}: {len(odd)} rows have a Modality that is none of "
+            f"{', '.join(task.modalities)}; folds are not balanced over these: {_some(odd)}"
         )
     return found
 
 
-def contradictions(row: Mapping[Any, Any]) -> list[str]:
-    """Locations with an aneurysm in a row that says that there is none."""
-    if int(row[ANEURYSM_PRESENT]):
+def contradictions(labels: np.ndarray, task: Task) -> list[str]:
+    """Labels that are 1 while the overall label of the series is 0; `labels` is (L,)."""
+    if task.overall is None or labels[task.labels.index(task.overall)] != 0:
         return []
-    return [name for name in LOCATIONS if int(row[name])]
+    return [name for name, value in zip(task.labels, labels, strict=True) if value == 1]
 
 
-def _check_rows(path: Path, table: UserTable) -> None:
+def _faults(table: UserTable, task: Task) -> list[str]:
+    """Everything that is wrong with the rows, a sentence for each column and kind."""
     if not table.rows:
-        raise InputError(f"{path} has no rows: list at least one series")
-    if table.excess:
-        raise InputError(
-            f"{path}, line {min(table.excess)}: the row has more cells than the header has "
-            "columns; is there a comma in a cell without quotes?"
-        )
+        return ["it has no rows: list at least one series"]
+    faults = [
+        f"line {line}: the row has more cells than the header has columns; is there a comma in a "
+        "cell without quotes?"
+        for line in sorted(table.excess)[:SHOWN]
+    ]
     numbered = list(zip(table.lines, table.rows, strict=True))
-    uids = [row[SERIES_COLUMN] or "" for row in table.rows]
+    if SERIES_COLUMN in table.columns:
+        faults += _name_faults(numbered)
+    for label in (name for name in task.labels if name in table.columns):
+        odd = [
+            f"line {line}: {row[label]!r}"
+            for line, row in numbered
+            if (row[label] or "") not in ("0", "1", "")
+        ]
+        faults += _fault(label, odd, "is neither 0 nor 1, nor empty for not known")
+        if not any(row[label] for _, row in numbered):
+            faults.append(f"column {label}: no series has a label")
+    if USE_COLUMN in table.columns:
+        odd = [
+            f"line {line}: {row[USE_COLUMN]!r}"
+            for line, row in numbered
+            if (row[USE_COLUMN] or "") not in (ALWAYS_TRAIN, "")
+        ]
+        words = f"is neither {ALWAYS_TRAIN!r} nor empty"
+        faults += _fault(USE_COLUMN, odd, words)
+        if numbered and all(row[USE_COLUMN] == ALWAYS_TRAIN for _, row in numbered):
+            faults.append(
+                f"column {USE_COLUMN}: every series is {ALWAYS_TRAIN!r}, none can be held out"
+            )
+    return faults
+
+
+def _name_faults(numbered: Sequence[tuple[int, Mapping[str, Any]]]) -> list[str]:
+    uids = [row[SERIES_COLUMN] or "" for _, row in numbered]
     bad = [
         f"line {line}: {uid!r}"
-        for line, uid in zip(table.lines, uids, strict=True)
-        if not UID_PATTERN.fullmatch(uid) or not uid.strip(".")
+        for (line, _), uid in zip(numbered, uids, strict=True)
+        if not ID_PATTERN.fullmatch(uid)
     ]
-    _complain(path, SERIES_COLUMN, bad, "is not a UID of digits and dots, at most 64 characters")
+    faults = _fault(
+        SERIES_COLUMN,
+        bad,
+        "cannot name a series: use letters, digits, '.', '_' and '-', at most 64, no dot in front",
+    )
     at: dict[str, list[str]] = {}
-    for line, uid in zip(table.lines, uids, strict=True):
+    for (line, _), uid in zip(numbered, uids, strict=True):
         at.setdefault(uid, []).append(str(line))
     twice = [
         f"{uid} ({len(found)} times) in lines {', '.join(found)}"
         for uid, found in at.items()
-        if len(found) > 1
+        if len(found) > 1 and uid
     ]
-    _complain(path, SERIES_COLUMN, twice, "occurs more than once; keep one row per series")
-    for label in LABELS:
-        odd = [
-            f"line {line}: {row[label] or ''!r}"
-            for line, row in numbered
-            if row[label] not in ("0", "1")
-        ]
-        _complain(path, label, odd, "is neither 0 nor 1")
+    faults += _fault(SERIES_COLUMN, twice, "occurs more than once; keep one row per series")
+    cases = Counter(uid.casefold() for uid in at)
+    alike = [uid for uid in at if cases[uid.casefold()] > 1]
+    words = "differ in case alone, and would be one file on some disks; rename one"
+    return faults + _fault(SERIES_COLUMN, alike, words)
 
 
-def _complain(path: Path, column: str, found: Sequence[str], what: str) -> None:
-    if found:
-        raise InputError(f"{path}, column {column}: {_some(found)} {what}")
+def _fault(column: str, found: Sequence[str], what: str) -> list[str]:
+    return [f"column {column}: {_some(found)} {what}"] if found else []
 
 
 def _some(found: Sequence[str]) -> str:

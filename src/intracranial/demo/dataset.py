@@ -15,7 +15,7 @@ from intracranial.demo.protocol import draw_acquisition
 from intracranial.demo.streams import Purpose, stream
 from intracranial.errors import InputError
 from intracranial.processes.pool import WorkerDied, WorkerPool
-from intracranial.task import ANEURYSM_PRESENT, LABELS, LOCALIZER_COLUMNS, TRAIN_COLUMNS
+from intracranial.tasks import LOCALIZER_COLUMNS, RSNA_2025, SERIES_COLUMN
 from intracranial.threads import cores_for_processes
 
 SECOND_SERIES = 0.1
@@ -83,12 +83,15 @@ def make_series(folder: Path, seed: int, number: int) -> SeriesRows:
         present.add(finding.location)
         localizers.append((identity.series_uid, sop, str(coordinates), finding.location))
     labels = [
-        int(label in present or (label == ANEURYSM_PRESENT and present != set()))
-        for label in LABELS
+        int(label in present or (label == RSNA_2025.overall and present != set()))
+        for label in RSNA_2025.labels
     ]
     row = (identity.series_uid, age, "Female" if female else "Male", acquisition.modality, *labels)
     return SeriesRows(number, row, tuple(localizers))
 
+
+TRAIN_COLUMNS = (SERIES_COLUMN, "PatientAge", "PatientSex", "Modality", *RSNA_2025.labels)
+"""The 18 columns of train.csv in the challenge's order."""
 
 MOST_SECONDS = 600.0
 """Limit of one series, which takes a second."""

@@ -26,7 +26,7 @@ class Acquisition:
     """How one series is acquired and stored; nothing here depends on the labels."""
 
     modality: str
-    """One of intracranial.task.MODALITIES: CTA, MRA, MRI T2 or MRI T1post."""
+    """One of intracranial.tasks.MODALITIES: CTA, MRA, MRI T2 or MRI T1post."""
     plane: Plane = "axial"
     """Nominal plane; `orientation` is what counts."""
     n_slices: int = 40

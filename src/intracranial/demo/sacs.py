@@ -6,12 +6,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from intracranial.demo.vessels import SIDES, Curve, VesselTree
-from intracranial.task import LOCATIONS
+from intracranial.tasks import RSNA_2025
 
 FloatArray = NDArray[np.float64]
 
 LOCATION_COUNTS = (78, 98, 277, 331, 219, 294, 363, 46, 56, 86, 101, 110, 113)
-"""How often the challenge's tables name each location, in the order of task.LOCATIONS."""
+"""How often the challenge's tables name each location, in the order of the task's locations."""
 
 DIAMETER_MEDIAN_MM = 6.5
 """Above the 5.3 mm of a published series (ds003949): a few hundred heads must teach something."""
@@ -66,8 +66,8 @@ def draw_locations(rng: np.random.Generator) -> list[str]:
     """
     count = int(rng.choice(len(COUNT_SHARES), p=COUNT_SHARES))
     shares = np.array(LOCATION_COUNTS, float) / sum(LOCATION_COUNTS)
-    chosen = rng.choice(len(LOCATIONS), size=count, replace=False, p=shares)
-    return [LOCATIONS[i] for i in sorted(chosen)]
+    chosen = rng.choice(len(RSNA_2025.locations), size=count, replace=False, p=shares)
+    return [RSNA_2025.locations[i] for i in sorted(chosen)]
 
 
 def _site(tree: VesselTree, location: str, rng: np.random.Generator) -> tuple[Curve, float]:
@@ -99,7 +99,7 @@ def draw_aneurysm(tree: VesselTree, location: str, rng: np.random.Generator) -> 
 
     Args:
         tree: the patient's vessels.
-        location: one of task.LOCATIONS.
+        location: one of the task's locations.
         rng: stream of Purpose.SACS.
     """
     curve, fraction = _site(tree, location, rng)

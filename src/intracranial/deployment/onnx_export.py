@@ -28,6 +28,8 @@ TOLERANCE = 1e-3
 """Largest difference of any output between torch and onnxruntime."""
 
 STAGE1_INPUTS, STAGE1_OUTPUTS = ("stacks",), ("features", "logits", "heatmap")
+"""The heat map is left out where stage 1 has none."""
+
 STAGE2_INPUTS = ("tokens", "position_mm", "mask", "spacing_known")
 STAGE2_OUTPUTS = ("logits", "slice_logits")
 
@@ -47,7 +49,8 @@ class _Stage1(nn.Module):
 
     def forward(self, stacks: torch.Tensor) -> tuple[torch.Tensor, ...]:
         output = self.model(stacks)
-        return output.features, output.logits, output.heatmap
+        found = (output.features, output.logits, output.heatmap)
+        return tuple(one for one in found if one is not None)
 
 
 class _Stage2(nn.Module):
@@ -98,7 +101,7 @@ def export_fold(
         "stage1": _export(
             _Stage1(first),
             [_stacks(b, edge) for b, _ in (EXAMPLE, *CHECKED)],
-            (STAGE1_INPUTS, STAGE1_OUTPUTS),
+            (STAGE1_INPUTS, STAGE1_OUTPUTS if first.heatmap is not None else STAGE1_OUTPUTS[:2]),
             ({0: batch},),
             out_dir / "stage1.onnx",
         ),
@@ -118,6 +121,12 @@ def description(
     stage1: dict[str, Any], stage2: dict[str, Any], differences: dict[str, float]
 ) -> dict[str, Any]:
     """What another program needs beside the two files."""
+    outputs = {
+        "features": "float32 (batch, C); rounded to float16 before stage 2",
+        "logits": "float32 (batch, labels)",
+    }
+    if stage1["model"].get("heatmap", True):
+        outputs["heatmap"] = "float32 (batch, labels, input_size / 8, input_size / 8), logits"
     return {
         "labels": stage1["task"]["labels"],
         "preprocessing": stage1["preprocessing"],
@@ -126,11 +135,7 @@ def description(
             "input": stage1["input"],
             "steps": stage1["steps"],
             "inputs": {"stacks": "float32 (batch, 3, input_size, input_size), mean subtracted"},
-            "outputs": {
-                "features": "float32 (batch, C); rounded to float16 before stage 2",
-                "logits": "float32 (batch, labels)",
-                "heatmap": "float32 (batch, labels, input_size / 8, input_size / 8), logits",
-            },
+            "outputs": outputs,
             "largest_difference": differences["stage1"],
         },
         "stage2": {

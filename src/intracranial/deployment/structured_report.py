@@ -7,7 +7,7 @@ patient and study modules of the source images, without which an archive could n
 """
 
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,8 @@ from pydicom.uid import UID, generate_uid
 
 from intracranial.artifacts import atomic_open
 from intracranial.errors import InputError
-from intracranial.task import ANEURYSM_PRESENT, SERIES_COLUMN
+from intracranial.tasks import RSNA_2025, SERIES_COLUMN, Task, task_from
+from intracranial.tasks import Code as TaskCode
 
 NAME = "intracranial"
 MANUFACTURER = "Open-source research software, not for clinical use"
@@ -34,28 +35,10 @@ DEVICE_UID = generate_uid(entropy_srcs=[NAME])
 SERIES_NUMBER = 9000
 """Type 1 for highdicom, of no meaning; high, so that it sorts behind the images."""
 
-ANEURYSM = Code("85659009", "SCT", "Aneurysm")
 PROBABILITY = Code("122157", "DCM", "Probability")
 NO_UNITS = Code("1", "UCUM", "no units")
-INTRACRANIAL = Code("1101003", "SCT", "Intracranial")
-CAROTID = Code("86117002", "SCT", "Internal carotid artery")
 
-SITES = {
-    "Infraclinoid Internal Carotid Artery": CAROTID,
-    "Supraclinoid Internal Carotid Artery": CAROTID,
-    "Middle Cerebral Artery": Code("17232002", "SCT", "Middle cerebral artery"),
-    "Anterior Communicating Artery": Code("8012006", "SCT", "Anterior communicating artery"),
-    "Anterior Cerebral Artery": Code("60176003", "SCT", "Anterior cerebral artery"),
-    "Posterior Communicating Artery": Code("43119007", "SCT", "Posterior communicating artery"),
-    "Basilar Tip": Code("59011009", "SCT", "Basilar artery"),
-    "Other Posterior Circulation": INTRACRANIAL,
-    ANEURYSM_PRESENT: INTRACRANIAL,
-}
-"""Codes of PS3.16 CID 12104 to 12106 by label without its side. CID 12105 knows no infraclinoid and
-no supraclinoid part as such and no basilar tip: their sites are the whole artery. The tracking
-identifier always holds the label itself."""
-
-SIDES = {"Left": Code("7771000", "SCT", "Left"), "Right": Code("24028007", "SCT", "Right")}
+SIDES = {"left": Code("7771000", "SCT", "Left"), "right": Code("24028007", "SCT", "Right")}
 """PS3.16 CID 244."""
 
 PROCEDURES = {
@@ -185,8 +168,8 @@ def structured_report(
     Raises:
         InputError: a label has no code, see `check_sites`.
     """
-    labels = result.get("labels", result["probabilities"])  # first versions name no order
-    check_sites(labels)
+    task = task_from(result["task"]) if "task" in result else RSNA_2025  # first versions
+    check_sites(task)
     by_uid = {image.SOPInstanceUID: image for image in images}
     best: dict[str, Mapping[str, Any]] = {}
     for point in result["points"]:  # the best of each label comes first
@@ -197,11 +180,11 @@ def structured_report(
         family=codes.DCM.ArtificialIntelligence,  # CID 7162
     )
     groups = []
-    for label in labels:
+    for label in task.labels:
         probability = float(result["probabilities"][label])
         point = best.get(label) if probability >= mark_above else None
         image = None if point is None else by_uid[point["SOPInstanceUID"]]
-        groups.append(_group(label, probability, point, image, algorithm))
+        groups.append(_group(task, label, probability, point, image, algorithm))
     observer = sr.ObserverContext(
         observer_type=codes.DCM.Device,
         observer_identifying_attributes=sr.DeviceObserverIdentifyingAttributes(
@@ -218,7 +201,7 @@ def structured_report(
         content=content,
         series_instance_uid=report_series_uid(result, mark_above),
         series_number=SERIES_NUMBER,
-        series_description="Aneurysm detection (unverified)",
+        series_description=f"{task.title} (unverified)",
         sop_instance_uid=generate_uid(),
         instance_number=1,
         manufacturer=MANUFACTURER,
@@ -260,40 +243,40 @@ def _copy_element(image: Dataset, report: Dataset, keyword: str) -> None:
             )
 
 
-def check_sites(labels: Iterable[str]) -> None:
-    """Refuse labels of which `SITES` has no code: a report with a wrong site is worse than none.
+def check_sites(task: Task) -> None:
+    """Refuse a task of which labels have no code: a report with a wrong site is worse than none.
 
     Raises:
         InputError: there are some; the message names them.
     """
-    unknown = [label for label in labels if _parts(label)[1] not in SITES]
-    if unknown:
+    unknown = [label for label in task.labels if label not in (task.sites or {})]
+    if unknown or task.finding_code is None:
         raise InputError(
-            f"no coded finding site, which a structured report needs, is known for "
-            f"{', '.join(map(repr, unknown))}: add the code of each label, without Left or Right, "
-            "to SITES in inference/structured_report.py"
+            f"the task {task.name!r} has no code, which a structured report needs, for "
+            f"{', '.join(map(repr, unknown)) or 'its finding'}: add `sites` and `finding_code` to "
+            "its file before training"
         )
 
 
-def finding_site(label: str) -> sr.FindingSite:
-    """The nearest code of the standard that is not wrong, with its side; see `check_sites`."""
-    laterality, site = _parts(label)
-    return sr.FindingSite(SITES[site], laterality=laterality)
+def finding_site(task: Task, label: str) -> sr.FindingSite:
+    """The label's site with its side; see `check_sites`."""
+    site = (task.sites or {})[label]
+    return sr.FindingSite(_code(site), laterality=SIDES.get(site.side))
 
 
-def _parts(label: str) -> tuple[Code | None, str]:
-    """Side of a label, None where it has none, and its name without it."""
-    side, _, rest = label.partition(" ")
-    return (SIDES[side], rest) if side in SIDES else (None, label)
+def _code(one: TaskCode) -> Code:
+    return Code(one.value, one.scheme, one.meaning)
 
 
 def _group(
+    task: Task,
     label: str,
     probability: float,
     point: Mapping[str, Any] | None,
     image: Dataset | None,
     algorithm: sr.AlgorithmIdentification,
 ) -> sr.MeasurementsAndQualitativeEvaluations | sr.PlanarROIMeasurementsAndQualitativeEvaluations:
+    assert task.finding_code is not None  # see `check_sites`
     sources = None
     if point is not None and image is not None:
         frames = [int(point["frame"]) + 1] if "NumberOfFrames" in image else None
@@ -301,8 +284,8 @@ def _group(
     measurement = sr.Measurement(PROBABILITY, probability, NO_UNITS, referenced_images=sources)
     common: dict[str, Any] = {
         "tracking_identifier": sr.TrackingIdentifier(uid=generate_uid(), identifier=label),
-        "finding_type": ANEURYSM,
-        "finding_sites": [finding_site(label)],
+        "finding_type": _code(task.finding_code),
+        "finding_sites": [finding_site(task, label)],
         "algorithm_id": algorithm,
         "measurements": [measurement],
     }

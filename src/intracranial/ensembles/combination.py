@@ -30,8 +30,8 @@ from intracranial.metrics import ends, figure, score_table
 from intracranial.statistics.bootstrap import MIN_GROUPS
 from intracranial.statistics.comparison import Predictions, compare, joined_groups, not_independent
 from intracranial.statistics.crossfit import Crossfit
-from intracranial.statistics.intervals import Settings, auc_table
-from intracranial.task import Task
+from intracranial.statistics.intervals import Settings, table_with_intervals
+from intracranial.tasks import Task
 
 METHODS = ("mean", "rank", "fitted")
 
@@ -109,7 +109,7 @@ def align(runs: Sequence[Predictions]) -> list[Predictions]:
         rows = np.empty_like(theirs)
         rows[order] = theirs
         sample = other.sample.rows(rows)
-        if not np.array_equal(sample.targets, first.sample.targets):
+        if not np.array_equal(sample.targets, first.sample.targets, equal_nan=True):
             raise InputError(f"{both} disagree about the labels of a row: score both again")
         aligned.append(replace(other, keys=other.keys[rows], sample=sample))
     groups = first.sample.groups
@@ -169,14 +169,17 @@ def combine(
             "optimism": None if claimed is None or reached is None else claimed - reached,
         }
     methods = [_combined(name, runs, each) for name, each in found.items()]
-    tables = {one.name: auc_table(task, one.sample, settings)[0] for one in (*runs, *methods)}
+    tables = {
+        one.name: table_with_intervals(task, one.sample, settings)[0] for one in (*runs, *methods)
+    }
     rows = tables[runs[0].name]  # what all tables say of the rows is the same
     return Ensemble(
         found,
         {
             "runs": [run.name for run in runs],
             "weights": share.tolist(),
-            "weighted_auc": {name: table["weighted_auc"] for name, table in tables.items()},
+            "score_name": task.score_name,
+            "score": {name: table["score"] for name, table in tables.items()},
             "against_best": _against_best(task, runs, methods, tables, settings),
             "fitted_on": crossfit.fitted_on,
             "fitted": said,
@@ -203,14 +206,14 @@ def _against_best(
     settings: Settings,
 ) -> dict[str, Any] | None:
     """Each method minus the best single run, paired; None where no run has a score."""
-    scores = {run.name: tables[run.name]["weighted_auc"]["value"] for run in runs}
+    scores = {run.name: tables[run.name]["score"]["value"] for run in runs}
     scored = [run for run in runs if scores[run.name] is not None]
     if not scored:
         return None
-    best = max(scored, key=lambda run: scores[run.name])
+    best = (max if task.higher_is_better else min)(scored, key=lambda run: scores[run.name])
     found = {}
     for method in methods:
-        paired = compare(task, best, method, settings)["weighted_auc"]
+        paired = compare(task, best, method, settings)["score"]
         found[method.name] = {key: paired[key] for key in ("difference", "p")}
     return {"run": best.name, "methods": found}
 
@@ -222,11 +225,11 @@ def fit_weights(targets: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
     maximisation keep the weights non-negative and never make the fit worse, which is convex.
 
     Args:
-        targets: (N, L) of 0 and 1.
+        targets: (N, L) of 0 and 1, NaN where a label is not known.
         probabilities: (R, N, L).
     """
     clipped = np.clip(probabilities, SMALLEST, 1 - SMALLEST)
-    right = np.where(targets == 1, clipped, 1 - clipped).reshape(len(probabilities), -1)
+    right = np.where(targets == 1, clipped, 1 - clipped)[:, ~np.isnan(targets.astype(np.float64))]
     weights = np.full(len(right), 1 / len(right))
     for _ in range(MOST_STEPS):
         share = weights[:, None] * right
@@ -239,16 +242,19 @@ def fit_weights(targets: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
 
 
 def _score(task: Task, targets: np.ndarray, probabilities: np.ndarray) -> float | None:
-    value: float | None = score_table(task, targets, probabilities)["weighted_auc"]["value"]
+    value: float | None = score_table(task, targets, probabilities)["score"]["value"]
     return value
 
 
 def format_ensemble(table: Mapping[str, Any]) -> str:
     """Scores, differences and weights as text for the terminal."""
-    width = max(len(name) for name in table["weighted_auc"])
-    lines = [f"{'':<{width}}  weighted AUC  95 % interval"]
-    for name, score in table["weighted_auc"].items():
-        lines.append(f"{name:<{width}}  {figure(score['value']):<12}  {ends(score)}".rstrip())
+    width = max(len(name) for name in table["score"])
+    title = table["score_name"]
+    lines = [f"{'':<{width}}  {title}  95 % interval"]
+    for name, score in table["score"].items():
+        lines.append(
+            f"{name:<{width}}  {figure(score['value']):<{len(title)}}  {ends(score)}".rstrip()
+        )
     best = table["against_best"]
     for name, found in best["methods"].items() if best else ():
         change = found["difference"]

@@ -9,7 +9,12 @@ from intracranial.artifacts import ALL_FOLDS, ScoredFolderPaths, write_json
 from intracranial.evaluation.end_to_end_scores import Judged, end_to_end_table
 from intracranial.evaluation.located import located_of_split
 from intracranial.evaluation.predictions import read_predictions
-from intracranial.evaluation.scored_runs import load_run, predictions_of, require_seeds_alone
+from intracranial.evaluation.scored_runs import (
+    load_run,
+    predictions_of,
+    require_seeds_alone,
+    task_of_scores,
+)
 from intracranial.evaluation.subgroups import sample_of_split
 from intracranial.evaluation.tables import THIS_FOLD, evaluate, log_tables
 from intracranial.evaluation.views import joined, read_views
@@ -20,11 +25,11 @@ from intracranial.runlog import log
 from intracranial.splits.folds import Split
 from intracranial.statistics.comparison import not_independent
 from intracranial.statistics.crossfit import Crossfit, over_folds
-from intracranial.statistics.intervals import Settings, scored_in_all, weighted_auc_of
+from intracranial.statistics.intervals import Settings, score_over, scored_in_all
 from intracranial.statistics.sample import Sample
 from intracranial.statistics.seeds import format_seeds, seed_table
 from intracranial.statistics.spread import spread
-from intracranial.task import Task
+from intracranial.tasks import Task
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,14 +40,15 @@ class Pooled:
     table: dict[str, Any]
 
 
-def check_seed_runs(options: EvaluationOptions, stage: str, task: Task) -> None:
+def check_seed_runs(options: EvaluationOptions, stage: str) -> None:
     """Open what --seed_runs names, before hours go into scoring this run.
 
     Raises:
         MissingArtifact, InputError: a run is not there, was not scored, or its files do not fit.
     """
     for run in options.seed_runs:
-        load_run(run, options.model_dir, stage, ALL_FOLDS, task)
+        where = (options.model_dir, stage, ALL_FOLDS)
+        load_run(run, *where, task_of_scores(run, *where))
 
 
 def summarise_folds(options: EvaluationOptions, split: Split, stage: str, task: Task) -> Pooled:
@@ -106,26 +112,26 @@ def summarise_folds(options: EvaluationOptions, split: Split, stage: str, task: 
 def _by_fold(task: Task, stage: str, tables: list[dict[str, Any]]) -> dict[str, Any]:
     """Scores of each fold, what of them compares, and its spread; printed too."""
     labels = scored_in_all(task, tables)
-    alike = [weighted_auc_of(task, one, labels) for one in tables]
+    alike = [score_over(task, one, labels) for one in tables]
     differing = spread(alike)
     rows = {
         str(fold): {
             "series": one["series"],
-            "weighted_auc": one["weighted_auc"],
-            "overall": {
-                key: one["per_label"][task.overall][key] for key in ("value", "low", "high")
-            },
-            "comparable_auc": comparable,
+            "score": one["score"],
+            "overall": None
+            if task.overall is None
+            else {key: one["per_label"][task.overall][key] for key in ("value", "low", "high")},
+            "comparable_score": comparable,
             "selected_on": one["selected_on"],
         }
         for fold, (one, comparable) in enumerate(zip(tables, alike, strict=True))
     }
     log.info(
-        "%s, weighted AUC of each fold, and over the %d labels that every fold scores:",
-        *(stage, len(labels)),
+        "%s, %s of each fold, and over the %d labels that every fold scores:",
+        *(stage, task.score_name, len(labels)),
     )
     for name, row in rows.items():
-        both = figure(row["weighted_auc"]["value"]), figure(row["comparable_auc"])
+        both = figure(row["score"]["value"]), figure(row["comparable_score"])
         log.info("  fold %s  %s  %s", name, *both)
     if differing is not None:
         log.info(

@@ -10,7 +10,7 @@ import pandas as pd
 from intracranial.artifacts import DataPaths
 from intracranial.caching.read_ahead import Rejected
 from intracranial.caching.tables import SLICE_COLUMNS
-from intracranial.caching.train_table import read_train_csv
+from intracranial.caching.train_table import label_values, read_train_csv
 from intracranial.errors import InputError, MissingArtifact
 from intracranial.imaging.geometry import Geometry, stored_to_cache
 from intracranial.imaging.linkage import Linkage
@@ -21,7 +21,7 @@ from intracranial.sampling.series_info import pixel_mm, series_infos
 from intracranial.splits.folds import Split
 from intracranial.splits.localizers import log_left_out, read_localizers
 from intracranial.splits.spots import TrueSpot
-from intracranial.task import SERIES_COLUMN, Task
+from intracranial.tasks import SERIES_COLUMN, Task
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +45,7 @@ class Job:
 class Scored:
     """What is kept of one result; small, so that memory does not grow with pixels.
 
-    `stage2_curve` and `stage1_curve` float (n,): probability of any aneurysm per slice; `size`
+    `stage2_curve` and `stage1_curve` float (n,): probability of the finding per slice; `size`
     edge of the cached slices in pixels; `thickness` of the slices in mm, None where not stated;
     `by_view` as in `Detection`.
     """
@@ -119,7 +119,7 @@ def folder_jobs(series_dir: Path, labels: Path | None, task: Task) -> list[Job]:
         raise InputError(f"--series_dir {series_dir} holds no folders: give one folder per series")
     if labels is None:
         return [Job(name, path) for name, path in folders.items()]
-    _, rows = read_train_csv(labels)
+    _, rows = read_train_csv(labels, task)
     known = {row[SERIES_COLUMN]: row for row in rows}
     unlabelled = sorted(set(folders) - set(known))
     if unlabelled:
@@ -136,10 +136,10 @@ def folder_jobs(series_dir: Path, labels: Path | None, task: Task) -> list[Job]:
         Job(
             uid,
             folders[uid],
-            row["Modality"],
-            sex=row["PatientSex"],
-            age=row["PatientAge"],
-            labels=np.array([float(row[label]) for label in task.labels], dtype=np.float32),
+            row.get("Modality", ""),
+            sex=row.get("PatientSex", ""),
+            age=row.get("PatientAge", ""),
+            labels=label_values(row, task),
         )
         for uid, row in known.items()
         if uid in folders
@@ -180,8 +180,8 @@ def _summary(job: Job, found: Detection, task: Task) -> Scored:
         pixel_spacing=(y_mm, x_mm) if known else None,
         probabilities=found.probabilities,
         stage1_maximum=found.stage1_probabilities.max(axis=0),
-        stage1_curve=found.stage1_probabilities[:, task.overall_index],
-        stage2_curve=found.slice_probabilities[:, task.overall_index],
+        stage1_curve=task.summary(found.stage1_probabilities),
+        stage2_curve=task.summary(found.slice_probabilities),
         points=found.points,
         size=size,
         geometry=series.geometry,
@@ -244,7 +244,7 @@ def _tables(results: Results, size: int, task: Task) -> tuple[pd.DataFrame, pd.D
     for found in results.scored:
         labels = found.job.labels
         assert labels is not None  # --localizers needs --labels
-        cells = dict(zip(task.labels, labels.astype(int), strict=True))
+        cells = dict(zip(task.labels, labels.astype(float), strict=True))
         rows.append({SERIES_COLUMN: found.uid, **found.geometry.to_row(), "size": size, **cells})
         for index, (sop, frame, (x, y, z)) in enumerate(
             zip(found.sop_uids, found.frames, found.positions, strict=True)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from intracranial.evaluation.end_to_end import Results, Scored, arrays
-from intracranial.evaluation.subgroups import by_trait, count_aneurysms, describe
+from intracranial.evaluation.subgroups import by_trait, count_findings, describe
 from intracranial.evaluation.tables import evaluate, log_tables, optimism, selected_on
 from intracranial.evaluation.view_gains import log_view_gains, view_gains
 from intracranial.evaluation.views import Views
@@ -20,11 +20,11 @@ from intracranial.runlog import log
 from intracranial.statistics.bootstrap import draw_resamples
 from intracranial.statistics.comparison import Predictions, compare
 from intracranial.statistics.crossfit import Crossfit, from_reference, over_patients
-from intracranial.statistics.intervals import Settings, auc_table
+from intracranial.statistics.intervals import Settings, table_with_intervals
 from intracranial.statistics.localisation import Located, localisation_table, log_localisation
 from intracranial.statistics.sample import Sample
 from intracranial.statistics.suspects import suspects_table
-from intracranial.task import Task
+from intracranial.tasks import Task
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +78,7 @@ def sample_of(results: Results, task: Task) -> Sample | None:
             found.job.age,
             found.thickness,
             found.geometry.spacing[0] if found.geometry_known else None,
-            count_aneurysms(task, row, len(found.job.spots)),
+            count_findings(task, row, len(found.job.spots)),
         )
         for found, row in zip(results.scored, targets, strict=True)
     ]
@@ -86,7 +86,7 @@ def sample_of(results: Results, task: Task) -> Sample | None:
     joined = assign_groups([found.linkage for found in results.scored], uids)
     groups = [found.job.group or group for found, group in zip(results.scored, joined, strict=True)]
     return Sample(
-        targets.astype(np.int64),
+        targets.astype(np.float64),
         probabilities,
         np.array(uids, dtype=str),
         np.array(groups, dtype=str),
@@ -138,8 +138,8 @@ def metrics_of(
         "series": len(results.scored),
     }
     if sample is None:
-        return {**content, "weighted_auc": cell(None), "per_label": {}, "left_out": []}
-    crossfit = over_patients(sample, sample.targets[:, task.overall_index], settings.seed)
+        return {**content, "score": cell(None), "per_label": {}, "left_out": []}
+    crossfit = over_patients(sample, task.has_finding(sample.targets), settings.seed)
     if reference is not None:
         recognised = reference.recognised(results)
         found = from_reference(sample, reference.sample, reference.words, recognised)
@@ -207,7 +207,7 @@ def end_to_end_table(
     log_view_gains(gains)
     localisation = None
     if judged.located is not None:
-        finding = sample.targets[:, task.overall_index]
+        finding = task.has_finding(sample.targets)
         drawn = None
         if settings.resamples:
             drawn = draw_resamples(sample.groups, finding, settings.resamples, settings.seed)
@@ -216,7 +216,10 @@ def end_to_end_table(
     pair = (maximum, optimism(alone, len(seen))), (sample, optimistic)
     return {
         **table,
-        "stage1_maximum": {**auc_table(task, maximum, settings)[0], "selected_on": alone},
+        "stage1_maximum": {
+            **table_with_intervals(task, maximum, settings)[0],
+            "selected_on": alone,
+        },
         "gain_over_stage1": _gain(task, *pair, settings),
         "localisation": localisation,
         "test_time_augmentation": gains,

@@ -13,7 +13,7 @@ from intracranial.provenance import MADE_BY
 from intracranial.splits.folds import Split
 from intracranial.splits.spots import POSITIVE
 from intracranial.statistics.localisation import Located
-from intracranial.task import SERIES_COLUMN
+from intracranial.tasks import SERIES_COLUMN
 
 MM_COLUMNS = ("x_mm", "y_mm", "z_mm")
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from intracranial.task import SERIES_COLUMN, Task
+from intracranial.tasks import SERIES_COLUMN, Task
 
 
 def prediction_rows(
@@ -15,7 +15,8 @@ def prediction_rows(
     Args:
         task: the labels.
         keys: leading cells of each row, SeriesInstanceUID among them.
-        targets: (N, L), or None where there are no labels.
+        targets: (N, L), NaN where a label is not known (an empty cell); None where there are no
+            labels at all.
         probabilities: (N, L).
     """
     columns = [*(keys[0] if keys else {SERIES_COLUMN: ""}), *task.labels]
@@ -27,6 +28,6 @@ def prediction_rows(
         cells.update(zip(task.labels, map(float, probabilities[number]), strict=True))
         if targets is not None:
             for label, value in zip(task.labels, targets[number], strict=True):
-                cells[f"true {label}"] = int(value)
+                cells[f"true {label}"] = "" if np.isnan(value) else int(value)
         rows.append(cells)
     return columns, rows

@@ -12,7 +12,7 @@ from intracranial.errors import InputError
 from intracranial.provenance import MADE_BY, read_manifest
 from intracranial.runlog import log
 from intracranial.statistics.sample import Sample
-from intracranial.task import SERIES_COLUMN, Task
+from intracranial.tasks import SERIES_COLUMN, Task
 from intracranial.user_tables import read_user_table
 
 GROUP_COLUMN = "group"
@@ -33,8 +33,13 @@ def read_rows(path: Path, made_by: str) -> tuple[list[str], list[dict[str, str]]
     return table.columns, [{name: cell or "" for name, cell in row.items()} for row in table.rows]
 
 
-def numbers(path: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> np.ndarray:
-    """Cells of some columns as float64 (rows, columns).
+def numbers(
+    path: Path,
+    rows: Sequence[Mapping[str, Any]],
+    columns: Sequence[str],
+    allow_empty: bool = False,
+) -> np.ndarray:
+    """Cells of some columns as float64 (rows, columns); NaN for empty ones, where they are allowed.
 
     Raises:
         InputError: a cell is not a finite number; the message names line, column and value.
@@ -46,7 +51,7 @@ def numbers(path: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[str
                 value = float(row[column])
             except (TypeError, ValueError):
                 value = np.nan
-            if not np.isfinite(value):
+            if not np.isfinite(value) and not (allow_empty and row[column] == ""):
                 raise InputError(
                     f"{path}, line {number + 2}, column {column}: {row[column]!r} is not a number"
                 )
@@ -71,7 +76,7 @@ def read_predictions(path: Path, task: Task, made_by: str) -> Sample:
             "--overwrite"
         )
     return Sample(
-        numbers(path, rows, truth).astype(np.int64),
+        numbers(path, rows, truth, allow_empty=True),
         numbers(path, rows, task.labels),
         np.array([row[SERIES_COLUMN] for row in rows], dtype=str),
         np.array([row[GROUP_COLUMN] for row in rows], dtype=str),

@@ -13,7 +13,7 @@ from intracranial.lineage import require_fold
 from intracranial.provenance import MADE_BY, changes, read_manifest
 from intracranial.statistics.comparison import Predictions
 from intracranial.statistics.sample import Sample
-from intracranial.task import SERIES_COLUMN, Task
+from intracranial.tasks import RSNA_2025, SERIES_COLUMN, Task, task_from
 
 INDEX_COLUMN = "index"
 """Column of the slice in predictions at spots."""
@@ -59,6 +59,33 @@ def load_run(
         for number in range(int(metrics.get("folds", 0)))
     ]
     return predictions_of(run, folds, metrics, task, script), paths.root
+
+
+def task_of_scores(run: str, model_dir: Path, stage: str, fold: str) -> Task:
+    """The task that a run, or a folder of series, was scored for; arguments as `load_run`.
+
+    Raises:
+        MissingArtifact: the run was not scored.
+        InputError: its metrics name no task, or it is damaged.
+    """
+    folder = ScoredFolderPaths(Path(run))
+    script = MADE_BY[f"{stage}_metrics"]
+    path = FoldPaths(model_dir, run, fold).metrics(stage)
+    if stage == "end_to_end" and folder.predictions.is_file():
+        path = folder.metrics
+    elif not (model_dir / run).is_dir() or not (fold == ALL_FOLDS or fold.isdigit()):
+        return RSNA_2025  # `load_run` says what is wrong
+    elif fold != ALL_FOLDS:
+        require_fold(FoldPaths(model_dir, run, fold))
+    metrics = read_json(path, f"{script} --fold {ALL_FOLDS}" if fold == ALL_FOLDS else script)
+    if "task" not in metrics:  # of an earlier version, which knew one task alone
+        return RSNA_2025
+    try:
+        return task_from(metrics["task"])
+    except ValueError as error:
+        raise InputError(
+            f"{path}: its `task` is damaged ({error}): run {script} --overwrite"
+        ) from None
 
 
 def require_seeds_alone(runs: Sequence[str], model_dir: Path, stage: str, fold: str) -> None:
@@ -150,20 +177,21 @@ def predictions_of(
         labels = here
         if not labels or GROUP_COLUMN not in columns:
             raise InputError(
-                f"{path} has no labels to compare by ({GROUP_COLUMN!r} and {TRUE + task.overall!r} "
-                f"are columns of predictions that were scored): run {script} with labels"
+                f"{path} has no labels to compare by ({GROUP_COLUMN!r} and "
+                f"{TRUE + task.labels[-1]!r} are columns of predictions that were scored): run {script} with labels"
             )
         keys += [
             " ".join([row[SERIES_COLUMN], row.get(INDEX_COLUMN) or ""]).strip() for row in rows
         ]
         uids += [row[SERIES_COLUMN] for row in rows]
         groups += [row[GROUP_COLUMN] for row in rows]
-        targets.append(numbers(path, rows, [TRUE + label for label in labels]))
+        truth = [TRUE + label for label in labels]
+        targets.append(numbers(path, rows, truth, allow_empty=True))
         probabilities.append(numbers(path, rows, labels))
     if not keys:
         raise InputError(f"{name} has no predictions: run {script} --overwrite")
     sample = Sample(
-        np.concatenate(targets).astype(np.int64),
+        np.concatenate(targets),
         np.concatenate(probabilities),
         np.array(uids, dtype=str),
         np.array(groups, dtype=str),

@@ -14,14 +14,14 @@ from intracranial.statistics.bootstrap import Resamples, draw_resamples, interva
 from intracranial.statistics.crossfit import over_patients
 from intracranial.statistics.intervals import (
     Settings,
-    auc_table,
     means_of_labels,
-    resampled_aucs,
+    resampled_values,
+    score_over,
     scored_in_all,
-    weighted_auc_of,
+    table_with_intervals,
 )
 from intracranial.statistics.sample import Sample
-from intracranial.task import Task
+from intracranial.tasks import Task
 
 
 def stage_metrics(
@@ -49,14 +49,16 @@ def stage_metrics(
     """
     if not len(held_out):
         raise InputError(f"{stage}: the held-out fold has nothing to score")
-    finding = held_out.targets[:, task.overall_index]
+    finding = task.has_finding(held_out.targets)
     crossfit = over_patients(held_out, finding, settings.seed)
     table = evaluate(task, held_out, settings, crossfit, selected_on(manifests))
     log_tables(task, f"{stage}, held out", table, unit)
     if not len(training):
         return {**table, "training": None, "gap": None}
     # A seed of its own: the draws of one sample must say nothing about those of the other.
-    seen, seen_draws = auc_table(task, training, replace(settings, seed=settings.seed + 1))
+    seen, seen_draws = table_with_intervals(
+        task, training, replace(settings, seed=settings.seed + 1)
+    )
     labels = scored_in_all(task, (seen, table))
     values: list[dict[str, np.ndarray]] = [{}, {}]
     if settings.resamples and seen_draws is not None:
@@ -68,13 +70,13 @@ def stage_metrics(
     figures = [_figures(task, one, labels) for one in (seen, table)]
     gap = {
         name: _difference([one[name] for one in figures], [one.get(name) for one in values])
-        for name in ("weighted_auc", task.overall)
+        for name in figures[0]
     }
-    found = gap["weighted_auc"]
+    found = gap["score"]
     if found["value"] is not None:
         log.info(
-            "%s, weighted AUC of %d labels: training %.3f, held out %.3f, gap %.3f%s",
-            *(stage, len(labels), *(one["weighted_auc"]["value"] for one in figures)),
+            "%s, %s of %d labels: training %.3f, held out %.3f, gap %.3f%s",
+            *(stage, task.score_name, len(labels), *(one["score"]["value"] for one in figures)),
             *(found["value"], f" ({ends(found)})" if found["low"] is not None else ""),
         )
     return {**table, "training": seen, "gap": {**gap, "labels": labels}}
@@ -83,19 +85,19 @@ def stage_metrics(
 def _figures(
     task: Task, table: Mapping[str, Any], labels: Sequence[str]
 ) -> dict[str, Mapping[str, Any]]:
-    """Cells of the weighted AUC over `labels` and of the overall label's AUC."""
-    value = weighted_auc_of(task, table, labels)
-    return {
-        "weighted_auc": {**table["weighted_auc"], "value": value},
-        task.overall: table["per_label"][task.overall],
-    }
+    """Cells of the score over `labels` and of the overall label's value, where there is one."""
+    value = score_over(task, table, labels)
+    cells: dict[str, Mapping[str, Any]] = {"score": {**table["score"], "value": value}}
+    if task.overall is not None:
+        cells[task.overall] = table["per_label"][task.overall]
+    return cells
 
 
 def _resampled(
     task: Task, sample: Sample, table: Mapping[str, Any], drawn: Resamples, labels: Sequence[str]
 ) -> dict[str, np.ndarray]:
-    """AUC of every label, and means over `labels`, in every resample (B,)."""
-    every = resampled_aucs(task, sample, table, drawn)
+    """Value of every label, and means over `labels`, in every resample (B,)."""
+    every = resampled_values(task, sample, table, drawn)
     return {**every, **means_of_labels(task, {name: every[name] for name in labels})}
 
 

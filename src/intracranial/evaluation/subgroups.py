@@ -14,9 +14,9 @@ import numpy as np
 from intracranial.imaging.geometry import THICKNESS_COLUMN
 from intracranial.splits.folds import Split
 from intracranial.splits.spots import POSITIVE
-from intracranial.statistics.intervals import Settings, auc_table
+from intracranial.statistics.intervals import Settings, table_with_intervals
 from intracranial.statistics.sample import Sample
-from intracranial.task import SERIES_COLUMN, Task
+from intracranial.tasks import SERIES_COLUMN, Task
 
 UNKNOWN = "unknown"
 
@@ -30,11 +30,11 @@ SLICE_BANDS = (1, 3)
 """Thicknesses of slices and distances between them in mm at which a band begins: thin for
 angiography, thick for T2."""
 
-MANY_ANEURYSMS = 2
-"""Series with this many aneurysms or more form one subgroup."""
+MANY_FINDINGS = 2
+"""Series with this many findings or more form one subgroup."""
 
-ANEURYSMS = "aneurysms"
-"""The trait whose subgroups are compared with all series without an aneurysm."""
+FINDINGS = "findings"
+"""The trait whose subgroups are compared with all series without a finding."""
 
 AGE = re.compile(r"\s*(\d{1,3})(?:\.\d+)?\s*Y?\s*")
 """Years as a number, or as DICOM's age string (PS3.5 6.2, AS) such as 067Y."""
@@ -47,7 +47,7 @@ def describe(
     age: str,
     thickness: float | None,
     distance: float | None,
-    aneurysms: int,
+    findings: int,
 ) -> dict[str, str]:
     """The traits of one series, each in words that sort in their natural order.
 
@@ -59,7 +59,7 @@ def describe(
         thickness: of the slices in mm; None or NaN where the files do not state it.
         distance: between the centres of neighbouring slices in mm; None or NaN where it is not
             known. Slices may overlap or leave gaps, so it is not their thickness.
-        aneurysms: how many.
+        findings: how many.
     """
     years = AGE.fullmatch(age.upper())
     return {
@@ -69,7 +69,7 @@ def describe(
         "age": _band(int(years[1]), AGE_BANDS, 1) if years else UNKNOWN,
         "slice_thickness": _slice_band(thickness) or NOT_STATED,
         "slice_distance": _slice_band(distance) or UNKNOWN,
-        ANEURYSMS: str(aneurysms) if aneurysms < MANY_ANEURYSMS else f"{MANY_ANEURYSMS}+",
+        FINDINGS: str(findings) if findings < MANY_FINDINGS else f"{MANY_FINDINGS}+",
     }
 
 
@@ -89,9 +89,10 @@ def _band(value: float, starts: Sequence[int], step: int) -> str:
     return f"{edges[position]} to {edges[position + 1] - step}"
 
 
-def count_aneurysms(task: Task, labels: np.ndarray, localizers: int) -> int:
-    """Localizers of a series, or its positive locations where those are more: some have none."""
-    return max(localizers, int(np.sum(labels[task.label_of_location()])))
+def count_findings(task: Task, labels: np.ndarray, localizers: int) -> int:
+    """Localizers of a series, or its positive labels where those are more: some have none."""
+    names = task.locations or task.others or task.labels
+    return max(localizers, sum(labels[task.labels.index(name)] == 1 for name in names))
 
 
 def sample_of_split(
@@ -111,7 +112,7 @@ def sample_of_split(
     localizers = positives.groupby(SERIES_COLUMN).size()
     found: dict[str, dict[str, str]] = {}
     for uid, row in series.iterrows():
-        labels = row[list(task.labels)].to_numpy(dtype=np.int64)
+        labels = row[list(task.labels)].to_numpy(dtype=np.float64)
         found[str(uid)] = describe(
             str(row["Modality"]),
             str(row["plane"]),
@@ -119,7 +120,7 @@ def sample_of_split(
             str(row.get("PatientAge", "")),
             row.get(THICKNESS_COLUMN),
             float(row["spacing_slice"]) if row["geometry_known"] else None,
-            count_aneurysms(task, labels, int(localizers.get(uid, 0))),
+            count_findings(task, labels, int(localizers.get(uid, 0))),
         )
     groups = dict(zip(series.index, series["group"], strict=True))
     return Sample(
@@ -142,7 +143,7 @@ def subgroup_tables(
 ) -> dict[str, dict[str, dict[str, Any]]]:
     """A score table with intervals for each value of each trait.
 
-    Series with k aneurysms are scored together with all series that have none: alone they would
+    Series with k findings are scored together with all series that have none: alone they would
     have one class.
     """
     tables: dict[str, dict[str, dict[str, Any]]] = {}
@@ -150,9 +151,9 @@ def subgroup_tables(
         tables[trait] = {}
         for name in np.unique(values):
             chosen = values == name
-            if trait == ANEURYSMS:
+            if trait == FINDINGS:
                 if name == "0":
                     continue
                 chosen = chosen | (values == "0")
-            tables[trait][str(name)], _ = auc_table(task, sample.rows(chosen), settings)
+            tables[trait][str(name)], _ = table_with_intervals(task, sample.rows(chosen), settings)
     return tables

@@ -13,13 +13,13 @@ from intracranial.runlog import log
 from intracranial.statistics.bootstrap import LEVEL, MIN_GROUPS
 from intracranial.statistics.calibration import calibration_table
 from intracranial.statistics.crossfit import Crossfit
-from intracranial.statistics.intervals import Settings, auc_table
+from intracranial.statistics.intervals import Settings, table_with_intervals
 from intracranial.statistics.operating import operating_table
 from intracranial.statistics.sample import Sample
 from intracranial.statistics.weighted import SENSITIVITY, SPECIFICITY
-from intracranial.task import Task
+from intracranial.tasks import Task
 
-METHOD = "percentile bootstrap over patients, apart with and without an aneurysm"
+METHOD = "percentile bootstrap over patients, apart with and without the finding"
 
 THIS_FOLD = "this fold"
 
@@ -55,9 +55,10 @@ def evaluate(
         selected: as `selected_on` says.
         seen: scored rows that were in training.
     """
-    table, drawn = auc_table(task, sample, settings, more=True)
+    table, drawn = table_with_intervals(task, sample, settings, more=True)
     return {
         **table,
+        "task": task.record(),
         "read_at": {"specificity": SPECIFICITY, "sensitivity": SENSITIVITY},
         "intervals": {
             "level": LEVEL,
@@ -106,33 +107,34 @@ def log_tables(task: Task, name: str, table: Mapping[str, Any], unit: str = "ser
         )
     for trait, tables in table["subgroups"].items():
         for value, one in tables.items():
-            score, count = one["weighted_auc"], one["per_label"][task.overall]["positives"]
+            score = one["score"]
             log.info(
-                "  %-27s %s  %-14s  %d %s, %d with an aneurysm",
+                "  %-27s %s  %-14s  %d %s, %d %s",
                 f"{trait.replace('_', ' ')} {value}",
                 figure(score["value"]),
                 ends(score),
-                *(one["series"], unit, count),
+                *(one["series"], unit, one["with_finding"], task.with_finding),
             )
     _log_calibration(task, table)
 
 
 def _log_calibration(task: Task, table: Mapping[str, Any]) -> None:
-    found = table["calibration"]["per_label"][task.overall]
+    label = task.overall or task.labels[0]
+    found = table["calibration"]["per_label"][label]
     if found["after"] is None:
-        log.info("%s is not calibrated: too few to fit on", task.overall)
+        log.info("%s is not calibrated: too few to fit on", label)
         return
     log.info(
         "%s, calibration error %s, after correction %s (fitted on %s)",
-        task.overall,
+        label,
         figure(found["before"]["error"]["value"]),
         figure(found["after"]["error"]["value"]),
         table["calibration"]["fitted_on"],
     )
-    point = table["operating_points"]["per_label"][task.overall]["at_specificity"]
+    point = table["operating_points"]["per_label"][label]["at_specificity"]
     for name in ("sensitivity", "specificity"):
         score = point[name]
         log.info(
             "%s, %s at the threshold for specificity %.2f: %s  %s",
-            *(task.overall, name, point["aim"], figure(score["value"]), ends(score)),
+            *(label, name, point["aim"], figure(score["value"]), ends(score)),
         )

@@ -16,9 +16,9 @@ from intracranial.inference.views import PLAIN_NAME
 from intracranial.metrics import cell, ends, figure
 from intracranial.runlog import log
 from intracranial.statistics.comparison import Predictions, compare
-from intracranial.statistics.intervals import Settings, auc_table
+from intracranial.statistics.intervals import Settings, table_with_intervals
 from intracranial.statistics.sample import Sample
-from intracranial.task import Task
+from intracranial.tasks import Task
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def view_gains(
 
     Returns:
         Rows with `name`, `views`, `steps`; `series`, how many have all the row's views;
-        `weighted_auc` (cell); `difference` to the first row, the plain one (cell, paired, null in
+        `score` (cell); `difference` to the first row, the plain one (cell, paired, null in
         the first row itself) and its two-sided `p`; and `optimistic`.
     """
     by_view, steps = seen.by_view, seen.steps
@@ -77,13 +77,13 @@ def view_gains(
     for choice in rows:
         mean = np.stack([choice.probabilities(one) for one in by_view])
         scored = replace(sample, probabilities=mean)
-        score = auc_table(task, scored, settings)[0]["weighted_auc"]
+        score = table_with_intervals(task, scored, settings)[0]["score"]
         row: dict[str, Any] = {
             "name": choice.name,
             "views": list(choice.views),
             "steps": [steps[position] for position in choice.steps],
             "series": sum(set(choice.views) <= set(one) for one in by_view),
-            "weighted_auc": score,
+            "score": score,
             "difference": None,
             "p": None,
             "optimistic": optimistic,
@@ -105,13 +105,13 @@ def _difference(
 ) -> dict[str, Any]:
     """`difference` and `p` of a row to the plain one."""
     if not settings.resamples:
-        values = plain["weighted_auc"]["value"], other["weighted_auc"]["value"]
+        values = plain["score"]["value"], other["score"]["value"]
         return {"difference": cell(None if None in values else values[1] - values[0]), "p": None}
     first, second = (
         Predictions(row["name"], task.labels, sample.uids, sample, None, row["optimistic"])
         for row, sample in zip((plain, other), samples, strict=True)
     )
-    found = compare(task, first, second, settings)["weighted_auc"]
+    found = compare(task, first, second, settings)["score"]
     return {"difference": found["difference"], "p": found["p"]}
 
 
@@ -119,10 +119,10 @@ def log_view_gains(table: Sequence[Mapping[str, Any]] | None) -> None:
     """Print the table; nothing where there is none."""
     if table is None:
         return
-    log.info("test-time augmentation, weighted AUC and its difference to the plain view:")
+    log.info("test-time augmentation, the score and its difference to the plain view:")
     width = max(len(row["name"]) for row in table)
     for row in table:
-        score, change = row["weighted_auc"], row["difference"]
+        score, change = row["score"], row["difference"]
         words = f"  {row['name']:<{width}}  {figure(score['value'])}  {ends(score):<14}"
         if change is not None and change["value"] is not None:
             words += f"  {change['value']:+.3f}"

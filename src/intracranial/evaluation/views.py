@@ -15,7 +15,7 @@ from intracranial.errors import InputError
 from intracranial.evaluation.predictions import numbers, read_rows
 from intracranial.inference.views import PLAIN_NAME
 from intracranial.provenance import MADE_BY
-from intracranial.task import SERIES_COLUMN, Task
+from intracranial.tasks import SERIES_COLUMN, Task
 
 MAXIMUM = "stage 1, maximum"
 """Instead of a view: the highest probability of stage 1 over the slices, plain, at all steps."""

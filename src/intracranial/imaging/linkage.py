@@ -82,12 +82,16 @@ def make_linkage(patient_id: str, issuer: str, study_uid: str) -> Linkage:
     )
 
 
-def assign_groups(linkages: Sequence[Linkage], names: Sequence[str]) -> list[str]:
+def assign_groups(
+    linkages: Sequence[Linkage], names: Sequence[str], patients: Sequence[str] = ()
+) -> list[str]:
     """Join series that share any key, directly or through others.
 
     Args:
         linkages: keys of every series.
         names: SeriesInstanceUID of every series; it names the group of a series without keys.
+        patients: what a table calls the patient of every series, '' where it does not; it joins
+            series and names nothing.
 
     Returns:
         Group of every series: 16 hexadecimal digits that do not depend on the order of the input.
@@ -102,7 +106,9 @@ def assign_groups(linkages: Sequence[Linkage], names: Sequence[str]) -> list[str
 
     holder: dict[str, int] = {}
     for index, linkage in enumerate(linkages):
-        for key in linkage.keys():
+        told = patients[index] if patients else ""
+        joins = () if is_placeholder(told) else (f"table:{told}",)
+        for key in (*linkage.keys(), *joins):
             parent[root(index)] = root(holder.setdefault(key, index))
     smallest: dict[int, str] = {}
     for index, (linkage, name) in enumerate(zip(linkages, names, strict=True)):

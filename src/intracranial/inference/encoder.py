@@ -22,6 +22,7 @@ from intracranial.models.slice_classifier import (
     SliceClassifierConfig,
 )
 from intracranial.provenance import MADE_BY
+from intracranial.sampling.features import FeatureSet
 from intracranial.sampling.stacks import (
     Images,
     InputSpec,
@@ -44,19 +45,6 @@ next one then stays in the cache. In bf16 larger batches are up to a quarter slo
 TAIL_MULTIPLE = 4
 """The last batch of a series is filled up to a multiple of this: matrix products of one or two rows
 have other last bits in float32, and filling it up to `ENCODE_BATCH` computes 15 stacks in vain."""
-
-
-@dataclass(frozen=True)
-class SeriesFeatures:
-    """Stage-1 output of one series at one step.
-
-    `features` float16 (n, C); `logits` float32 (n, L); `peaks` float32 (n, L, 3): for each
-    label x and y of the heat map's maximum in cache pixels, and its probability.
-    """
-
-    features: np.ndarray
-    logits: np.ndarray
-    peaks: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -135,7 +123,7 @@ class Encoder:
         self,
         volume: Images,
         transform: Callable[[np.ndarray], np.ndarray] | None = None,
-    ) -> dict[int, SeriesFeatures]:
+    ) -> dict[int, FeatureSet]:
         """Features of every slice at every step.
 
         Args:
@@ -145,14 +133,14 @@ class Encoder:
         """
         return self.encode_prepared(self.prepare(volume, transform), volume.shape[-1])
 
-    def encode_prepared(self, slices: PreparedSlices, size: int) -> dict[int, SeriesFeatures]:
+    def encode_prepared(self, slices: PreparedSlices, size: int) -> dict[int, FeatureSet]:
         """`encode` of prepared slices; `size` is the edge of a cached slice in pixels."""
         # all slices once, so that the steps share the copy and the device can make the stacks
         values = slices.values.to(self.compute.device, non_blocking=True)
         found = {step: self._encode_step(values, slices.mean, step) for step in self.steps}
         return {step: self._on_host(*parts, size) for step, parts in found.items()}
 
-    def heat_map(self, volume: np.ndarray, index: int, label: int) -> np.ndarray:
+    def heat_map(self, volume: np.ndarray, index: int, label: int) -> np.ndarray | None:
         """Where on one slice a label may be, averaged over the steps: for looking at.
 
         Args:
@@ -161,8 +149,11 @@ class Encoder:
             label: its position among the labels.
 
         Returns:
-            float32 (size, size), probability at every cached pixel; zero outside of the crop.
+            float32 (size, size), probability at every cached pixel; zero outside of the crop. None
+            where the network has no heat maps.
         """
+        if self.model.heatmap is None:
+            return None
         n, size = len(volume), volume.shape[-1]
         stacks = np.stack(
             [prepare_slices(volume, self.inputs, neighbours(index, s, n)) for s in self.steps]
@@ -178,7 +169,7 @@ class Encoder:
 
     def _encode_step(
         self, values: torch.Tensor, mean: float, step: int
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
         """Features, logits and peaks (in cells) on the device; nothing here waits for it."""
         n = len(values)
         filled = -(-n // self.multiple) * self.multiple  # with the last slice
@@ -195,17 +186,20 @@ class Encoder:
                     output = self.model(stacks)
                 features.append(output.features[:kept].to(torch.float16))
                 logits.append(output.logits[:kept].float())
-                peaks.append(heatmap_peaks(output.heatmap[:kept].float()))
-        return torch.cat(features), torch.cat(logits), torch.cat(peaks)
+                if output.heatmap is not None:
+                    peaks.append(heatmap_peaks(output.heatmap[:kept].float()))
+        return torch.cat(features), torch.cat(logits), torch.cat(peaks) if peaks else None
 
     def _on_host(
-        self, features: torch.Tensor, logits: torch.Tensor, peaks: torch.Tensor, size: int
-    ) -> SeriesFeatures:
+        self, features: torch.Tensor, logits: torch.Tensor, peaks: torch.Tensor | None, size: int
+    ) -> FeatureSet:
+        if peaks is None:
+            return FeatureSet(features.cpu().numpy(), logits.cpu().numpy(), None)
         peak = peaks.cpu().numpy()
         cells = peak[..., :2].astype(np.float64)
         pixels = (cells + 0.5) * HEATMAP_STRIDE - 0.5
         peak[..., :2] = input_to_cache(pixels, size, self.inputs)
-        return SeriesFeatures(features.cpu().numpy(), logits.cpu().numpy(), peak)
+        return FeatureSet(features.cpu().numpy(), logits.cpu().numpy(), peak)
 
 
 def batch_size(device: torch.device, input_size: int) -> int:

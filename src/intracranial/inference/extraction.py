@@ -2,7 +2,7 @@
 
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from intracranial.sampling.series_info import SeriesInfo, series_infos
 from intracranial.splits.folds import Split
 from intracranial.splits.hard_negatives import COLUMNS as HARD_NEGATIVE_COLUMNS
 from intracranial.splits.spots import eligible_negatives
-from intracranial.task import Task
+from intracranial.tasks import Task
 
 
 @dataclass(frozen=True)
@@ -63,9 +63,7 @@ def encode_sets(
 ) -> dict[tuple[int, int], FeatureSet]:
     """Stage-1 output of a series by (step, view); `size` is the edge of a cached slice."""
     return {
-        (step, one.view): FeatureSet(
-            found.features, found.logits, found.peaks, one.mirrored, one.reversed_slices
-        )
+        (step, one.view): replace(found, mirrored=one.mirrored, reversed_slices=one.reversed_slices)
         for one in views
         for step, found in encoder.encode_prepared(one.slices, size).items()
     }
@@ -90,7 +88,7 @@ def mine_hard_negatives(
 
     Series without features (a limited extraction) are left out. Slices near a localizer do not
     count, nor does a series with a positive location that has no localizer, since any of its
-    slices may show that aneurysm.
+    slices may show that finding.
     """
     rows = []
     for uid, info in series_infos(split, split.held_out(fold), task).items():
@@ -108,8 +106,7 @@ def mine_hard_negatives(
 def _mined_slices(
     info: SeriesInfo, sets: dict[tuple[int, int], FeatureSet], task: Task, threshold: float
 ) -> list[tuple[int, float]]:
-    overall = task.overall_index
-    logits = [found.logits[:, overall] for (_, view), found in sets.items() if view == 0]
+    logits = [task.summary(found.logits) for (_, view), found in sets.items() if view == 0]
     probability = np.mean([1 / (1 + np.exp(-x.astype(np.float64))) for x in logits], axis=0)
     return [
         (int(index), float(probability[index]))

@@ -14,7 +14,7 @@ from intracranial.compute import choose_compute
 from intracranial.errors import UsageError
 from intracranial.imaging.geometry import Geometry
 from intracranial.imaging.outcome import SeriesError
-from intracranial.inference.encoder import Encoder, SeriesFeatures
+from intracranial.inference.encoder import Encoder
 from intracranial.inference.points import Point, find_points
 from intracranial.inference.preprocessing import Preprocessing
 from intracranial.inference.sequence_predictor import SequencePredictor
@@ -24,7 +24,7 @@ from intracranial.lineage import task_of
 from intracranial.sampling.features import FeatureSet
 from intracranial.sampling.series_info import flip_axis, slice_mm
 from intracranial.sidecar import part
-from intracranial.task import Task
+from intracranial.tasks import Task
 
 NOT_FINITE = "not_finite"
 """Reason code of a series for which a network gave a value that is no number: with sound weights,
@@ -37,7 +37,8 @@ class Detection:
 
     `probabilities` float64 (L,); `slice_probabilities` float64 (n, L) from stage 2;
     `stage1_probabilities` float64 (n, L), averaged over the steps; `peaks` float64 (S, n, L, 3),
-    for every step (of every view and fold) x and y in cache pixels and heat-map probability;
+    for every step (of every view and fold) x and y in cache pixels and heat-map probability, S = 0
+    where stage 1 has no heat maps;
     `points` as `find_points` orders them; `seconds` per part of the work; `by_view` float64 (S, L)
     for each view that the series has: what each step of stage 1 alone leads to, `probabilities`
     being the mean of all of them. It is empty for a mean over folds.
@@ -91,6 +92,10 @@ class FoldPredictor:
         self.task = task_of(sidecar, stage1)
         self.views = tuple(name for name in VIEWS if name in views)
         if "flip" in views:
+            if not self.task.flips:
+                raise UsageError(
+                    f"view 'flip': a left-right flip has no meaning for the task {self.task.name!r}"
+                )
             self.task.mirrored()  # can it?
         preprocessing = part(sidecar, stage1, "preprocessing", Preprocessing)
         self.read, self.cache = preprocessing.reading(max_gib), preprocessing.caching()
@@ -127,13 +132,15 @@ class FoldPredictor:
             peaks += [
                 view.restore_peaks(f.peaks, self.task, size, self.encoder.inputs)
                 for f in found.values()
+                if f.peaks is not None
             ]
             seconds["stage 1"] += encoded - start
             seconds["stage 2"] += time.perf_counter() - encoded
         start = time.perf_counter()
         probabilities = np.mean([steps.mean(axis=0) for steps in by_view.values()], axis=0)
         slice_probabilities = np.mean(at_slices, axis=0)
-        every_peak = np.stack(peaks)
+        n, labels = slice_probabilities.shape
+        every_peak = np.stack(peaks) if peaks else np.zeros((0, n, labels, 3))
         numbers = (*by_view.values(), *at_slices, *at_stage1, every_peak)
         if not all(np.isfinite(given).all() for given in numbers):
             raise SeriesError(
@@ -153,10 +160,9 @@ class FoldPredictor:
             by_view=by_view,
         )
 
-    def _stage2(self, found: SeriesFeatures, geometry: Geometry) -> SeriesPrediction:
+    def _stage2(self, found: FeatureSet, geometry: Geometry) -> SeriesPrediction:
         """Probabilities from the stage-1 output of one step."""
-        sets = {(0, 0): FeatureSet(found.features, found.logits, found.peaks)}
-        return self.sequences.predict(sets, slice_mm(geometry), geometry.geometry_known)
+        return self.sequences.predict({(0, 0): found}, slice_mm(geometry), geometry.geometry_known)
 
     def detect_folders(
         self, folders: Iterable[Path], num_workers: int, max_seconds: float

@@ -1,4 +1,4 @@
-"""Where an aneurysm is: points from the heat maps of stage 1 and the slice head of stage 2.
+"""Where a finding is: points from the heat maps of stage 1 and the slice head of stage 2.
 
 Every slice offers one candidate per label (and per step, and per fold of an average): the maximum
 of the label's heat map. Its weight is the heat map's probability there times stage 2's probability
@@ -19,17 +19,17 @@ import numpy as np
 
 from intracranial.caching.read_ahead import PreparedSeries
 from intracranial.imaging.geometry import cache_to_patient, cache_to_stored
-from intracranial.task import SERIES_COLUMN, SOP_COLUMN, Task
+from intracranial.tasks import SERIES_COLUMN, SOP_COLUMN, Task
 
 SUPPORT_MM = 4.0
 """Standard deviation in mm with which candidates support each other: that of the heat maps' and
 slices' targets in training. On synthetic data 2 to 6 mm placed points equally well."""
 
 APART_MM = 10.0
-"""Points nearer to each other than this are taken for one aneurysm."""
+"""Points nearer to each other than this are taken for one finding."""
 
 OVERALL_POINTS = 5
-"""Points of the overall label: patients with more aneurysms are very rare."""
+"""Points of the overall label: patients with more aneurysms, say, are very rare."""
 
 CANDIDATES = 256
 """Candidates per label that are looked at, the weightiest first: bounds time on long series."""
@@ -116,9 +116,16 @@ def find_points(
             pixels, probability.
         slice_probabilities: float (n, L), of stage 2.
         probabilities: float (L,), of the series.
+
+    Returns:
+        Points; an empty tuple where no label has a place.
     """
     places: list[tuple[int, np.ndarray]] = []
+    if not len(peaks):
+        return ()
     for label, name in enumerate(task.labels):
+        if name not in task.localized_labels:
+            continue
         count = OVERALL_POINTS if name == task.overall else 1
         found = _places(series, peaks[:, :, label], slice_probabilities[:, label], count)
         places += [(label, place) for place in found]

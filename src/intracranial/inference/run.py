@@ -27,7 +27,7 @@ from intracranial.lineage import open_weights
 from intracranial.options.common import check_above_zero
 from intracranial.provenance import MADE_BY, digest
 from intracranial.runlog import log
-from intracranial.task import Task
+from intracranial.tasks import Task
 
 STAGES = ("stage1", "stage2")
 

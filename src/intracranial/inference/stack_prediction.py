@@ -11,7 +11,7 @@ from intracranial.compute import Compute
 from intracranial.metrics import score_table
 from intracranial.sampling.slice_samples import StackDataset, StackRequest
 from intracranial.splits.folds import Split
-from intracranial.task import SERIES_COLUMN, Task
+from intracranial.tasks import SERIES_COLUMN, Task
 from intracranial.training.distributed import share_work
 from intracranial.training.loaders import deaths_explained, load
 
@@ -44,8 +44,9 @@ def predict_stacks(
     Processes that train together share the batches; all of them get all results.
 
     Returns:
-        targets float64 (N, L) and probabilities float64 (N, L), one row per spot in the order of
-        the requests. A spot's targets are those of its widest step.
+        targets float64 (N, L), NaN where a label is not known, and probabilities float64 (N, L),
+        one row per spot in the order of the requests. A spot's targets are those of its widest
+        step.
 
     Raises:
         InputError: a process that loads data has died.
@@ -59,7 +60,8 @@ def predict_stacks(
             for batch in loaded:
                 with compute.autocast():
                     output = model(compute.place(batch["stack"]))
-                found.append((output.logits.float().cpu().numpy(), batch["targets"].numpy()))
+                known = np.where(batch["weights"].numpy() > 0, batch["targets"].numpy(), np.nan)
+                found.append((output.logits.float().cpu().numpy(), known))
         return found
 
     batches = [requests[i : i + batch_size] for i in range(0, len(requests), batch_size)]
@@ -70,8 +72,8 @@ def predict_stacks(
     mean = np.zeros((spot.max() + 1, probability.shape[1]))
     np.add.at(mean, spot, probability)
     mean /= np.bincount(spot)[:, None]
-    target = np.zeros_like(mean)
-    np.maximum.at(target, spot, np.concatenate(targets))
+    target = np.full_like(mean, np.nan)
+    np.fmax.at(target, spot, np.concatenate(targets))  # what a step does not know, another may
     return target, mean
 
 
@@ -84,10 +86,18 @@ def spot_scores(
     compute: Compute,
     task: Task,
 ) -> dict[str, float | None]:
-    """Weighted AUC at spots and the overall label's AUC, for the training log."""
+    """The score at spots and the overall label's value, for the training log."""
     target, probability = predict_stacks(model, dataset, requests, batch_size, num_workers, compute)
-    table = score_table(task, target, probability)
-    return {
-        "score": table["weighted_auc"]["value"],
-        "auc_overall": table["per_label"][task.overall]["value"],
-    }
+    return logged_scores(task, target, probability)
+
+
+def logged_scores(
+    task: Task, targets: np.ndarray, probabilities: np.ndarray
+) -> dict[str, float | None]:
+    """What the training log says of predictions: the score and the overall label's value."""
+    table = score_table(task, targets, probabilities)
+    logged = {"score": table["score"]["value"]}
+    if task.overall is not None:
+        name = "auc_overall" if task.metric == "auc" else "loss_overall"
+        logged[name] = table["per_label"][task.overall]["value"]
+    return logged

@@ -18,7 +18,7 @@ import numpy as np
 
 from intracranial.errors import UsageError
 from intracranial.sampling.stacks import InputSpec
-from intracranial.task import Task
+from intracranial.tasks import Task
 
 VIEWS = ("flip", "reverse", "crop", "crop90")
 

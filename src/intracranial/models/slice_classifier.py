@@ -3,7 +3,8 @@
 The classifier is a timm encoder, dropout and one linear layer. The localisation head merges the
 encoder's maps at strides 8, 16 and 32 into one heat map per label at stride 8, because one cell at
 stride 32 covers about 14 mm and cannot place an aneurysm of 5 mm. The overall label has a heat map
-of its own: every aneurysm teaches it, however rare its location.
+of its own: every finding teaches it, however rare its location. Without places to learn from there
+is no such head.
 """
 
 from dataclasses import dataclass
@@ -29,7 +30,7 @@ MAP_STRIDES = (8, 16, 32)
 """Encoder strides that feed the heat map, where the encoder has them."""
 
 RARE_LOGIT = -4.0
-"""Initial bias of the outputs: aneurysms are rare, so training starts near 2 %."""
+"""Initial bias of the outputs: findings are rare, so training starts near 2 %."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,8 @@ class SliceClassifierConfig:
 
     `labels` outputs of the classifier and channels of the heat map, `input_size` the edge of the
     square input in pixels, `pool` timm's global pooling ('' for the model's own), `dropout` before
-    the linear layer, `heatmap_width` channels of the localisation head.
+    the linear layer, `heatmap_width` channels of the localisation head, `heatmap` whether there is
+    one.
     """
 
     backbone: str
@@ -47,15 +49,19 @@ class SliceClassifierConfig:
     pool: str = ""
     dropout: float = 0.0
     heatmap_width: int = 64
+    heatmap: bool = True
 
 
 @dataclass(frozen=True)
 class SliceOutput:
-    """Network output for B stacks: (B, C) features, (B, L) logits, (B, L, H/8, W/8) heat map."""
+    """Network output for B stacks: (B, C) features, (B, L) logits, (B, L, H/8, W/8) heat map.
+
+    The heat map is None where the network has no localisation head.
+    """
 
     features: torch.Tensor
     logits: torch.Tensor
-    heatmap: torch.Tensor
+    heatmap: torch.Tensor | None
 
 
 class HeatmapHead(nn.Module):
@@ -128,7 +134,9 @@ class SliceClassifier(nn.Module):
             load_encoder(self.encoder, given, config.backbone)
         self.width, maps = dry_run_shapes(self.encoder, config.input_size)
         cells = -(-config.input_size // HEATMAP_STRIDE)
-        self.heatmap = HeatmapHead(maps, config.heatmap_width, config.labels, cells)
+        self.heatmap: HeatmapHead | None = None
+        if config.heatmap:
+            self.heatmap = HeatmapHead(maps, config.heatmap_width, config.labels, cells)
         self.dropout = nn.Dropout(config.dropout)
         self.classifier = nn.Linear(self.width, config.labels)
         nn.init.normal_(self.classifier.weight, std=0.01)
@@ -138,6 +146,11 @@ class SliceClassifier(nn.Module):
 
     def forward(self, stacks: torch.Tensor) -> SliceOutput:
         """Stacks float32 (B, 3, H, W) -> `SliceOutput`."""
-        final, maps = self.encoder.forward_intermediates(stacks, indices=self.heatmap.indices)
+        if self.heatmap is None:
+            final, heatmap = self.encoder.forward_features(stacks), None
+        else:
+            indices = self.heatmap.indices
+            final, maps = self.encoder.forward_intermediates(stacks, indices=indices)
+            heatmap = self.heatmap(maps)
         features = self.encoder.forward_head(final, pre_logits=True)
-        return SliceOutput(features, self.classifier(self.dropout(features)), self.heatmap(maps))
+        return SliceOutput(features, self.classifier(self.dropout(features)), heatmap)

@@ -1,9 +1,10 @@
 """Options of train_stage1.py and eval_stage1.py; the defaults are the original solution's."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
 from intracranial.errors import UsageError
-from intracranial.options.common import Precision, Setting
+from intracranial.options.common import Before, Precision, Setting
 from intracranial.options.evaluation import EvaluationOptions
 from intracranial.options.training import TrainingOptions
 
@@ -60,6 +61,9 @@ class TrainStage1Options(TrainingOptions):
     negatives_per_positive: float = 1.0
     """Negative stacks per positive one in an epoch."""
 
+    slices_per_series: Annotated[int, Before(8)] = 8
+    """Stacks of each positive series in an epoch, where no label has a place."""
+
     shift_positive: float = 0.5
     """Probability that a positive stack is centred one slice beside its localizer."""
 
@@ -106,6 +110,8 @@ class TrainStage1Options(TrainingOptions):
             raise UsageError(f"--crop {self.crop}: give a share above 0 and at most 1")
         if self.input_size < 32:
             raise UsageError(f"--input_size {self.input_size}: give 32 pixels or more")
+        if self.slices_per_series < 1:
+            raise UsageError(f"--slices_per_series {self.slices_per_series}: give 1 or more")
         if not self.steps or min(self.steps) < 1:
             raise UsageError(f"--steps {self.steps}: give distances of 1 slice or more")
 

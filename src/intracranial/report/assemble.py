@@ -19,7 +19,7 @@ from intracranial.provenance import read_manifest, versions
 from intracranial.report.page import Case, ReportData, ShownSlice, select_cases, write_report
 from intracranial.report.projections import array_directions, place_in_words, project
 from intracranial.sampling.series_info import pixel_mm
-from intracranial.task import Task
+from intracranial.tasks import Task
 
 SLICES_SHOWN = 3
 """Slices of a case: more pictures of one series are scrolled over, not looked at."""
@@ -49,13 +49,11 @@ def write_end_to_end_report(
     """
     task = predictor.task
     targets, probabilities = arrays(results)
-    overall = task.overall_index
-    chosen = select_cases(
-        None if targets is None else targets[:, overall], probabilities[:, overall]
-    )
+    finding = None if targets is None else task.has_finding(targets)
+    chosen = select_cases(finding, task.summary(probabilities), task)
     stage_1, stage_2 = _stage_tables(paths, "stage1"), _stage_tables(paths, "stage2")
     data = ReportData(
-        title="Intracranial aneurysm detection",
+        title=task.title,
         run=paths.run,
         fold=name,
         other_series=not held_out,
@@ -90,17 +88,18 @@ def _case(found: Scored, why: str, predictor: FoldPredictor, task: Task) -> Case
     series = prepare_series(found.job.folder, predictor.read, predictor.cache)
     if isinstance(series, Rejected):  # it was readable a moment ago
         return None
-    locations = [task.labels.index(name) for name in task.locations]
-    top = int(found.probabilities[locations].argmax())
-    point = next(point for point in found.points if point.label == task.locations[top])
+    top = top_label(task, found.probabilities)
+    place = task.labels[top]
+    point = next((point for point in found.points if point.label == place), None)
     labels = found.job.labels
     truth = None
     if labels is not None:
         truth = tuple(
             label
             for label, value in zip(task.labels, labels, strict=True)
-            if value and label in task.locations
+            if value == 1 and (label in task.others or task.labels == (label,))
         )
+    shown_label = top if task.overall is None else task.labels.index(task.overall)
     geometry, volume = series.geometry, series.volume
     directions = array_directions(geometry)
     row_mm, column_mm = pixel_mm(geometry, found.size)[::-1]
@@ -118,15 +117,16 @@ def _case(found: Scored, why: str, predictor: FoldPredictor, task: Task) -> Case
         plane=found.plane,
         directions=directions,
         truth=truth,
-        probability=float(found.probabilities[task.overall_index]),
-        top_location=task.locations[top],
-        top_probability=float(found.probabilities[locations[top]]),
+        task=task,
+        probability=float(task.summary(found.probabilities)),
+        top_label=place,
+        top_probability=float(found.probabilities[top]),
         slices=tuple(
             ShownSlice(
                 index,
                 volume[index].astype("float32"),
                 at,
-                predictor.encoder.heat_map(volume, index, task.overall_index),
+                predictor.encoder.heat_map(volume, index, shown_label),
                 "" if directions is None else place_in_words(mm_of(index, at), directions[:, 2]),
             )
             for index, at in slices_to_show(found, point)
@@ -135,7 +135,9 @@ def _case(found: Scored, why: str, predictor: FoldPredictor, task: Task) -> Case
         stage1_curve=found.stage1_curve,
         spots=found.job.spots,
         pixel_spacing=found.pixel_spacing,
-        projections=project(
+        projections=()
+        if point is None
+        else project(
             volume,
             directions,
             (geometry.spacing[0], row_mm, column_mm),
@@ -146,12 +148,29 @@ def _case(found: Scored, why: str, predictor: FoldPredictor, task: Task) -> Case
     )
 
 
-def slices_to_show(found: Scored, first: Point) -> list[tuple[int, tuple[float, float] | None]]:
+def top_label(task: Task, probabilities: np.ndarray) -> int:
+    """Number of the most probable label: of the locations where there are any, else of all others.
+
+    Args:
+        task: the labels.
+        probabilities: (L,) of a series.
+    """
+    names = task.locations or task.others or task.labels
+    numbers = [task.labels.index(name) for name in names]
+    return numbers[int(probabilities[numbers].argmax())]
+
+
+def slices_to_show(
+    found: Scored, first: Point | None
+) -> list[tuple[int, tuple[float, float] | None]]:
     """Slices of a case and the predicted point on each, at most `SLICES_SHOWN`.
 
     The first point's slice leads; then come the slices of the best ranked other points. Where none
     of them has a labelled centre, the last place goes to the slice of one: what was missed is seen.
+    Without points the most probable slice is shown.
     """
+    if first is None:
+        return [(int(found.stage2_curve.argmax()), None)]
     ranked = [point for point in found.points if point.rank is not None]
     chosen: dict[int, tuple[float, float] | None] = {}
     for point in (first, *ranked):
@@ -180,11 +199,14 @@ def summary_of(metrics: Mapping[str, Any], what: str) -> list[str]:
     """Sentences on end-to-end figures; `what` says whose series they are of."""
     count, rejected = metrics["series"], len(metrics["rejected"])
     lines = [f"{count} series of {what} were read from DICOM and scored by both stages."]
-    value = metrics["weighted_auc"]["value"]
+    value = metrics["score"]["value"]
     if value is not None:
-        span = _in_brackets(metrics["weighted_auc"])
-        lines.append(f"Weighted AUC end to end: {value:.3f}{span} on {count} series.")
-        maximum = metrics["stage1_maximum"]["weighted_auc"]
+        span = _in_brackets(metrics["score"])
+        name = metrics["score_name"]
+        lines.append(
+            f"{name[:1].upper()}{name[1:]} end to end: {value:.3f}{span} on {count} series."
+        )
+        maximum = metrics["stage1_maximum"]["score"]
         if maximum["value"] is not None:
             reached = f"{maximum['value']:.3f}{_in_brackets(maximum)}"
             lines.append(f"The maximum of stage 1 over the slices alone reaches {reached}.")

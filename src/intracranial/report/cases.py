@@ -7,6 +7,7 @@ import numpy as np
 
 from intracranial.report.projections import Projection
 from intracranial.splits.spots import TrueSpot
+from intracranial.tasks import Task
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,17 +35,18 @@ class Case:
 
     Attributes:
         uid: SeriesInstanceUID.
+        task: labels and words.
         why: why the series is shown, as `select_cases` says it.
         modality: DICOM Modality or train.csv's modality name.
         plane: "axial", "coronal", "sagittal", "oblique" or "unknown".
         directions: where columns, rows and slices run, see `array_directions`; None where the
             geometry is not known, and then no side is marked.
         truth: labels that are 1, in the task's order; None where no labels were given.
-        probability: of the overall label, 0..1.
-        top_location: the most probable location.
+        probability: of the finding, see `Task.summary`, 0..1.
+        top_label: the most probable label beside the overall one.
         top_probability: its probability, 0..1.
         slices: what is shown of it, the slice of the prediction first.
-        stage2_curve: float (n,), stage 2's probability of an aneurysm at every slice.
+        stage2_curve: float (n,), stage 2's probability of the finding at every slice.
         stage1_curve: float (n,), the same from stage 1, or None.
         spots: every labelled centre of the series.
         pixel_spacing: mm of a cache pixel, (between rows, between columns), or None.
@@ -52,13 +54,14 @@ class Case:
     """
 
     uid: str
+    task: Task
     why: str
     modality: str
     plane: str
     directions: np.ndarray | None
     truth: tuple[str, ...] | None
     probability: float
-    top_location: str
+    top_label: str
     top_probability: float
     slices: tuple[ShownSlice, ...]
     stage2_curve: np.ndarray
@@ -77,23 +80,25 @@ class Case:
         if self.truth is None:
             return "no labels given"
         if not self.truth and not self.spots:
-            return "no aneurysm labelled"
-        return ", ".join(self.truth) or ", ".join(sorted({spot.location for spot in self.spots}))
+            return f"no {self.task.finding} labelled"
+        places = sorted({spot.location or "somewhere" for spot in self.spots})
+        return ", ".join(self.truth) or ", ".join(places)
 
 
 def select_cases(
-    targets: np.ndarray | None, probabilities: np.ndarray, per_kind: int = 2
+    targets: np.ndarray | None, probabilities: np.ndarray, task: Task, per_kind: int = 2
 ) -> list[tuple[int, str]]:
     """Rows worth looking at and why, without repeats and in a fixed order.
 
-    No threshold is applied: a series with an aneurysm is a false negative when a series without
+    No threshold is applied: a series with the finding is a false negative when a series without
     one is at least as probable, and a false positive the other way round. Of those and of the best
     true positives `per_kind` each are shown, then the most probable, the least probable and the
     least certain series; ties go to the first row. A row that is chosen twice keeps both reasons.
 
     Args:
-        targets: (N,) of 0 and 1, the overall label; None where no labels were given.
-        probabilities: (N,) float, the overall label's.
+        targets: (N,) of 0 and 1, the finding; None where no labels were given.
+        probabilities: (N,) float, the finding's.
+        task: for the words.
         per_kind: how many series of each kind.
 
     Returns:
@@ -108,7 +113,7 @@ def select_cases(
         return []
     reasons: dict[int, list[str]] = {}
     if targets is not None:
-        for row, why in _by_error(np.asarray(targets) == 1, probabilities, per_kind):
+        for row, why in _by_error(np.asarray(targets) == 1, probabilities, task, per_kind):
             reasons.setdefault(row, []).append(why)
     for extreme, why in (
         (np.argmax(probabilities), "most certain: the highest probability of all series"),
@@ -120,7 +125,7 @@ def select_cases(
 
 
 def _by_error(
-    positive: np.ndarray, probabilities: np.ndarray, per_kind: int
+    positive: np.ndarray, probabilities: np.ndarray, task: Task, per_kind: int
 ) -> Iterator[tuple[int, str]]:
     """Worst false negatives, worst false positives and best true positives."""
     with_one, without = np.flatnonzero(positive), np.flatnonzero(~positive)
@@ -136,14 +141,16 @@ def _by_error(
         count = np.count_nonzero(probabilities[without] >= probabilities[row])
         yield (
             int(row),
-            f"false negative: {count} of {len(without)} series without an aneurysm score as high",
+            f"false negative: {count} of {len(without)} series {task.without_finding} "
+            "score as high",
         )
     for row in alarms[:per_kind]:
         count = np.count_nonzero(probabilities[with_one] <= probabilities[row])
         yield (
             int(row),
-            f"false positive: {count} of {len(with_one)} series with an aneurysm score as low",
+            f"false positive: {count} of {len(with_one)} series {task.with_finding} score as low",
         )
     for row in [row for row in best if row not in missed[:per_kind]][:per_kind]:
         count = np.count_nonzero(probabilities[without] < probabilities[row])
-        yield int(row), f"true positive: above {count} of {len(without)} series without an aneurysm"
+        words = f"of {len(without)} series {task.without_finding}"
+        yield int(row), f"true positive: above {count} {words}"

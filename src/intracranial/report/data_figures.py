@@ -1,4 +1,4 @@
-"""Figures of the data report: histograms, places of aneurysms, contact sheets."""
+"""Figures of the data report: histograms, places of findings, contact sheets."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -54,7 +54,7 @@ LETTER: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Place:
-    """A labelled aneurysm, in mm from the middle of its series along the patient's axes."""
+    """A labelled finding, in mm from the middle of its series along the patient's axes."""
 
     location: str
     left: float
@@ -120,7 +120,7 @@ def _edges(values: np.ndarray) -> np.ndarray:
 
 
 def places_figure(places: Sequence[Place]) -> Figure:
-    """Aneurysms of all series from above, the front and the side, by the side of their label.
+    """Findings of all series from above, the front and the side, by the side of their label.
 
     Left of the patient is on the right of the picture, the radiological way.
     """

@@ -1,4 +1,4 @@
-"""The data report: what preprocess_data.py read, how it looks, and where the aneurysms are.
+"""The data report: what preprocess_data.py read, how it looks, and where the findings are.
 
 One page like the report of a run: neither network nor script, no dates, and of the patient nothing
 but pixels and SeriesInstanceUIDs. It is made from the tables and caches alone.
@@ -32,7 +32,7 @@ from intracranial.report.page import data_uri, page_environment, photo_uri
 from intracranial.report.projections import array_directions, place_in_words
 from intracranial.sampling.series_info import pixel_mm
 from intracranial.splits.localizers import REASONS, count_reasons, read_localizers
-from intracranial.task import RSNA_2025, SERIES_COLUMN, Task
+from intracranial.tasks import SERIES_COLUMN, Task
 
 TEMPLATE = "data_report.html.jinja"
 
@@ -49,7 +49,7 @@ SAMPLED_PIXEL = 4
 """Every 4th pixel of every 4th row is counted."""
 
 
-def write_data_report(data: DataPaths, task: Task = RSNA_2025) -> None:
+def write_data_report(data: DataPaths, task: Task) -> None:
     """Write data/report.html and its figures, data/report.json, from tables and caches.
 
     Both atomically. Equal tables and caches give equal bytes on the same machine. Schema of the
@@ -60,10 +60,9 @@ def write_data_report(data: DataPaths, task: Task = RSNA_2025) -> None:
         InputError: a table cannot be read.
     """
     script = MADE_BY["preprocess"]
-    columns = (*META_COLUMNS, THICKNESS_COLUMN, "status", "notes")
-    meta = with_types(
-        read_text_table(data.train_meta_csv, columns, script), data.train_meta_csv
-    ).set_index(SERIES_COLUMN)
+    columns = (*META_COLUMNS, *task.labels, THICKNESS_COLUMN, "status", "notes")
+    table = read_text_table(data.train_meta_csv, columns, script)
+    meta = with_types(table, data.train_meta_csv, task).set_index(SERIES_COLUMN)
     refused = read_text_table(data.rejected_csv, REJECTED_COLUMNS, script)
     places, left_out = _places(data, meta, refused, task)
     figures = {
@@ -73,11 +72,12 @@ def write_data_report(data: DataPaths, task: Task = RSNA_2025) -> None:
         "lost": _reasons(refused.loc[refused["file"] != "", "reason"]),
         "notes": _reasons(note for cell in meta["notes"] for note in cell.split(";") if note),
         "modalities": _modalities(meta, task),
+        "with_finding": int(task.has_finding(meta[list(task.labels)].to_numpy()).sum()),
         "locations": _locations(meta, task),
         "contradictions": [
             {"series": str(uid), "locations": found}
-            for uid, row in meta[[*task.locations, task.overall]].iterrows()
-            if (found := contradictions(row.to_dict()))
+            for uid, row in meta[list(task.labels)].iterrows()
+            if (found := contradictions(row.to_numpy(), task))
         ],
         "centres": None if places is None else len(places),
         "centres_left_out": left_out,
@@ -89,7 +89,9 @@ def write_data_report(data: DataPaths, task: Task = RSNA_2025) -> None:
             **figures,
             task=task,
             places=data_uri(places_figure(places)) if places else None,
-            no_places="no train_localizers.csv lies beside the tables" if places is None else "",
+            no_places="no train_localizers.csv lies beside the tables"
+            if places is None and task.locations
+            else "",
             histograms=_histograms(data, meta),
             contacts=_contacts(data, meta),
             versions=versions(),
@@ -141,7 +143,7 @@ def _modalities(meta: pd.DataFrame, task: Task) -> list[dict[str, Any]]:
                 "name": name,
                 "series": len(part),
                 "patients": part["group"].nunique(),
-                "positive": int(part[task.overall].sum()),
+                "positive": int(task.has_finding(part[list(task.labels)].to_numpy()).sum()),
                 "slices": float(part["n"].median()),
                 "spacing": spacing if math.isfinite(spacing) else None,
                 "planes": dict(planes.most_common()),
@@ -151,15 +153,18 @@ def _modalities(meta: pd.DataFrame, task: Task) -> list[dict[str, Any]]:
 
 
 def _locations(meta: pd.DataFrame, task: Task) -> list[dict[str, Any]]:
-    """Series with an aneurysm by location and modality."""
+    """Series with each label, by modality; the overall one is last."""
     names = sorted(meta["Modality"].unique())
     return [
         {
             "name": label,
-            "count": int(meta[label].sum()),
-            "by": {name: int(meta.loc[meta["Modality"] == name, label].sum()) for name in names},
+            "count": int((meta[label] == 1).sum()),
+            "unknown": int(meta[label].isna().sum()),
+            "by": {
+                name: int((meta.loc[meta["Modality"] == name, label] == 1).sum()) for name in names
+            },
         }
-        for label in (*task.locations, task.overall)
+        for label in (*task.others, *([task.overall] if task.overall else []))
     ]
 
 
@@ -171,14 +176,14 @@ def _places(
     None where there is no table of centres. A table that cannot be read at all is a reason too:
     the tables of series are whole without it.
     """
-    if not data.localizers_csv.exists():
+    if not (task.locations and data.localizers_csv.exists()):
         return None, []
     slices = with_types(
         read_text_table(data.slices_csv, SLICE_COLUMNS, MADE_BY["preprocess"]), data.slices_csv
     )
     gone = frozenset(refused.loc[refused["file"] == "", SERIES_COLUMN])
     try:
-        kept, left_out = read_localizers(data.localizers_csv, meta, slices, gone, task)
+        kept, left_out = read_localizers(data.localizers_csv, meta, slices, task, gone)
     except InputError as error:
         return [], [_reason("unreadable", str(error), 1)]
     found = []

@@ -9,7 +9,7 @@ from intracranial.options.evaluation import EvaluationOptions
 from intracranial.provenance import MADE_BY, read_manifest, versions
 from intracranial.report.assemble import summary_of, warnings_of
 from intracranial.report.page import ReportData, write_report
-from intracranial.task import Task
+from intracranial.tasks import Task
 
 
 def write_folds_report(options: EvaluationOptions, pooled: Pooled, task: Task) -> Path:
@@ -44,7 +44,7 @@ def write_folds_report(options: EvaluationOptions, pooled: Pooled, task: Task) -
     write_report(
         page,
         ReportData(
-            title="Intracranial aneurysm detection",
+            title=task.title,
             run=paths.run,
             fold=ALL_FOLDS,
             task=task,

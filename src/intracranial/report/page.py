@@ -24,7 +24,7 @@ from intracranial.metrics import figure as three_decimals
 from intracranial.report import plots
 from intracranial.report.cases import Case, ShownSlice, select_cases
 from intracranial.report.overlays import grey_window, projection_panels, slice_panels
-from intracranial.task import Task
+from intracranial.tasks import Task
 
 __all__ = ["Case", "ReportData", "ShownSlice", "select_cases", "write_report"]
 
@@ -49,7 +49,7 @@ TRAIT_NAMES = {
     "age": "Age in years",
     "slice_thickness": "Slice thickness",
     "slice_distance": "Distance between slices",
-    "aneurysms": "Number of aneurysms",
+    "findings": "Number of findings",
 }
 """Headings of the subgroups, see `evaluation.subgroups.describe`."""
 
@@ -147,6 +147,7 @@ def render(data: ReportData) -> str:
     environment.filters["ends"] = ends
     environment.filters["span"] = _span
     environment.filters["listed"] = _listed
+    environment.filters["sentence"] = _sentence
     environment.filters["signed"] = _signed_value
     environment.filters["signed_ends"] = _signed_ends
     return environment.get_template(TEMPLATE).render(
@@ -201,14 +202,16 @@ def _listed(names: Sequence[str], task: Task) -> str:
     """Labels in words; all of them, or all locations, are not listed one by one."""
     if len(names) == len(task.labels):
         return "every label"
-    return "every location" if set(names) == set(task.locations) else ", ".join(names)
+    if task.others and set(names) == set(task.others):
+        return f"every one of the {task.others_noun}"
+    return ", ".join(names)
 
 
 def _stages(data: ReportData) -> list[dict[str, Any]]:
     """Rows of the table of stages, without stages that have no score at all.
 
-    `scores` holds training, held-out and gap cells (None where there is none) of the weighted AUC
-    and of the overall label's.
+    `scores` holds training, held-out and gap cells (None where there is none) of the score and of
+    the overall label.
     """
     whose = "other" if data.other_series else "held-out"
     rows = (
@@ -256,21 +259,16 @@ def _stages(data: ReportData) -> list[dict[str, Any]]:
 def _stage_scores(
     task: Task, training: Mapping[str, Any] | None, held_out: Mapping[str, Any] | None
 ) -> list[tuple[Mapping[str, Any] | None, ...]]:
-    """Cells of training, held-out and gap: of the weighted AUC and of the overall label's."""
+    """Cells of training, held-out and gap: of the score and, if there is one, the overall label."""
     gaps = (held_out or {}).get("gap")
     gaps = gaps if isinstance(gaps, Mapping) else {}  # a bare number in files of earlier versions
-    return [
-        (
-            training and training["weighted_auc"],
-            held_out and held_out["weighted_auc"],
-            gaps.get("weighted_auc"),
-        ),
-        (
-            training and training["per_label"][task.overall],
-            held_out and held_out["per_label"][task.overall],
-            gaps.get(task.overall),
-        ),
+    cells: list[tuple[Mapping[str, Any] | None, ...]] = [
+        (training and training["score"], held_out and held_out["score"], gaps.get("score"))
     ]
+    if task.overall is not None:
+        overall = [one and one["per_label"][task.overall] for one in (training, held_out)]
+        cells.append((*overall, gaps.get(task.overall)))
+    return cells
 
 
 def _gains(data: ReportData) -> list[dict[str, Any]]:
@@ -279,22 +277,14 @@ def _gains(data: ReportData) -> list[dict[str, Any]]:
     found = metrics.get("gain_over_stage1")
     if not found:
         return []
-    alone, overall = metrics["stage1_maximum"], data.task.overall
-    rows = (
-        ("weighted AUC", alone["weighted_auc"], metrics["weighted_auc"], found["weighted_auc"]),
-        (
-            "mean AUC of the locations",
-            alone["locations_mean"],
-            metrics["locations_mean"],
-            found["locations_mean"],
-        ),
-        (
-            f"AUC, {overall}",
-            alone["per_label"][overall],
-            metrics["per_label"][overall],
-            found["per_label"][overall],
-        ),
-    )
+    task, tables = data.task, (metrics["stage1_maximum"], metrics, found)
+    rows = [(task.score_name, *(one["score"] for one in tables))]
+    if metrics["others_mean"] is not None:
+        rows.append((task.others_name, *(one["others_mean"] for one in tables)))
+    for label in [task.overall] if task.overall is not None else task.labels:
+        if len(task.labels) > 1:
+            name = f"{task.value_name}, {label}"
+            rows.append((name, *(one["per_label"][label] for one in tables)))
     return [
         {"name": name, "alone": first, "both": second, "gain": gain["difference"], "p": gain["p"]}
         for name, first, second, gain in rows
@@ -311,9 +301,11 @@ def _figures(data: ReportData) -> dict[str, str | None]:
     drawn["froc"] = plots.froc(where["froc"]) if where and where["froc"] else None
     if data.targets is not None and data.metrics is not None and len(data.targets):
         scored = (data.task, data.targets, data.probabilities)
-        drawn["roc"] = plots.roc_overall(*scored, data.modalities)
-        drawn["roc_locations"] = plots.roc_locations(*scored, data.metrics)
-        drawn["precision_recall"] = plots.precision_recall_locations(*scored, data.metrics)
+        if data.task.overall is not None:
+            drawn["roc"] = plots.roc_overall(*scored, data.modalities)
+        if data.task.others:
+            drawn["roc_locations"] = plots.roc_locations(*scored, data.metrics)
+            drawn["precision_recall"] = plots.precision_recall_locations(*scored, data.metrics)
         drawn["reliability"] = plots.reliability(data.task, data.metrics["calibration"])
     return {name: data_uri(figure) if figure else None for name, figure in drawn.items()}
 
@@ -326,7 +318,7 @@ def case_view(case: Case) -> dict[str, Any]:
     if case.spots:
         legend.append("blue circle: labelled centre, dotted where it is on another slice")
     if any(shown.heat is not None for shown in case.slices):
-        legend.append("heat map: stage 1's probability of an aneurysm there, yellow at its maximum")
+        legend.append("heat map: stage 1's probability of the finding there, yellow at its maximum")
     if case.projections:
         slab = f"a slab round the point of slice {case.slices[0].index}"
         projected = slab if case.geometry_known else "the whole series"

@@ -18,7 +18,7 @@ from matplotlib.ticker import MaxNLocator
 from sklearn.metrics import precision_recall_curve, roc_curve
 
 from intracranial.report.cases import Case
-from intracranial.task import Task
+from intracranial.tasks import Task
 
 BLUE, ORANGE, GREEN, VERMILLION = "#0072B2", "#E69F00", "#009E73", "#D55E00"
 PURPLE, SKY, YELLOW, GREY = "#CC79A7", "#56B4E9", "#F0E442", "#666666"
@@ -30,6 +30,9 @@ GROUP_STYLES = ((VERMILLION, "--"), (GREEN, "-."), (PURPLE, ":"), (ORANGE, (0, (
 MIN_GROUP_CLASS = 5
 """A modality gets a curve of its own from this many series of either class on; below, steps of a
 fifth or more of the axis say little."""
+
+PANEL_COLUMNS = 6
+"""Panels in a row of labels without a side."""
 
 RELIABILITY_COLUMNS = 4
 """Panels in a row of the reliability diagrams."""
@@ -55,10 +58,12 @@ def roc_overall(
     """
     figure = _figure(4.25, 4.35)
     axes = figure.subplots()
-    column = task.overall_index
-    truth, scores = targets[:, column], probabilities[:, column]
+    assert task.overall is not None
+    column = task.labels.index(task.overall)
+    known = ~np.isnan(np.asarray(targets, dtype=np.float64)[:, column])
+    truth, scores = targets[known, column], probabilities[known, column]
     _roc_axes(axes, task.overall, truth)
-    names = np.asarray(modalities, dtype=str)
+    names = np.asarray(modalities, dtype=str)[known]
     for name, (colour, dashes) in zip(np.unique(names), GROUP_STYLES, strict=False):
         chosen = names == name
         positives = int(truth[chosen].sum())
@@ -80,10 +85,10 @@ def roc_overall(
 def roc_locations(
     task: Task, targets: np.ndarray, probabilities: np.ndarray, table: Mapping[str, Any]
 ) -> Figure:
-    """ROC curve of every location: left ones above their right partners, then the others.
+    """ROC curve of every label but the overall one: left ones above their right partners first.
 
     Args:
-        task: gives locations and their partners.
+        task: gives labels and their partners.
         targets: (N, L) of 0 and 1.
         probabilities: (N, L) float.
         table: the score table of these rows; the AUC in a panel is the table's.
@@ -91,13 +96,15 @@ def roc_locations(
     figure, panels = _location_panels(task)
     for name, axes in panels.items():
         column = task.labels.index(name)
-        truth, score = targets[:, column], table["per_label"][name]
+        known = ~np.isnan(np.asarray(targets, dtype=np.float64)[:, column])
+        truth, score = targets[known, column], table["per_label"][name]
         _roc_axes(axes, name, truth, small=True)
-        if score["value"] is not None:
-            x, y, _ = roc_curve(truth, probabilities[:, column])
+        if score["positives"] and score["negatives"]:
+            x, y, _ = roc_curve(truth, probabilities[known, column])
             axes.plot(x, y, color=BLUE, linewidth=1.8)
             count = f"{score['positives']} of {len(truth)}"
-            _title_words(axes, f"AUC {score['value']:.3f}, {count}")
+            value = score["value"] if task.metric == "auc" else score["auc"]["value"]
+            _title_words(axes, f"AUC {value:.3f}, {count}")
     figure.supxlabel("1 - specificity", fontsize=10)
     figure.supylabel("sensitivity", fontsize=10)
     return figure
@@ -106,7 +113,7 @@ def roc_locations(
 def precision_recall_locations(
     task: Task, targets: np.ndarray, probabilities: np.ndarray, table: Mapping[str, Any]
 ) -> Figure:
-    """Precision against recall of every location, in the places of `roc_locations`.
+    """Precision against recall of every label but the overall one, placed as in `roc_locations`.
 
     Arguments as there; the table has the average precisions. The dashed line is the share of
     positives: what calling series at random reaches.
@@ -114,11 +121,12 @@ def precision_recall_locations(
     figure, panels = _location_panels(task)
     for name, axes in panels.items():
         column = task.labels.index(name)
-        truth, score = targets[:, column], table["per_label"][name]
+        known = ~np.isnan(np.asarray(targets, dtype=np.float64)[:, column])
+        truth, score = targets[known, column], table["per_label"][name]
         _roc_axes(axes, name, truth, small=True, chance=False)
-        if score["value"] is not None:
+        if score["positives"] and score["negatives"]:
             axes.step(
-                *_precision_steps(truth, probabilities[:, column]),
+                *_precision_steps(truth, probabilities[known, column]),
                 where="pre",
                 color=BLUE,
                 linewidth=1.8,
@@ -242,7 +250,7 @@ def froc(table: Mapping[str, Any]) -> Figure:
     axes.minorticks_off()
     axes.set_ylim(0, 1.02)
     axes.set_xlabel("false points per series")
-    axes.set_ylabel("share of aneurysms found")
+    axes.set_ylabel("share of centres found")
     axes.set_title(f"FROC, within {table['right_mm']} mm", fontsize=11)
     return figure
 
@@ -308,7 +316,7 @@ def slice_curve(case: Case) -> Figure:
             markersize=9,
             color=VERMILLION,
             clip_on=False,
-            label="labelled aneurysm",
+            label=f"labelled {case.task.finding}",
         )
     else:
         located = case.truth_in_words() if not case.truth else "labelled, but without a centre"
@@ -367,12 +375,15 @@ def _roc_axes(
 
 
 def _panel_rows(task: Task) -> list[list[str]]:
-    """Locations with a left and a right in two rows, one above the other; the rest in a third."""
-    partner = {name: task.labels[i] for name, i in zip(task.labels, task.mirrored(), strict=True)}
-    left = [name for name in task.locations if name.startswith("Left ")]
+    """Labels with a left and a right in two rows, one above the other; the rest in further ones."""
+    mirrored = task.mirrored() if task.flips else range(len(task.labels))
+    partner = {name: task.labels[i] for name, i in zip(task.labels, mirrored, strict=True)}
+    pairs = [(name, partner[name]) for name in task.others if partner[name] != name]
+    left = [name for name, other in pairs if task.labels.index(name) < task.labels.index(other)]
+    rest = [name for name in task.others if partner[name] == name]
     right = [partner[name] for name in left]
-    rest = [name for name in task.locations if partner[name] == name]
-    return [row for row in (left, right, rest) if row]
+    rows = [left, right, *(rest[i : i + PANEL_COLUMNS] for i in range(0, len(rest), PANEL_COLUMNS))]
+    return [row for row in rows if row]
 
 
 def _columns(rows: Sequence[Mapping[str, Any]], part: str) -> list[str]:

@@ -25,18 +25,21 @@ from intracranial.sampling.slice_samples import gaussian_peaks
 from intracranial.sampling.stacks import cache_to_input, neighbours, prepare_slices
 from intracranial.splits.folds import load_split
 from intracranial.splits.spots import eligible_negatives, exclusion_radius
-from intracranial.task import SERIES_COLUMN, Task
+from intracranial.tasks import SERIES_COLUMN, Task
 
 MIRROR = AugmentSpec(1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 
 
-def best_ranked_example(options: ModelOptions, task: Task) -> Example:
-    """The held-out axial series with an aneurysm that stage 2 ranks first, with all it takes.
+def best_ranked_example(options: ModelOptions) -> tuple[Example, Task]:
+    """The held-out axial series with a finding that stage 2 ranks first, and the task.
 
     Raises:
-        InputError: there is no such series.
+        InputError: there is no such series, or the task has no overall label.
     """
     split = load_split(options.data, options.folds)
+    task = split.task
+    if task.overall is None:
+        raise InputError(f"the task {task.name!r} has no overall label to draw")
     paths = options.fold_paths(int(options.fold))
     current = data_identities(options.data, split.identity)
     stage1 = open_stage(paths, "stage1", current, task)
@@ -73,13 +76,13 @@ def best_ranked_example(options: ModelOptions, task: Task) -> Example:
     sets = load_features(paths.feature(uid))
     predictor = SequencePredictor(paths, stage2, options.device)
     result = predictor.predict(sets, info.slice_mm, info.spacing_known)
-    overall = task.overall_index
+    overall = task.labels.index(task.overall)
     location = task.locations[int(info.locations[0])]
     mirrored = augment(stack, point, info.axis, MIRROR, np.random.default_rng(0)).stack
     mean = encoder.inputs.mean
     found = sets[step, 0]
     row: Any = split.series.loc[uid]
-    return Example(
+    example = Example(
         uid=uid,
         directions=array_directions(Geometry.from_row(row)),
         volume=np.asarray(volume, dtype=np.float32),
@@ -100,3 +103,4 @@ def best_ranked_example(options: ModelOptions, task: Task) -> Example:
         features=found.features.astype(np.float32),
         series=result.probabilities,
     )
+    return example, task

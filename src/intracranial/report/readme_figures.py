@@ -15,21 +15,10 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from intracranial.report.overlays import mark_sides, show_slice
 from intracranial.report.plots import BLUE, GREEN, GREY, ORANGE, SKY, VERMILLION
 from intracranial.report.projections import slice_letters
-from intracranial.task import Task
+from intracranial.tasks import Task
 
 WIDTH_INCHES = 10.0
 FONT = 10
-SHORT = {
-    "Internal Carotid Artery": "ICA",
-    "Middle Cerebral Artery": "MCA",
-    "Anterior Cerebral Artery": "ACA",
-    "Anterior Communicating Artery": "ACom",
-    "Posterior Communicating Artery": "PCom",
-    "Infraclinoid": "infracl.",
-    "Supraclinoid": "supracl.",
-    "Other Posterior Circulation": "Other posterior",
-}
-"""Abbreviations for the bars."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +26,7 @@ class Example:
     """One series and what the run made of it.
 
     `directions` as `array_directions` gives them; `volume` float32 (n, S, S) as cached; `positive`
-    slice, `point` (x, y) and `location` of its labelled aneurysm; `negatives` slices that may be
+    slice, `point` (x, y) and `location` of its labelled finding; `negatives` slices that may be
     negatives; `radius` of the exclusion zone; `stack` float32 (3, s, s) network input plus mean,
     `mirrored` the same flipped, `target` float32 (h, h) heat map of the location; `input_point` (x,
     y) in input pixels; `heatmap` float32 (h, h) predicted for the overall label; `slice_labels`
@@ -66,7 +55,7 @@ class Example:
     series: np.ndarray
 
 
-def sampling_figure(example: Example) -> Figure:
+def sampling_figure(example: Example, task: Task) -> Figure:
     """Which slices are spots, and what one training sample looks like."""
     figure = Figure(figsize=(WIDTH_INCHES, 4.7), facecolor="white", layout="constrained")
     halves: Any = figure.subfigures(2, 1, height_ratios=(1.0, 1.5))
@@ -88,7 +77,12 @@ def sampling_figure(example: Example) -> Figure:
         label="may be negative",
     )
     axes.plot(
-        [example.positive], [0], "*", color=VERMILLION, markersize=17, label="labelled aneurysm"
+        [example.positive],
+        [0],
+        "*",
+        color=VERMILLION,
+        markersize=17,
+        label=f"labelled {task.finding}",
     )
     axes.set_xlim(-1, n)
     axes.set_ylim(-1, 2.2)
@@ -105,7 +99,7 @@ def sampling_figure(example: Example) -> Figure:
     _picture(
         panels[3],
         example.mirrored[1],
-        f"flipped: label becomes\n{short(example.mirrored_location)}",
+        f"flipped: label becomes\n{task.short_name(example.mirrored_location)}",
         example.directions,
     )
     _ring(panels[3], (edge - 1 - example.input_point[0], example.input_point[1]))
@@ -130,7 +124,7 @@ def stage1_figure(example: Example, task: Task) -> Figure:
     _arrow(canvas, (0.55, 0.75), (0.585, 0.75))
     _arrow(canvas, (0.55, 0.25), (0.61, 0.25))
     bars = figure.add_axes((0.74, 0.50, 0.24, 0.43))
-    _bars(bars, example.slice_labels, task, (example.location, task.overall))
+    _bars(bars, example.slice_labels, task, (example.location, str(task.overall)))
     heat = figure.add_axes((0.62, 0.04, 0.2, 0.4))
     _picture(heat, example.stack[1], "", example.directions)
     _heat(heat, example.heatmap, example.stack.shape[-1])
@@ -165,12 +159,16 @@ def stage2_figure(example: Example, task: Task) -> Figure:
     canvas.text(0.685, 0.90, "CLS + pooled slices", fontsize=FONT - 1, color=GREY, ha="center")
     canvas.text(0.625, 0.55, "per-slice head", fontsize=FONT - 1, color=GREY)
     bars = figure.add_axes((0.855, 0.50, 0.12, 0.43))
-    _bars(bars, example.series, task, (example.location, task.overall))
+    _bars(bars, example.series, task, (example.location, str(task.overall)))
     curve = figure.add_axes((0.06, 0.1, 0.9, 0.3))
     curve.plot(example.stage1_curve, color=GREY, linewidth=1.2, label="stage 1, classifier")
     curve.plot(example.stage2_curve, color=BLUE, linewidth=2, label="stage 2, per slice")
     curve.plot(
-        [example.positive] * 2, [0, 1], color=VERMILLION, linestyle="--", label="labelled aneurysm"
+        [example.positive] * 2,
+        [0, 1],
+        color=VERMILLION,
+        linestyle="--",
+        label=f"labelled {task.finding}",
     )
     curve.set_ylim(0, 1.35)
     curve.set_yticks([0, 0.5, 1])
@@ -178,13 +176,6 @@ def stage2_figure(example: Example, task: Task) -> Figure:
     curve.set_ylabel("probability", fontsize=FONT)
     curve.legend(fontsize=FONT - 1, frameon=False, loc="upper left", ncols=3)
     return figure
-
-
-def short(label: str) -> str:
-    """A label with the field's abbreviations."""
-    for long, brief in SHORT.items():
-        label = label.replace(long, brief)
-    return label
 
 
 def _picture(axes: Axes, image: np.ndarray, title: str, directions: np.ndarray | None) -> None:
@@ -234,7 +225,7 @@ def _bars(axes: Axes, values: np.ndarray, task: Task, true: tuple[str, ...]) -> 
     rows = np.arange(len(values))
     colours = [GREEN if label in true else SKY for label in task.labels]
     axes.barh(rows, values, color=colours)
-    axes.set_yticks(rows, [short(label) for label in task.labels], fontsize=FONT - 3)
+    axes.set_yticks(rows, [task.short_name(label) for label in task.labels], fontsize=FONT - 3)
     axes.tick_params(axis="x", labelsize=FONT - 3)
     axes.invert_yaxis()
     axes.set_xlim(0, 1)

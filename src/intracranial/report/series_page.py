@@ -1,5 +1,6 @@
 """The page of one predicted series: probabilities, points and pictures of the best ones."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +10,12 @@ from intracranial.inference.fold import Detection
 from intracranial.inference.points import APART_MM, Point
 from intracranial.inference.run import Predictor
 from intracranial.provenance import versions
+from intracranial.report.assemble import top_label
 from intracranial.report.cases import Case, ShownSlice
 from intracranial.report.page import case_view, page_environment
 from intracranial.report.projections import array_directions, place_in_words, project
 from intracranial.sampling.series_info import pixel_mm
-from intracranial.task import Task
+from intracranial.tasks import Task
 
 TEMPLATE = "series.html.jinja"
 
@@ -34,7 +36,8 @@ def write_series_page(path: Path, found: Detection, predictor: Predictor) -> Non
     """
     task, series = predictor.task, found.series
     ranked = [point for point in found.points if point.rank is not None]
-    cases = [case_view(_case(found, point, task)) for point in ranked[:PICTURES]]
+    shown: Sequence[Point | None] = ranked[:PICTURES] or [None]
+    cases = [case_view(_case(found, point, task)) for point in shown]
     stage1, _ = next(iter(predictor.manifests.values()))
     page = (
         page_environment()
@@ -44,7 +47,7 @@ def write_series_page(path: Path, found: Detection, predictor: Predictor) -> Non
             series=series,
             run=predictor.run,
             folds=predictor.folds,
-            overall=float(found.probabilities[task.overall_index]),
+            overall=float(task.summary(found.probabilities)),
             probabilities=list(zip(task.labels, found.probabilities.tolist(), strict=True)),
             ranked=ranked[:POINTS_SHOWN],
             count=len(ranked),
@@ -60,34 +63,41 @@ def write_series_page(path: Path, found: Detection, predictor: Predictor) -> Non
         file.write(page)
 
 
-def _case(found: Detection, point: Point, task: Task) -> Case:
+def _case(found: Detection, point: Point | None, task: Task) -> Case:
+    """One picture: of a point, or of the most probable slice where there are no points."""
     series = found.series
-    geometry, overall = series.geometry, task.overall_index
+    geometry, curve = series.geometry, task.summary(found.slice_probabilities)
     x_mm, y_mm = pixel_mm(geometry, series.volume.shape[-1])
-    locations = task.label_of_location()
-    top = locations[found.probabilities[locations].argmax()]
+    top = top_label(task, found.probabilities)
     directions = array_directions(geometry)
-    image = series.volume[point.index].astype("float32")
-    mm = None if point.mm is None else np.array(point.mm)
+    index = int(curve.argmax()) if point is None else point.index
+    image = series.volume[index].astype("float32")
+    mm = None if point is None or point.mm is None else np.array(point.mm)
     place = ""
     if directions is not None and mm is not None:
         place = place_in_words(mm, directions[:, 2])
-    shown = ShownSlice(point.index, image, point.cache_xy, place=place)
+    shown = ShownSlice(index, image, None if point is None else point.cache_xy, place=place)
+    why = f"slice {index}, the most probable one: {curve[index]:.3f}"
+    if point is not None:
+        why = f"point {point.rank}, {point.label}: {point.score:.3f} at slice {index}"
     return Case(
         uid=series.uid,
-        why=f"point {point.rank}, {point.label}: {point.score:.3f} at slice {point.index}",
+        task=task,
+        why=why,
         modality=series.modality,
         plane=geometry.plane,
         directions=directions,
         truth=None,
-        probability=float(found.probabilities[overall]),
-        top_location=task.labels[top],
+        probability=float(task.summary(found.probabilities)),
+        top_label=task.labels[top],
         top_probability=float(found.probabilities[top]),
         slices=(shown,),
-        stage2_curve=found.slice_probabilities[:, overall],
-        stage1_curve=found.stage1_probabilities[:, overall],
+        stage2_curve=curve,
+        stage1_curve=task.summary(found.stage1_probabilities),
         pixel_spacing=(y_mm, x_mm) if geometry.geometry_known else None,
-        projections=project(
+        projections=()
+        if point is None
+        else project(
             series.volume,
             directions,
             (geometry.spacing[0], y_mm, x_mm),

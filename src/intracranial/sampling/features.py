@@ -1,8 +1,8 @@
 """Feature files: stage-1 output of one series, as written by extract_features.py.
 
 One safetensors file per series holds, for each step (and each augmented view), `features`
-float16 (n, C), `logits` float32 (n, L) and `peaks` float32 (n, L, 3); views also hold `flags`,
-uint8 (mirrored, reversed).
+float16 (n, C), `logits` float32 (n, L) and, where stage 1 has heat maps, `peaks` float32 (n, L, 3);
+views also hold `flags`, uint8 (mirrored, reversed).
 """
 
 from collections.abc import Callable
@@ -23,11 +23,20 @@ ARRAYS = ("features", "logits", "peaks")
 
 @dataclass(frozen=True)
 class FeatureSet:
-    """Stage-1 output at one step; `mirrored` and `reversed_slices` describe an augmented view."""
+    """Stage-1 output of one series at one step.
+
+    Attributes:
+        features: float16 (n, C).
+        logits: float32 (n, L).
+        peaks: float32 (n, L, 3), for each label x and y of the heat map's maximum in cache pixels,
+            and its probability; None where stage 1 has no heat maps.
+        mirrored: of an augmented view, whether left and right are exchanged.
+        reversed_slices: of an augmented view, whether slices are in the other order.
+    """
 
     features: np.ndarray
     logits: np.ndarray
-    peaks: np.ndarray
+    peaks: np.ndarray | None
     mirrored: bool = False
     reversed_slices: bool = False
 
@@ -40,8 +49,10 @@ def save_features(path: Path, sets: dict[tuple[int, int], FeatureSet], identity:
     """Write one series; keys are (step, view), view 0 being the plain one."""
     tensors: dict[str, np.ndarray] = {}
     for (step, view), found in sets.items():
-        for array in ARRAYS:
-            tensors[f"{_name(step, view)}.{array}"] = np.ascontiguousarray(getattr(found, array))
+        for name in ARRAYS:
+            array = getattr(found, name)
+            if array is not None:
+                tensors[f"{_name(step, view)}.{name}"] = np.ascontiguousarray(array)
         if view:
             flags = np.array([found.mirrored, found.reversed_slices], dtype=np.uint8)
             tensors[f"{_name(step, view)}.flags"] = flags
@@ -93,6 +104,9 @@ def _key(name: str) -> tuple[int, int]:
 
 def _read_set(file: Any, names: set[str], step: int, view: int) -> FeatureSet:  # noqa: ANN401
     prefix = _name(step, view)
-    found = {part: file.get_tensor(f"{prefix}.{part}") for part in ARRAYS}
+    found: dict[str, Any] = {
+        part: file.get_tensor(f"{prefix}.{part}") if f"{prefix}.{part}" in names else None
+        for part in ARRAYS
+    }
     flags = file.get_tensor(f"{prefix}.flags") if f"{prefix}.flags" in names else (0, 0)
     return FeatureSet(**found, mirrored=bool(flags[0]), reversed_slices=bool(flags[1]))

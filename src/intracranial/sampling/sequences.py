@@ -17,7 +17,7 @@ from intracranial.options.stage2 import PARTS
 from intracranial.sampling.features import FeatureSet, load_features
 from intracranial.sampling.sample_errors import blame
 from intracranial.sampling.series_info import SeriesInfo
-from intracranial.task import Task
+from intracranial.tasks import Task
 
 
 @dataclass(frozen=True)
@@ -62,11 +62,9 @@ class SequenceAugment:
 
 def tokens_of(found: FeatureSet, parts: Sequence[str]) -> np.ndarray:
     """Inputs of every slice: float32 (n, inputs), the chosen parts side by side."""
-    arrays = {
-        "features": found.features.astype(np.float32),
-        "logits": found.logits,
-        "peaks": _logit(found.peaks[..., 2]),
-    }
+    arrays = {"features": found.features.astype(np.float32), "logits": found.logits}
+    if found.peaks is not None:
+        arrays["peaks"] = _logit(found.peaks[..., 2])
     return np.concatenate([arrays[part] for part in parts], axis=1)
 
 
@@ -118,8 +116,9 @@ class SequenceDataset(Dataset[dict[str, torch.Tensor]]):
         """
         self.path_of, self.infos, self.task = path_of, infos, task
         self.spec, self.augmentation, self.seed = spec, augmentation, seed
-        self.mirror_labels = list(task.mirrored())
-        self.label_of_location = task.label_of_location()
+        self.mirror_labels = list(task.mirrored()) if task.flips else []
+        localized = task.localized_labels
+        self.whole = [k for k, name in enumerate(task.labels) if name not in localized]
 
     def __getitem__(self, request: tuple[str, int]) -> dict[str, torch.Tensor]:
         """One training sequence, drawn with the key of (series, epoch).
@@ -153,9 +152,9 @@ class SequenceDataset(Dataset[dict[str, torch.Tensor]]):
         if not len(kept):
             kept = thinned(info.n, self.spec.limit)
         tokens = self._noisy(tokens, rng)[kept]
-        targets, weights = info.labels, info.label_weights
+        targets, weights = np.nan_to_num(info.labels), info.label_weights
         slice_targets = self._slice_targets(info, order_reversed)[kept]
-        known = np.ones(len(self.task.labels), dtype=np.float32)  # series labels are all known
+        known = (~np.isnan(info.labels)).astype(np.float32)
         if mirrored:
             targets, known = targets[self.mirror_labels], known[self.mirror_labels]
             slice_targets = slice_targets[:, self.mirror_labels]
@@ -187,8 +186,12 @@ class SequenceDataset(Dataset[dict[str, torch.Tensor]]):
             centre = info.n - 1 - index if order_reversed else index
             distance = (positions - centre) * info.slice_mm / self.spec.sigma_mm
             peak = np.exp(-0.5 * distance**2).astype(np.float32)
-            for label in (self.label_of_location[location], self.task.overall_index):
-                targets[:, label] = np.maximum(targets[:, label], peak)
+            name = self.task.locations[location] if location >= 0 else None
+            for label in (name, self.task.overall):
+                if label is not None:
+                    column = self.task.labels.index(label)
+                    targets[:, column] = np.maximum(targets[:, column], peak)
+        targets[:, self.whole] = np.nan_to_num(info.labels[self.whole])
         return targets
 
 

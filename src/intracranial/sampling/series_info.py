@@ -8,7 +8,7 @@ import numpy as np
 from intracranial.imaging.geometry import Geometry, mirror_axis, reorientation
 from intracranial.splits.folds import Split
 from intracranial.splits.spots import POSITIVE
-from intracranial.task import SERIES_COLUMN, Task
+from intracranial.tasks import SERIES_COLUMN, Task
 
 NOMINAL_FIELD_MM = 220.0
 """Assumed field of view where the pixel spacing is unknown: a head and a little air."""
@@ -21,12 +21,22 @@ NOMINAL_SLICE_MM = 1.0
 class SeriesInfo:
     """One cached series.
 
-    `n` slices of `size` x `size` pixels; `pixel_mm` is mm per cache pixel along (x, y); `axis` is
-    what a left-right flip reverses (see `mirror_axis`). Its localizers: `indices` int64 (m,),
-    `points` float64 (m, 2) as x, y in cache pixels, `locations` int64 (m,) into task.locations.
-    `label_weights` float32 (L,) is 0 where a per-slice label is unknown, because the series has
-    the label but no localizer for it. `slice_mm` is the slice spacing, nominal where
-    `spacing_known` is False.
+    Attributes:
+        uid: SeriesInstanceUID.
+        n: slices.
+        size: rows and columns of a slice in cache pixels.
+        pixel_mm: mm per cache pixel along (x, y).
+        slice_mm: mm between slices, nominal where `spacing_known` is False.
+        spacing_known: whether it is known.
+        axis: what a left-right flip reverses (see `mirror_axis`); None where none may be made.
+        plane: of the slices.
+        localized: whether every positive location has a localizer.
+        indices: int64 (m,), slices of the localizers.
+        points: float64 (m, 2), their x, y in cache pixels.
+        locations: int64 (m,) into task.locations; -1 where it is not known which.
+        labels: float32 (L,) of 0, 1, and NaN where a label is not known.
+        label_weights: float32 (L,), 0 where a per-slice label is not known: the series' label is
+            not, or it has the label but no localizer for it.
     """
 
     uid: str
@@ -81,14 +91,7 @@ def series_infos(split: Split, uids: list[str], task: Task) -> dict[str, SeriesI
         row: Any = split.series.loc[uid]
         spots = by_series.get(uid, positives.iloc[:0])
         labels = row[list(task.labels)].to_numpy(dtype=np.float32)
-        located = set(spots["location"])
-        weights = np.ones(len(task.labels), dtype=np.float32)
-        for position, label in enumerate(task.labels):
-            if labels[position] and label in task.locations and label not in located:
-                weights[position] = 0.0
         localized = bool(row["localized"])
-        if not localized:
-            weights[task.overall_index] = 0.0
         geometry = Geometry.from_row(row)
         infos[uid] = SeriesInfo(
             uid=uid,
@@ -97,15 +100,40 @@ def series_infos(split: Split, uids: list[str], task: Task) -> dict[str, SeriesI
             pixel_mm=pixel_mm(geometry, int(row["size"])),
             slice_mm=slice_mm(geometry),
             spacing_known=geometry.geometry_known,
-            axis=flip_axis(geometry),
+            axis=flip_axis(geometry) if task.flips else None,
             plane=geometry.plane,
             localized=localized,
             indices=spots["index"].to_numpy(dtype=np.int64),
             points=spots[["x", "y"]].to_numpy(dtype=np.float64),
             locations=np.array(
-                [task.locations.index(name) for name in spots["location"]], dtype=np.int64
+                [task.locations.index(name) if name else -1 for name in spots["location"]],
+                dtype=np.int64,
             ),
             labels=labels,
-            label_weights=weights,
+            label_weights=_slice_weights(task, labels, set(spots["location"]), localized),
         )
     return infos
+
+
+def _slice_weights(
+    task: Task, labels: np.ndarray, located: set[str], localized: bool
+) -> np.ndarray:
+    """1 for each label that is known of every slice of a series, else 0: float32 (L,).
+
+    Args:
+        task: the labels.
+        labels: of the series, (L,), NaN where not known.
+        located: locations with a localizer.
+        localized: whether all positive ones have one.
+    """
+    weights = (~np.isnan(labels)).astype(np.float32)
+    for position, label in enumerate(task.labels):
+        if labels[position] == 1 and label in task.locations and label not in located:
+            weights[position] = 0.0
+    if task.locations and task.overall is not None:
+        overall = task.labels.index(task.overall)
+        # a finding at a location that nobody has looked at may be in any slice
+        unknown = np.isnan(labels[task.label_of_location()]).any() and labels[overall] != 0
+        if not localized or unknown:
+            weights[overall] = 0.0
+    return weights

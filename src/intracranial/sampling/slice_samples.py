@@ -24,7 +24,7 @@ from intracranial.sampling.stacks import (
     prepare_slices,
 )
 from intracranial.splits.spots import eligible_negatives, relative_position, slice_at, slice_targets
-from intracranial.task import Task, mirror_permutation
+from intracranial.tasks import Task
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class PlanSpec:
 
     `steps` to choose from; `negatives_per_positive`; `shift_positive`, the probability that a
     positive stack is centred one slice beside its localizer; `hard_negatives`, the probability
-    that a negative is a hard one; `seed`.
+    that a negative is a hard one; `seed`; `slices_per_series` where no label has a place.
     """
 
     steps: tuple[int, ...]
@@ -52,10 +52,52 @@ class PlanSpec:
     shift_positive: float
     hard_negatives: float
     seed: int
+    slices_per_series: int = 8
+
+
+class SeriesPlanner:
+    """Draws the stacks of each epoch where no label has a place: slices have their series' labels.
+
+    Every series with the finding gives `slices_per_series` stacks, evenly spread and moved at
+    random; series without give `negatives_per_positive` times as many in all.
+    """
+
+    def __init__(self, infos: dict[str, SeriesInfo], spec: PlanSpec, task: Task) -> None:
+        """Part the training series by whether they have the finding; `spec` says how to draw."""
+        self.infos, self.spec = infos, spec
+        positive = {uid: bool(task.has_finding(info.labels)) for uid, info in infos.items()}
+        self.positives = [uid for uid, found in positive.items() if found]
+        self.negatives = [uid for uid, found in positive.items() if not found]
+
+    def epoch(self, epoch: int) -> list[StackRequest]:
+        """Stacks of one epoch in the order in which they are shown."""
+        rng = np.random.default_rng([self.spec.seed, 1, epoch])
+        count = self.spec.slices_per_series
+        chosen = [one for uid in self.positives for one in self._slices(uid, count, rng)]
+        wanted = round(self.spec.negatives_per_positive * len(chosen))
+        if not self.positives:
+            wanted = count * len(self.negatives)
+        order = rng.permutation(len(self.negatives)).tolist()
+        for turn, number in enumerate(order):
+            # as equal a share each as whole stacks allow
+            share = wanted * (turn + 1) // len(order) - wanted * turn // len(order)
+            chosen += self._slices(self.negatives[number], share, rng)
+        steps = rng.choice(self.spec.steps, size=len(chosen))
+        return [
+            StackRequest(uid, index, int(steps[position]), epoch, position)
+            for position, (uid, index) in enumerate(
+                chosen[source] for source in rng.permutation(len(chosen))
+            )
+        ]
+
+    def _slices(self, uid: str, count: int, rng: np.random.Generator) -> list[tuple[str, int]]:
+        n = self.infos[uid].n
+        offsets = (np.arange(count) + rng.random(count)) * n / max(count, 1)
+        return [(uid, min(int(offset), n - 1)) for offset in offsets]
 
 
 class EpochPlanner:
-    """Draws the stacks of each epoch."""
+    """Draws the stacks of each epoch where labels have places."""
 
     def __init__(
         self,
@@ -115,7 +157,7 @@ class EpochPlanner:
         uid = self.sources[rng.integers(len(self.sources))]
         allowed = self.allowed[uid]
         if self.positives and rng.random() < 0.5:
-            # Half of the negatives lie where aneurysms lie, so that position alone tells nothing.
+            # Half of the negatives lie where findings lie, so that position alone tells nothing.
             like, index = self.positives[rng.integers(len(self.positives))]
             if self.infos[like].plane == self.infos[uid].plane:
                 wanted = slice_at(relative_position(index, self.infos[like].n), self.infos[uid].n)
@@ -135,8 +177,8 @@ class TargetSpec:
 class StackDataset(Dataset[dict[str, torch.Tensor]]):
     """Stacks by request, read from the caches.
 
-    An item has `stack` float32 (3, S, S), `targets` and `weights` float32 (L,), and `heatmap`
-    float32 (L, cells, cells), whose overall channel shows every localizer.
+    An item has `stack` float32 (3, S, S), `targets` and `weights` float32 (L,), and, where labels
+    have places, `heatmap` float32 (L, cells, cells), whose overall channel shows every localizer.
     """
 
     def __init__(
@@ -167,9 +209,9 @@ class StackDataset(Dataset[dict[str, torch.Tensor]]):
         self.target = target
         self.augmentation = augmentation
         self.seed = seed
-        self.mirror_labels = list(task.mirrored())
-        self.mirror_locations = list(mirror_permutation(task.locations))
-        self.label_of_location = task.label_of_location()
+        self.mirror_labels = list(task.mirrored()) if task.flips else []
+        localized = task.localized_labels
+        self.whole = [k for k, name in enumerate(task.labels) if name not in localized]
 
     def __getitem__(self, request: StackRequest) -> dict[str, torch.Tensor]:
         """One stack with its targets.
@@ -186,11 +228,14 @@ class StackDataset(Dataset[dict[str, torch.Tensor]]):
         chosen = neighbours(request.index, request.step, info.n)
         stack = prepare_slices(volume, self.inputs, chosen)
         near = np.abs(info.indices - request.index) <= request.step
-        locations = info.locations[near]
-        names = [self.task.locations[i] for i in info.locations]
+        names = [self.task.locations[i] if i >= 0 else "" for i in info.locations]
         targets = slice_targets(info.indices, names, request.index, request.step, self.task)
+        targets[self.whole] = np.nan_to_num(info.labels[self.whole])
         weights = np.where(targets > 0, np.float32(1), info.label_weights)  # seen, so known
         points = cache_to_input(info.points[near], info.size, self.inputs)
+        channels = self._channels(
+            [name for name, is_near in zip(names, near, strict=True) if is_near]
+        )
         sigma = np.array(
             [
                 self.target.sigma_mm / mm * self.inputs.scale(info.size) / self.target.stride
@@ -204,20 +249,30 @@ class StackDataset(Dataset[dict[str, torch.Tensor]]):
             if augmented.mirrored:
                 targets = targets[self.mirror_labels]
                 weights = weights[self.mirror_labels]
-                locations = np.array([self.mirror_locations[i] for i in locations], dtype=np.int64)
-        overall = np.full_like(locations, self.task.overall_index)
-        heatmap = gaussian_peaks(
-            np.tile((points + 0.5) / self.target.stride - 0.5, (2, 1)),
-            np.concatenate([self.label_of_location[locations], overall]),
-            sigma,
-            (len(self.task.labels), self.target.cells, self.target.cells),
-        )
-        return {
+                channels = [(i, self.mirror_labels[label]) for i, label in channels]
+        item = {
             "stack": torch.from_numpy(np.ascontiguousarray(stack)),
             "targets": torch.from_numpy(targets.copy()),
             "weights": torch.from_numpy(weights.copy()),
-            "heatmap": torch.from_numpy(heatmap),
         }
+        if self.task.locations:
+            shown, numbers = np.array(channels, dtype=np.int64).reshape(-1, 2).T
+            heatmap = gaussian_peaks(
+                ((points + 0.5) / self.target.stride - 0.5)[shown],
+                numbers,
+                sigma,
+                (len(self.task.labels), self.target.cells, self.target.cells),
+            )
+            item["heatmap"] = torch.from_numpy(heatmap)
+        return item
+
+    def _channels(self, names: list[str]) -> list[tuple[int, int]]:
+        """Numbers of a localizer and of a label whose heat map shows it; the overall one is last."""
+        own = [(i, self.task.labels.index(name)) for i, name in enumerate(names) if name]
+        if self.task.overall is None:
+            return own
+        overall = self.task.labels.index(self.task.overall)
+        return own + [(i, overall) for i in range(len(names))]
 
 
 def gaussian_peaks(

@@ -6,6 +6,7 @@ each, and `load_split` is the only way in which later stages read a split.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ import pandas as pd
 
 from intracranial.artifacts import FINAL_FOLD, DataPaths, read_json
 from intracranial.caching.tables import META_COLUMNS, read_text_table, with_types
+from intracranial.caching.train_table import ALWAYS_TRAIN, USE_COLUMN
 from intracranial.errors import InputError, MissingArtifact, StaleArtifact, UsageError
 from intracranial.provenance import (
     MADE_BY,
@@ -23,22 +25,29 @@ from intracranial.provenance import (
     require_made_from,
 )
 from intracranial.splits.spots import SPOT_COLUMNS
-from intracranial.task import MODALITIES, RSNA_2025, SERIES_COLUMN, Task
+from intracranial.tasks import SERIES_COLUMN, Task, task_from
 
 SCRIPT = MADE_BY["folds"]
+
+ALWAYS_TRAINS = -1
+"""Fold of series that train in every fold and are never held out."""
 
 
 @dataclass(frozen=True)
 class Split:
     """One division of the training series into folds, with its spots.
 
-    `series` is indexed by SeriesInstanceUID and has the columns of train_meta.csv (labels, flags
-    and counts int64; spacings float64, NaN where unknown; else str), `fold` int64 and `localized`
-    int64: 1 when every positive location has a localizer. `spots` has `SPOT_COLUMNS`; coordinates
+    `task` is what its series are labelled with: that of the data folder, without places where there
+    is no table of them. `series` is indexed by SeriesInstanceUID and has the columns of
+    train_meta.csv (labels float64 of 0, 1, and NaN where not known; flags and counts int64;
+    spacings float64, NaN where unknown; else str), `fold` int64, `ALWAYS_TRAINS` for series that
+    are never held out, and `localized` int64: 1 when every positive location has a localizer.
+    `spots` has `SPOT_COLUMNS`; coordinates
     are float64, NaN where there are none, and `location` is '' for negatives. `identity` names the
     split in the manifests of later stages; `split_hash` changes when a series changes its fold.
     """
 
+    task: Task
     folds: int
     identity: str
     split_hash: str
@@ -92,8 +101,10 @@ def chosen_folds(split: Split, fold: str) -> list[int | str]:
     return [check_fold(split, fold)]
 
 
-def assign_folds(series: pd.DataFrame, folds: int, seed: int, task: Task = RSNA_2025) -> pd.Series:
+def assign_folds(series: pd.DataFrame, folds: int, seed: int, task: Task) -> pd.Series:
     """Fold of every series: whole groups, stratified over the labels and the modality.
+
+    A group with a series that always trains, which its `Use` says, does so as a whole.
 
     Args:
         series: typed rows of train_meta.csv, indexed by SeriesInstanceUID.
@@ -102,24 +113,27 @@ def assign_folds(series: pd.DataFrame, folds: int, seed: int, task: Task = RSNA_
         task: labels to stratify over.
 
     Returns:
-        int64 per series, 0 .. folds-1, with the index of `series`. No fold is empty.
+        int64 per series, 0 .. folds-1 or `ALWAYS_TRAINS`, with the index of `series`. No fold is
+        empty.
 
     Raises:
         UsageError: there are fewer groups than folds.
     """
     from iterstrat.ml_stratifiers import MultilabelStratifiedKFold
 
-    traits = series[list(task.labels)].astype(bool)
-    for modality in MODALITIES:
-        traits[f"modality {modality}"] = series["Modality"] == modality
+    fixed = groups_that_always_train(series)
+    divided = series[~series["group"].isin(fixed)]
+    traits = divided[list(task.labels)] == 1
+    for modality in task.modalities or sorted(divided["Modality"].unique()):
+        traits[f"modality {modality}"] = divided["Modality"] == modality
     # Sorted by group, so that the folds do not depend on the order of the rows.
-    by_group = traits.groupby(series["group"]).any().sort_index()
+    by_group = traits.groupby(divided["group"]).any().sort_index()
     if len(by_group) < folds:
         raise UsageError(
             f"--folds {folds}: there are only {len(by_group)} patient groups among "
-            f"{len(series)} series, and a group stays in one fold; give {len(by_group)} or fewer"
+            f"{len(divided)} series, and a group stays in one fold; give {len(by_group)} or fewer"
             if len(by_group) > 1
-            else f"--folds {folds}: all {len(series)} series are of one patient group, "
+            else f"--folds {folds}: all {len(divided)} series are of one patient group, "
             "which cannot be divided"
         )
     stratifier = MultilabelStratifiedKFold(n_splits=folds, shuffle=True, random_state=seed)
@@ -127,8 +141,16 @@ def assign_folds(series: pd.DataFrame, folds: int, seed: int, task: Task = RSNA_
     for fold, (_, members) in enumerate(stratifier.split(by_group, by_group.to_numpy(dtype=int))):
         fold_of_group[members] = fold
     _fill_empty_folds(fold_of_group, by_group.to_numpy(dtype=int).sum(axis=1), folds)
-    assigned = series["group"].map(dict(zip(by_group.index, fold_of_group, strict=True)))
+    fold_of = dict(zip(by_group.index, fold_of_group, strict=True))
+    assigned = series["group"].map({**fold_of, **dict.fromkeys(fixed, ALWAYS_TRAINS)})
     return assigned.astype("int64").rename("fold")
+
+
+def groups_that_always_train(series: pd.DataFrame) -> list[str]:
+    """Groups of which a series says so in train.csv's `Use`, sorted."""
+    if USE_COLUMN not in series:
+        return []
+    return sorted(set(series.loc[series[USE_COLUMN] == ALWAYS_TRAIN, "group"]))
 
 
 def _fill_empty_folds(fold_of_group: np.ndarray, traits: np.ndarray, folds: int) -> None:
@@ -178,6 +200,20 @@ def read_splits(data: DataPaths) -> dict[str, dict[str, Any]]:
     return splits
 
 
+def recorded_task(path: Path, manifest: Mapping[str, Any], script: str) -> Task:
+    """The task that a manifest records.
+
+    Raises:
+        InputError: there is none, or its parts do not fit.
+    """
+    try:
+        return task_from(manifest.get("task"))
+    except ValueError as error:
+        raise InputError(
+            f"{path}: its `task` is damaged ({error}): run {script} --overwrite"
+        ) from None
+
+
 def cache_inputs(data: DataPaths) -> dict[str, str]:
     """Identities of what preprocess_data.py made, as they are on disk now.
 
@@ -220,11 +256,14 @@ def load_split(data: DataPaths, folds: int | None) -> Split:
         check_files(data, folds, manifest)
     except StaleArtifact as error:
         raise StaleArtifact(f"{error} (this is the split with --folds {folds})") from None
-    series = read_text_table(path, (*META_COLUMNS, "fold", "localized"), SCRIPT)
-    series = with_types(series, path).set_index(SERIES_COLUMN)
+    task = recorded_task(data.folds_manifest, manifest, SCRIPT)
+    columns = (*META_COLUMNS, *task.labels, "fold", "localized")
+    series = with_types(read_text_table(path, columns, SCRIPT), path, task)
+    series = series.set_index(SERIES_COLUMN)
     check_no_leak(series)
     spots_path = data.spots_csv(folds)
     return Split(
+        task=task,
         folds=folds,
         identity=manifest["identity"],
         split_hash=manifest["split_hash"],

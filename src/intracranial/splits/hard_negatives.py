@@ -16,7 +16,7 @@ import pandas as pd
 from intracranial.artifacts import FINAL_FOLD, FoldPaths
 from intracranial.errors import InputError, MissingArtifact, StaleArtifact
 from intracranial.splits.folds import Split
-from intracranial.task import SERIES_COLUMN
+from intracranial.tasks import SERIES_COLUMN
 
 COLUMNS = (SERIES_COLUMN, "index", "probability", "split_hash")
 """Columns of hard_negatives.csv."""

@@ -1,7 +1,7 @@
 """Read train_localizers.csv and sort its rows into usable ones and ones left out with a reason.
 
 A row that cannot be placed is never guessed at: it is left out and reported by its line in the
-file, because an aneurysm at a wrong slice teaches stage 1 something false.
+file, because a finding at a wrong slice teaches stage 1 something false.
 """
 
 import ast
@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from intracranial.caching.tables import rows_by_series
 from intracranial.config import nearest
 from intracranial.runlog import log
-from intracranial.task import LOCALIZER_COLUMNS, RSNA_2025, SERIES_COLUMN, SOP_COLUMN, Task
+from intracranial.tasks import LOCALIZER_COLUMNS, SERIES_COLUMN, SOP_COLUMN, Task
 from intracranial.user_tables import UserTable, read_user_table
 
 REASONS = {
@@ -26,6 +27,8 @@ REASONS = {
     "rejected_series": "series was rejected by preprocess_data.py",
     "unknown_location": "location is not one of the task's",
     "label_is_zero": "location's column in train.csv is 0",
+    "location_unknown": "no location, and no overall label that the centre could be of",
+    "unreadable_size": "width_mm, height_mm or depth_mm is no size",
     "unknown_slice": "SOPInstanceUID is in no slice of the series",
     "unreadable_coordinates": "coordinates cannot be read",
     "missing_frame": "multi-frame file without frame number f",
@@ -36,10 +39,12 @@ REASONS = {
 """Why a row is left out: code and words, in the order in which they are checked."""
 
 ABSENT = (
-    "put the challenge's table of aneurysm centres there, with the columns "
-    f"{', '.join(LOCALIZER_COLUMNS)}"
+    f"put a table of the findings' centres there, with the columns {', '.join(LOCALIZER_COLUMNS)}"
 )
 """What to do where there is no such table."""
+
+SIZE_COLUMNS = ("width_mm", "height_mm", "depth_mm")
+"""Optional columns: extent of the finding along columns, rows and slices."""
 
 LISTED_ROWS = 20
 """Rows left out that the log lists."""
@@ -50,11 +55,17 @@ LONGEST_COORDINATES = 1000
 
 @dataclass(frozen=True)
 class Localizer:
-    """A usable row: the aneurysm's centre in a stored image, placed in its series.
+    """A usable row: a finding's centre in a stored image, placed in its series.
 
-    `line` is the row's line in the file, 1 for the header; `index` the canonical slice index;
-    `x` and `y` column and row in pixels of the stored image; `position` the slice's stored
-    ImagePositionPatient in mm, or None where it is unknown.
+    Attributes:
+        line: of the row in the file, 1 for the header.
+        series: SeriesInstanceUID.
+        index: canonical slice index.
+        x: column in pixels of the stored image.
+        y: row, likewise.
+        location: one of the task's; '' where it is not known which.
+        position: the slice's stored ImagePositionPatient in mm; None where it is unknown.
+        size_mm: width, height and depth in mm, each None where it is not given.
     """
 
     line: int
@@ -64,6 +75,7 @@ class Localizer:
     y: float
     location: str
     position: tuple[float, float, float] | None
+    size_mm: tuple[float | None, float | None, float | None] = (None, None, None)
 
 
 @dataclass(frozen=True)
@@ -88,8 +100,8 @@ def read_localizers(
     path: Path,
     series: pd.DataFrame,
     slices: pd.DataFrame,
+    task: Task,
     rejected: frozenset[str] = frozenset(),
-    task: Task = RSNA_2025,
 ) -> tuple[list[Localizer], list[LeftOut]]:
     """Read and check every row.
 
@@ -97,8 +109,8 @@ def read_localizers(
         path: train_localizers.csv.
         series: typed rows of train_meta.csv, indexed by SeriesInstanceUID.
         slices: typed rows of slices.csv.
-        rejected: SeriesInstanceUIDs that preprocess_data.py rejected.
         task: its locations.
+        rejected: SeriesInstanceUIDs that preprocess_data.py rejected.
 
     Returns:
         The usable rows and the others, each in the order of the file.
@@ -154,13 +166,12 @@ def log_left_out(path: Path, left_out: Sequence[LeftOut]) -> None:
         log.warning("  ... and %d more", len(left_out) - LISTED_ROWS)
 
 
-def localized_flags(
-    series: pd.DataFrame, localizers: Sequence[Localizer], task: Task = RSNA_2025
-) -> pd.Series:
+def localized_flags(series: pd.DataFrame, localizers: Sequence[Localizer], task: Task) -> pd.Series:
     """1 for each series in which every positive location has a localizer, else 0; negatives are 1.
 
-    A series that is positive overall but at no location has nothing to localise its aneurysm by,
-    so it counts as not localized.
+    A series that is positive overall but at no location has nothing to localise its finding by,
+    so it counts as not localized. So does one with a centre whose location is not known, as long as
+    a positive location lacks its own. Labels that are not known want nothing.
 
     Args:
         series: typed rows of train_meta.csv, indexed by SeriesInstanceUID.
@@ -173,12 +184,15 @@ def localized_flags(
     found: dict[str, set[str]] = {}
     for localizer in localizers:
         found.setdefault(localizer.series, set()).add(localizer.location)
-    labels = series[list(task.locations)].to_numpy()
-    overall = series[task.overall].to_numpy()
+    labels = series[list(task.locations)].to_numpy(dtype=np.float64)
+    present = np.zeros(len(series), dtype=bool)
+    if task.overall is not None and task.locations:
+        present = series[task.overall].to_numpy() == 1
     flags = []
-    for uid, row, present in zip(series.index, labels, overall, strict=True):
-        wanted = {name for name, value in zip(task.locations, row, strict=True) if value}
-        flags.append(int(wanted <= found.get(str(uid), set()) and bool(wanted or not present)))
+    for uid, row, overall in zip(series.index, labels, present, strict=True):
+        wanted = {name for name, value in zip(task.locations, row, strict=True) if value == 1}
+        have = found.get(str(uid), set())
+        flags.append(int(wanted <= have and bool(wanted or have or not overall)))
     return pd.Series(flags, index=series.index, dtype="int64", name="localized")
 
 
@@ -212,11 +226,16 @@ def _check_row(
         if uid in rejected:
             raise _Refused("rejected_series", f"{uid}; see rejected.csv")
         raise _Refused("unknown_series", uid or "empty")
-    if location not in task.locations:
+    if not location and len(task.locations) == 1:
+        location = task.locations[0]
+    label = location or task.overall
+    if label is None:
+        raise _Refused("location_unknown", f"series {uid}")
+    if location and location not in task.locations:
         hint = nearest(location, task.locations)
         raise _Refused("unknown_location", f"{location!r}{hint}")
-    if series[uid][location] == 0:
-        raise _Refused("label_is_zero", f"{location!r} of series {uid}")
+    if series[uid][label] == 0:
+        raise _Refused("label_is_zero", f"{label!r} of series {uid}")
     stored = frames.get((uid, sop))
     if stored is None:
         raise _Refused("unknown_slice", f"{sop or 'empty'} of series {uid}")
@@ -227,7 +246,21 @@ def _check_row(
     if not (-0.5 <= x <= width - 0.5 and -0.5 <= y <= height - 0.5):
         raise _Refused("outside_image", f"x {x:g}, y {y:g} in an image of {width} x {height}")
     index, position = stored[frame]
-    return Localizer(line, uid, index, x, y, location, position)
+    return Localizer(line, uid, index, x, y, location, position, _sizes(row))
+
+
+def _sizes(row: Mapping[str, str | None]) -> tuple[float | None, float | None, float | None]:
+    sizes: list[float | None] = []
+    for name in SIZE_COLUMNS:
+        cell = row.get(name) or ""
+        try:
+            size = float(cell) if cell else None
+        except ValueError:
+            size = math.nan
+        if size is not None and not (math.isfinite(size) and size > 0):
+            raise _Refused("unreadable_size", f"{name} is {cell!r}")
+        sizes.append(size)
+    return sizes[0], sizes[1], sizes[2]
 
 
 def _parse_coordinates(text: str) -> tuple[float, float, float | None]:

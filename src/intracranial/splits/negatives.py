@@ -1,9 +1,9 @@
-"""Fixed evaluation negatives: slices without an aneurysm, chosen so that nothing but it differs.
+"""Fixed evaluation negatives: slices without a finding, chosen so that nothing but it differs.
 
 If negatives lay elsewhere in the head than positives, came from other planes or modalities, or
-from healthy patients only, a model could tell them apart without seeing an aneurysm. So each one
+from healthy patients only, a model could tell them apart without seeing the finding. So each one
 is drawn for a positive: from its fold, plane and modality, at its relative position, half of them
-from series with an aneurysm elsewhere.
+from series with a finding elsewhere.
 """
 
 import math
@@ -22,7 +22,7 @@ from intracranial.splits.spots import (
     relative_position,
     slice_at,
 )
-from intracranial.task import RSNA_2025, Task
+from intracranial.tasks import Task
 
 ENOUGH_POSITIVES = 10
 """A plane and modality with fewer positives borrows the positions of all positives."""
@@ -59,7 +59,7 @@ def negative_slices(
     positives: Mapping[str, Sequence[int]],
     per_positive: float,
     seed: int,
-    task: Task = RSNA_2025,
+    task: Task,
 ) -> list[tuple[str, int]]:
     """Draw the evaluation negatives.
 
@@ -69,7 +69,7 @@ def negative_slices(
         positives: slice indices of the localizers of each series, one per localizer.
         per_positive: negatives for each positive, 1 or more.
         seed: of the draw.
-        task: names the overall label.
+        task: the labels.
 
     Returns:
         (SeriesInstanceUID, slice index), sorted, no pair twice; fewer than asked only when the
@@ -115,7 +115,8 @@ def _candidates(
     for uid, row in sorted(rows.items()):
         left = eligible_negatives(row["n"], positives.get(uid, ()))
         if row["localized"] and len(left):
-            positive = bool(row[task.overall]) or bool(positives.get(uid))
+            labels = np.array([row[name] for name in task.labels], dtype=np.float64)
+            positive = bool(task.has_finding(labels)) or bool(positives.get(uid))
             found.append(_Candidate(uid, row["fold"], row["n"], _stratum(row), positive, left))
     return found
 

@@ -3,7 +3,7 @@
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,7 @@ from intracranial.splits.folds import (
     split_hash,
 )
 from intracranial.splits.localizers import (
+    SIZE_COLUMNS,
     LeftOut,
     Localizer,
     count_reasons,
@@ -37,23 +38,36 @@ from intracranial.splits.localizers import (
     read_localizers,
 )
 from intracranial.splits.negatives import negative_slices
-from intracranial.splits.spots import NEGATIVE, POSITIVE, SPOT_COLUMNS
-from intracranial.task import RSNA_2025, SERIES_COLUMN, Task
+from intracranial.splits.spots import NEGATIVE, POSITIVE, SPOT_COLUMNS, WHOLE, spread_slices
+from intracranial.tasks import SERIES_COLUMN, Task
 
 PREPROCESS = MADE_BY["preprocess"]
+
+FINDING_COLUMNS = (
+    SERIES_COLUMN,
+    "index",
+    "location",
+    *("x", "y", "x_mm", "y_mm", "z_mm"),
+    *SIZE_COLUMNS,
+)
+"""Columns of findings.csv: every labelled finding that could be placed, with its size."""
 
 
 @dataclass(frozen=True)
 class MadeSplit:
     """A split that is not yet on disk.
 
-    `table` holds the text of train_meta.csv with `fold` and `localized`, sorted by series; `series`
-    the same, typed and indexed by SeriesInstanceUID; `spots` rows of `SPOT_COLUMNS`.
+    `task` is that of the folder, without places where there is no table of them; `table` holds the
+    text of train_meta.csv with `fold` and `localized`, sorted by series; `series` the same, typed
+    and indexed by SeriesInstanceUID; `spots` rows of `SPOT_COLUMNS`; `findings` rows of
+    `FINDING_COLUMNS`.
     """
 
+    task: Task
     table: pd.DataFrame
     series: pd.DataFrame
     spots: list[dict[str, Any]]
+    findings: list[dict[str, Any]]
     left_out: list[LeftOut]
 
 
@@ -78,7 +92,7 @@ def needs_work(data: DataPaths, folds: int, request: Request, overwrite: bool) -
 
 
 def make_split(
-    data: DataPaths, folds: int, seed: int, per_positive: float, task: Task = RSNA_2025
+    data: DataPaths, folds: int, seed: int, per_positive: float, task: Task
 ) -> MadeSplit:
     """Check the localizers, assign the folds and choose the spots.
 
@@ -94,18 +108,19 @@ def make_split(
         InputError: a table cannot be read, or no localizer can be used.
         UsageError: there are fewer groups than folds.
     """
-    table = read_text_table(data.train_meta_csv, META_COLUMNS, PREPROCESS)
+    table = read_text_table(data.train_meta_csv, (*META_COLUMNS, *task.labels), PREPROCESS)
     _check_rows(table, data)
-    series = with_types(table, data.train_meta_csv).set_index(SERIES_COLUMN).sort_index()
-    slices = read_text_table(data.slices_csv, SLICE_COLUMNS, PREPROCESS)
-    localizers, left_out = read_localizers(
-        data.localizers_csv,
-        series,
-        with_types(slices, data.slices_csv),
-        _rejected(data),
-        task,
-    )
-    if not localizers:
+    series = with_types(table, data.train_meta_csv, task).set_index(SERIES_COLUMN).sort_index()
+    localizers: list[Localizer] = []
+    left_out: list[LeftOut] = []
+    if task.locations and data.localizers_csv.exists():
+        slices = read_text_table(data.slices_csv, SLICE_COLUMNS, PREPROCESS)
+        localizers, left_out = read_localizers(
+            data.localizers_csv, series, with_types(slices, data.slices_csv), task, _rejected(data)
+        )
+    else:
+        task = replace(task, locations=())
+    if task.locations and not localizers:
         counts = count_reasons(left_out)
         reasons = ", ".join(f"{count} {reason}" for reason, count in counts.items())
         examples = "".join(f"\n  {row}" for row in first_of_each(left_out))
@@ -117,16 +132,23 @@ def make_split(
     series["localized"] = localized_flags(series, localizers, task)
     check_no_leak(series)
     spots = positive_spots(series, localizers)
-    spots += negative_spots(series, localizers, left_out, per_positive, seed, task)
+    findings = [
+        {**{name: spot[name] for name in FINDING_COLUMNS if name in spot}, **_sizes(found)}
+        for spot, found in zip(spots, _in_order(localizers), strict=True)
+    ]
+    if task.locations:
+        spots += negative_spots(series, localizers, left_out, per_positive, seed, task)
+    else:
+        spots += whole_spots(series)
     table = table.set_index(SERIES_COLUMN).sort_index()
     table[["fold", "localized"]] = series[["fold", "localized"]]
-    return MadeSplit(table.reset_index(), series, spots, left_out)
+    return MadeSplit(task, table.reset_index(), series, spots, findings, left_out)
 
 
 def save_split(
     data: DataPaths, folds: int, seed: int, made: MadeSplit, request: Request
 ) -> dict[str, Any]:
-    """Write both tables, then the manifest among those of the other splits; return the manifest."""
+    """Write the tables, then the manifest among those of the other splits; return the manifest."""
     paths = (data.folds_csv(folds), data.spots_csv(folds))
     columns = [str(column) for column in made.table.columns]
     write_csv(
@@ -135,10 +157,13 @@ def save_split(
         (dict(zip(columns, row, strict=True)) for row in made.table.itertuples(index=False)),
     )
     write_csv(paths[1], SPOT_COLUMNS, made.spots)
+    if made.task.locations:
+        write_csv(data.findings_csv, FINDING_COLUMNS, made.findings)
     kinds = [spot["kind"] for spot in made.spots]
     content = {
         "count": folds,
         "seed": seed,
+        "task": made.task.record(),
         "split_hash": split_hash(made.series["fold"]),
         "files": {path.name: file_digest(path) for path in paths},
         "counts": {
@@ -146,6 +171,7 @@ def save_split(
             "groups": int(made.series["group"].nunique()),
             "positive spots": kinds.count(POSITIVE),
             "negative spots": kinds.count(NEGATIVE),
+            **({} if made.task.locations else {"spots": len(kinds)}),
             "localizers left out": len(made.left_out),
         },
     }
@@ -190,7 +216,7 @@ def positive_spots(series: pd.DataFrame, localizers: Sequence[Localizer]) -> lis
     """
     spots = []
     rows = rows_by_series(series)
-    for found in sorted(localizers, key=lambda found: (found.series, found.index, found.line)):
+    for found in _in_order(localizers):
         row = rows[found.series]
         geometry = Geometry.from_row(row)
         point = np.array([[found.x, found.y]])
@@ -207,18 +233,35 @@ def positive_spots(series: pd.DataFrame, localizers: Sequence[Localizer]) -> lis
     return spots
 
 
+def _in_order(localizers: Sequence[Localizer]) -> list[Localizer]:
+    return sorted(localizers, key=lambda found: (found.series, found.index, found.line))
+
+
+def _sizes(found: Localizer) -> dict[str, float | None]:
+    return dict(zip(SIZE_COLUMNS, found.size_mm, strict=True))
+
+
+def whole_spots(series: pd.DataFrame) -> list[dict[str, Any]]:
+    """Spots where no label has a place: some slices of every series, with the series' labels."""
+    return [
+        _spot(row, uid, index, WHOLE)
+        for uid, row in rows_by_series(series).items()
+        for index in spread_slices(row["n"])
+    ]
+
+
 def negative_spots(
     series: pd.DataFrame,
     localizers: Sequence[Localizer],
     left_out: Sequence[LeftOut],
     per_positive: float,
     seed: int,
-    task: Task = RSNA_2025,
+    task: Task,
 ) -> list[dict[str, Any]]:
     """Evaluation negatives as rows of `SPOT_COLUMNS`; see `negative_slices`.
 
     Series with a row that was left out, other than as a duplicate, give none: the row speaks of an
-    aneurysm whose place is not known.
+    finding whose place is not known.
     """
     doubtful = {row.series for row in left_out if row.reason != "duplicate"}
     usable = series.copy()

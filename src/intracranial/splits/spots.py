@@ -6,10 +6,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from intracranial.task import RSNA_2025, SERIES_COLUMN, Task
+from intracranial.tasks import SERIES_COLUMN, Task
 
 POSITIVE = "positive"
 NEGATIVE = "negative"
+WHOLE = "whole"
+"""Kinds of spots: the centre of a finding; a slice without one; and, where labels have no places, a
+slice that has the labels of its series."""
+
+SPOTS_PER_SERIES = 4
+"""Spots of the last kind in each series, evenly spread."""
 
 SPOT_COLUMNS = (
     SERIES_COLUMN,
@@ -27,7 +33,7 @@ SPOT_COLUMNS = (
 """Columns of the spots table; x, y are cache pixels, x_mm, y_mm, z_mm patient LPS."""
 
 EXCLUSION_SLICES = 5
-"""Least distance in slices between a negative and a localizer: an aneurysm of up to 10 mm is seen
+"""Least distance in slices between a negative and a localizer: a finding of up to 10 mm is seen
 in several slices on either side of the one in which it was marked."""
 
 EXCLUSION_SHARE = 20
@@ -36,13 +42,13 @@ EXCLUSION_SHARE = 20
 
 @dataclass(frozen=True)
 class TrueSpot:
-    """A labelled aneurysm centre.
+    """A labelled centre of a finding.
 
     Attributes:
         index: slice, 0..n-1 in canonical order.
         x: column in cache pixels; whole numbers are pixel centres.
         y: row in cache pixels.
-        location: the artery, one of the task's locations.
+        location: one of the task's locations; '' where it is not known which.
     """
 
     index: int
@@ -81,16 +87,16 @@ def slice_targets(
     locations: Sequence[str],
     t: int,
     step: int,
-    task: Task = RSNA_2025,
+    task: Task,
 ) -> np.ndarray:
-    """Labels of the stack (t-step, t, t+step): every localizer in slices t-step .. t+step.
+    """Localized labels of the stack (t-step, t, t+step): all localizers in slices t-step .. t+step.
 
     The slices between the three count too, and the ends of the series need no special case: a
     localizer in the last slice labels the stacks around it like any other.
 
     Args:
         indices: slice index of each localizer of the series.
-        locations: location of each localizer, in the same order.
+        locations: location of each localizer, in the same order; '' where it is not known.
         t: centre slice of the stack.
         step: distance in slices between the stack's channels, 1 or 2.
         task: labels and their order.
@@ -101,9 +107,16 @@ def slice_targets(
     targets = np.zeros(len(task.labels), dtype=np.float32)
     for index, location in zip(indices, locations, strict=True):
         if abs(int(index) - t) <= step:
-            targets[task.labels.index(location)] = 1.0
-            targets[task.overall_index] = 1.0
+            for label in (location, task.overall):
+                if label:
+                    targets[task.labels.index(label)] = 1.0
     return targets
+
+
+def spread_slices(n: int) -> list[int]:
+    """Up to `SPOTS_PER_SERIES` different slices of a series of `n`, evenly spread."""
+    count = min(n, SPOTS_PER_SERIES)
+    return sorted({int((part + 0.5) * n / count) for part in range(count)})
 
 
 def relative_position(index: int, n: int) -> float:

@@ -5,12 +5,13 @@ from typing import Any
 
 import pandas as pd
 
-from intracranial.splits.spots import NEGATIVE, POSITIVE
-from intracranial.task import RSNA_2025, Task
+from intracranial.splits.folds import ALWAYS_TRAINS
+from intracranial.splits.spots import NEGATIVE, POSITIVE, WHOLE
+from intracranial.tasks import Task
 
 
 def fold_table(
-    series: pd.DataFrame, spots: Sequence[Mapping[str, Any]], folds: int, task: Task = RSNA_2025
+    series: pd.DataFrame, spots: Sequence[Mapping[str, Any]], folds: int, task: Task
 ) -> str:
     """One line per fold: series, groups, positive series, spots, and the label with the fewest.
 
@@ -18,26 +19,32 @@ def fold_table(
         series: typed rows with `fold` and `localized`.
         spots: rows of the spots table.
         folds: number of folds.
-        task: labels; the overall label counts the positive series.
+        task: labels.
     """
     head = f"{'fold':>5} {'series':>7} {'groups':>7} {'positive':>9} {'not localized':>14}"
     lines = [f"{head} {'spots +':>8} {'spots -':>8}  fewest positives of a label"]
-    for fold in range(folds):
+    always = [ALWAYS_TRAINS] if (series["fold"] == ALWAYS_TRAINS).any() else []
+    for fold in (*range(folds), *always):
         rows = series[series["fold"] == fold]
         kinds = [spot["kind"] for spot in spots if spot["fold"] == fold]
-        per_label = rows[list(task.labels)].sum()
+        per_label = (rows[list(task.labels)] == 1).sum()
         fewest = int(per_label.min())
         names = [str(name) for name in per_label.index[per_label == fewest]]
         more = f" and {len(names) - 1} more" if len(names) > 1 else ""
         lines.append(
-            f"{fold:>5} {len(rows):>7} {rows['group'].nunique():>7} "
-            f"{int(rows[task.overall].sum()):>9} {int((rows['localized'] == 0).sum()):>14} "
+            f"{'train' if fold == ALWAYS_TRAINS else fold:>5} {len(rows):>7} "
+            f"{rows['group'].nunique():>7} "
+            f"{int(task.has_finding(rows[list(task.labels)].to_numpy()).sum()):>9} "
+            f"{int((rows['localized'] == 0).sum()):>14} "
             f"{kinds.count(POSITIVE):>8} {kinds.count(NEGATIVE):>8}  {fewest} ({names[0]}{more})"
         )
+    whole = sum(spot["kind"] == WHOLE for spot in spots)
+    if whole:
+        lines.append(f"{whole} spots have the labels of their series: no label has a place")
     return "\n".join(lines)
 
 
-def rare_labels(series: pd.DataFrame, folds: int, task: Task = RSNA_2025) -> list[str]:
+def rare_labels(series: pd.DataFrame, folds: int, task: Task) -> list[str]:
     """One sentence per label that cannot have a positive group in every fold."""
     warnings = []
     for label in task.labels:

@@ -35,7 +35,7 @@ from intracranial.provenance import (
 from intracranial.report.assemble import write_end_to_end_report
 from intracranial.runlog import Record, log
 from intracranial.statistics.intervals import Settings
-from intracranial.task import SERIES_COLUMN, Task
+from intracranial.tasks import SERIES_COLUMN, Task
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,6 @@ from intracranial.artifacts import ALL_FOLDS, FINAL_FOLD, ScoredFolderPaths
 from intracranial.errors import EXIT_DONE, UsageError
 from intracranial.options.end_to_end import EvalEndToEndOptions
 from intracranial.runlog import Record, log
-from intracranial.task import RSNA_2025
 
 
 def main(options: EvalEndToEndOptions, record: Record) -> int:
@@ -32,18 +31,16 @@ def main(options: EvalEndToEndOptions, record: Record) -> int:
 def score_folder(options: EvalEndToEndOptions, record: Record) -> int:
     """Score the folders in --series_dir; the run's folder alone is enough."""
     from intracranial.evaluation.end_to_end import folder_jobs
-    from intracranial.lineage import open_stage, require_fold
+    from intracranial.lineage import open_weights
     from intracranial.stages.end_to_end import Trained, score_jobs
 
     assert options.series_dir is not None and options.out_dir is not None
     paths = options.fold_paths(options.fold)
-    require_fold(paths)
-    stage1 = open_stage(paths, "stage1", {}, RSNA_2025)
-    stage2 = open_stage(paths, "stage2", {"stage1": stage1["identity"]}, RSNA_2025)
-    jobs = folder_jobs(options.series_dir, options.labels, RSNA_2025)
+    stage1, stage2, task = open_weights(paths)
+    jobs = folder_jobs(options.series_dir, options.labels, task)
     out = ScoredFolderPaths(options.out_dir)
     trained = Trained(paths, stage1, stage2)
-    return score_jobs(options, record, jobs, trained, out, options.series_dir.name, RSNA_2025)
+    return score_jobs(options, record, jobs, trained, out, options.series_dir.name, task)
 
 
 def score_held_out(options: EvalEndToEndOptions, record: Record) -> int:
@@ -55,22 +52,22 @@ def score_held_out(options: EvalEndToEndOptions, record: Record) -> int:
     from intracranial.splits.folds import chosen_folds, load_split
     from intracranial.stages.end_to_end import Trained, score_jobs
 
-    check_seed_runs(options, "end_to_end", RSNA_2025)
+    check_seed_runs(options, "end_to_end")
     split = load_split(options.data, options.folds)
     code = EXIT_DONE
     for fold in chosen_folds(split, options.fold):
         paths = options.fold_paths(fold)
         current = data_identities(options.data, split.identity)
         for kind in ("stage1", "features", "stage2"):
-            manifest = open_stage(paths, kind, current, RSNA_2025)
+            manifest = open_stage(paths, kind, current, split.task)
             current[kind] = manifest["identity"]
-        stage1 = open_stage(paths, "stage1", {}, RSNA_2025)
-        stage2 = open_stage(paths, "stage2", {}, RSNA_2025)
-        jobs = held_out_jobs(split, int(fold), options.data, RSNA_2025)
+        stage1 = open_stage(paths, "stage1", {}, split.task)
+        stage2 = open_stage(paths, "stage2", {}, split.task)
+        jobs = held_out_jobs(split, int(fold), options.data, split.task)
         trained, out = Trained(paths, stage1, stage2), ScoredFolderPaths(paths.root)
-        code = max(code, score_jobs(options, record, jobs, trained, out, str(fold), RSNA_2025))
+        code = max(code, score_jobs(options, record, jobs, trained, out, str(fold), split.task))
     if options.fold == ALL_FOLDS:
-        pooled = summarise_folds(options, split, "end_to_end", RSNA_2025)
+        pooled = summarise_folds(options, split, "end_to_end", split.task)
         if options.report:
-            log.info("wrote %s", write_folds_report(options, pooled, RSNA_2025))
+            log.info("wrote %s", write_folds_report(options, pooled, split.task))
     return code

@@ -16,7 +16,7 @@ from intracranial.options.stage1 import EvalStage1Options
 from intracranial.processes.locks import only_one
 from intracranial.provenance import Plan, plan, write_manifest
 from intracranial.runlog import Record, log
-from intracranial.task import RSNA_2025, SERIES_COLUMN
+from intracranial.tasks import SERIES_COLUMN
 
 if TYPE_CHECKING:
     from intracranial.splits.folds import Split
@@ -29,12 +29,12 @@ def main(options: EvalStage1Options, record: Record) -> int:
 
     if options.fold == FINAL_FOLD:
         raise UsageError("--fold final: the final model has no held-out fold to score")
-    check_seed_runs(options, "stage1", RSNA_2025)
+    check_seed_runs(options, "stage1")
     split = load_split(options.data, options.folds)
     for fold in chosen_folds(split, options.fold):
         score(options, split, int(fold), record)
     if options.fold == ALL_FOLDS:
-        summarise_folds(options, split, "stage1", RSNA_2025)
+        summarise_folds(options, split, "stage1", split.task)
     return 0
 
 
@@ -54,7 +54,7 @@ def score(options: EvalStage1Options, split: "Split", fold: int, record: Record)
 
     paths = options.fold_paths(fold)
     current = data_identities(options.data, split.identity)
-    stage1 = open_stage(paths, "stage1", current, RSNA_2025)
+    stage1 = open_stage(paths, "stage1", current, split.task)
     require_record(paths, "stage1", stage1)
     inputs = {**current, "stage1": stage1["identity"]}
     request = options.request("stage1_metrics", inputs, stage1["partial"], fold)
@@ -73,7 +73,7 @@ def score(options: EvalStage1Options, split: "Split", fold: int, record: Record)
         ):
             requests = spot_requests(split, uids, encoder.steps)
             dataset = stack_dataset(
-                options.data, series_infos(split, uids, RSNA_2025), RSNA_2025, encoder.inputs
+                options.data, series_infos(split, uids, split.task), split.task, encoder.inputs
             )
             with record.timed(f"fold {fold}, {part}"):
                 found = predict_stacks(
@@ -86,11 +86,11 @@ def score(options: EvalStage1Options, split: "Split", fold: int, record: Record)
                 )
             scored[part] = (requests[:: len(encoder.steps)], *found)
         held_out, training = (
-            sample_of_split(split, RSNA_2025, [spot.uid for spot in spots], *found)
+            sample_of_split(split, split.task, [spot.uid for spot in spots], *found)
             for spots, *found in (scored["held out"], scored["training"])
         )
         metrics = stage_metrics(
-            RSNA_2025,
+            split.task,
             "stage 1 at spots",
             held_out,
             training,
@@ -104,7 +104,7 @@ def score(options: EvalStage1Options, split: "Split", fold: int, record: Record)
             {SERIES_COLUMN: spot.uid, "index": spot.index, GROUP_COLUMN: patients[spot.uid]}
             for spot in spots
         ]
-        columns, rows = prediction_rows(RSNA_2025, keys, targets, probabilities)
+        columns, rows = prediction_rows(split.task, keys, targets, probabilities)
         write_csv(paths.predictions("stage1"), columns, rows)
         content = {**metrics, "split_hash": split.split_hash}
         write_manifest(paths.metrics("stage1"), request, complete=True, content=content)

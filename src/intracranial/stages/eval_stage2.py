@@ -16,7 +16,7 @@ from intracranial.options.stage2 import EvalStage2Options
 from intracranial.processes.locks import only_one
 from intracranial.provenance import Plan, plan, write_manifest
 from intracranial.runlog import Record, log, progress
-from intracranial.task import RSNA_2025, SERIES_COLUMN
+from intracranial.tasks import SERIES_COLUMN
 
 if TYPE_CHECKING:
     from intracranial.splits.folds import Split
@@ -29,12 +29,12 @@ def main(options: EvalStage2Options, record: Record) -> int:
 
     if options.fold == FINAL_FOLD:
         raise UsageError("--fold final: the final model has no held-out fold to score")
-    check_seed_runs(options, "stage2", RSNA_2025)
+    check_seed_runs(options, "stage2")
     split = load_split(options.data, options.folds)
     for fold in chosen_folds(split, options.fold):
         score(options, split, int(fold), record)
     if options.fold == ALL_FOLDS:
-        summarise_folds(options, split, "stage2", RSNA_2025)
+        summarise_folds(options, split, "stage2", split.task)
     return 0
 
 
@@ -55,11 +55,11 @@ def score(options: EvalStage2Options, split: "Split", fold: int, record: Record)
 
     paths = options.fold_paths(fold)
     current = data_identities(options.data, split.identity)
-    stage1 = open_stage(paths, "stage1", current, RSNA_2025)
+    stage1 = open_stage(paths, "stage1", current, split.task)
     current["stage1"] = stage1["identity"]
-    features = open_stage(paths, "features", current, RSNA_2025)
+    features = open_stage(paths, "features", current, split.task)
     current["features"] = features["identity"]
-    stage2 = open_stage(paths, "stage2", current, RSNA_2025)
+    stage2 = open_stage(paths, "stage2", current, split.task)
     require_record(paths, "stage2", stage2)
     inputs = {**current, "stage2": stage2["identity"]}
     request = options.request("stage2_metrics", inputs, stage2["partial"], fold)
@@ -74,26 +74,26 @@ def score(options: EvalStage2Options, split: "Split", fold: int, record: Record)
         scored = {}
         for part, uids in (("held out", held_out), ("training", stage2["training_series"])):
             labels, found = [], []
-            infos = series_infos(split, uids, RSNA_2025)
+            infos = series_infos(split, uids, split.task)
             with record.timed(f"fold {fold}, {part}"):
                 for uid, info in progress(infos.items(), len(infos), part):
                     sets = load_features(paths.feature(uid), plain_views)
                     result = predictor.predict(sets, info.slice_mm, info.spacing_known)
                     labels.append(info.labels)
                     found.append(result.probabilities)
-            empty = np.zeros((0, len(RSNA_2025.labels)))
+            empty = np.zeros((0, len(split.task.labels)))
             scored[part] = (np.array(labels) if labels else empty, np.array(found or empty))
         metrics = stage_metrics(
-            RSNA_2025,
+            split.task,
             "stage 2 on series",
-            sample_of_split(split, RSNA_2025, held_out, *scored["held out"]),
-            sample_of_split(split, RSNA_2025, stage2["training_series"], *scored["training"]),
+            sample_of_split(split, split.task, held_out, *scored["held out"]),
+            sample_of_split(split, split.task, stage2["training_series"], *scored["training"]),
             [stage1, stage2],
             Settings(options.resamples, options.seed),
         )
         patients = split.series["group"]
         keys = [{SERIES_COLUMN: uid, GROUP_COLUMN: patients[uid]} for uid in held_out]
-        columns, rows = prediction_rows(RSNA_2025, keys, *scored["held out"])
+        columns, rows = prediction_rows(split.task, keys, *scored["held out"])
         write_csv(paths.predictions("stage2"), columns, rows)
         content = {**metrics, "split_hash": split.split_hash}
         write_manifest(paths.metrics("stage2"), request, complete=True, content=content)

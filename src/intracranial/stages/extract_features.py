@@ -25,7 +25,6 @@ from intracranial.processes.locks import only_one
 from intracranial.processes.team import Team, find_rank
 from intracranial.provenance import Plan
 from intracranial.runlog import Record, log
-from intracranial.task import RSNA_2025
 
 if TYPE_CHECKING:
     from intracranial.splits.folds import Split
@@ -77,7 +76,7 @@ def hold(options: ExtractFeaturesOptions, split: "Split", held: ExitStack) -> No
         try:
             held.enter_context(only_one(paths.lock("features"), f"the features in {paths.root}"))
         except Busy:
-            work = fold_work(options, split, fold, RSNA_2025)
+            work = fold_work(options, split, fold, split.task)
             if decide(work, options.overwrite) is not Plan.DONE:
                 raise
 
@@ -86,14 +85,14 @@ def works_of(options: ExtractFeaturesOptions, split: "Split") -> "list[FoldWork]
     """The features of these folds."""
     from intracranial.stages.feature_extraction import fold_work
 
-    return [fold_work(options, split, fold, RSNA_2025) for fold in folds_of(options, split)]
+    return [fold_work(options, split, fold, split.task) for fold in folds_of(options, split)]
 
 
 def help_out(options: ExtractFeaturesOptions, split: "Split", team: Team) -> None:
     """Do this process's share."""
     from intracranial.stages.feature_extraction import help_out
 
-    help_out(works_of(options, split), options, split, RSNA_2025, team)
+    help_out(works_of(options, split), options, split, split.task, team)
 
 
 def lead(
@@ -118,7 +117,7 @@ def lead(
     # alone, a fold is finished before the next one begins; a team has one plan for all of them
     for together in [works] if team and works else [[work] for work in works]:
         with record.timed("encode"):
-            run(together, options, split, RSNA_2025, team)
+            run(together, options, split, split.task, team)
         for work in together:
             finish(work)
             record.count(f"series of fold {work.fold}", len(work.uids))
@@ -132,5 +131,5 @@ def mine(options: ExtractFeaturesOptions, split: "Split", fold: int | str) -> No
 
     if options.mine_hard_negatives and fold != FINAL_FOLD:
         paths = options.fold_paths(fold)
-        count = mine_hard_negatives(paths, split, int(fold), RSNA_2025, options.hard_threshold)
+        count = mine_hard_negatives(paths, split, int(fold), split.task, options.hard_threshold)
         log.info("wrote %s with %d slices", paths.hard_negatives, count)

@@ -27,7 +27,7 @@ from intracranial.sampling.features import features_identity, save_features
 from intracranial.sampling.series_info import SeriesInfo, series_infos
 from intracranial.sidecar import build, damaged, part
 from intracranial.splits.folds import Split
-from intracranial.task import Task
+from intracranial.tasks import Task
 
 ItemT = TypeVar("ItemT")
 ResultT = TypeVar("ResultT")

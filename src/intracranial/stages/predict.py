@@ -34,7 +34,7 @@ from intracranial.options.predict import PredictOptions
 from intracranial.processes.locks import only_one
 from intracranial.provenance import VERSION, digest
 from intracranial.runlog import Record, log, progress
-from intracranial.task import SERIES_COLUMN, Task
+from intracranial.tasks import SERIES_COLUMN, Task
 
 if TYPE_CHECKING:
     from intracranial.inference.fold import Detection
@@ -147,7 +147,7 @@ def predict(
         )
     log.info("folds %s: %s", ", ".join(predictor.folds), predictor.compute.reason)
     if options.structured_report:
-        report_module().check_sites(predictor.labels)
+        report_module().check_sites(predictor.task)
     remove_temporaries(paths.series)
     with record.timed("predict"):
         done = _predict(options, predictor, folders, paths)
@@ -217,7 +217,7 @@ def _predict(
             log.warning("rejected %s: %s (%s)", job.name, outcome.message, outcome.code)
             content = {"status": "rejected", "reason": outcome.code, "words": outcome.message}
         else:
-            content = result_content(predictor.summary(outcome))
+            content = result_content(predictor.summary(outcome), predictor.task)
             if options.report:
                 _write_page(paths.page(job.name), outcome, predictor)
         content |= {
@@ -263,7 +263,7 @@ def _old_result(path: Path) -> dict[str, Any]:
         return {}
 
 
-def result_content(found: "Prediction") -> dict[str, Any]:
+def result_content(found: "Prediction", task: Task) -> dict[str, Any]:
     """A prediction as JSON: equal series give equal bytes, so without times."""
     curves = found.slice_probabilities.round(CURVE_DIGITS).T.tolist()
     return {
@@ -271,6 +271,7 @@ def result_content(found: "Prediction") -> dict[str, Any]:
         "status": found.status,
         "modality": found.modality,
         "notes": list(found.notes),
+        "task": task.record(),
         "labels": list(found.labels),
         "probabilities": dict(zip(found.labels, found.probabilities.tolist(), strict=True)),
         "points": [

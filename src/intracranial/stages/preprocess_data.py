@@ -1,7 +1,8 @@
 """Script 1 of 8: read DICOM series and write the caches and tables that all later stages use.
 
 Reads   data/train.csv and data/series/<SeriesInstanceUID>/: single-frame files with any names, or
-        enhanced multi-frame files.
+        enhanced multi-frame files; data/task.yaml, which names other labels than those of the
+        RSNA 2025 challenge (docs/own_data.md).
 
 Writes  data/npy_sequence/<uid>.npy: float16 (slices, 512, 512), values 0..5, and <uid>.json;
         data/npy_slice/<uid>/0000.npy and so on: copies per slice, unless --no_slices;
@@ -10,7 +11,7 @@ Writes  data/npy_sequence/<uid>.npy: float16 (slices, 512, 512), values 0..5, an
         from a series read in part, with reason and words;
         data/preprocess.json: what all this was made from, written last;
         data/fingerprints.json: digests of the source files, only to save time;
-        data/report.html: what was read and how it looks, and where the aneurysms of
+        data/report.html: what was read and how it looks, and where the findings of
         data/train_localizers.csv are, if it is there; data/report.json: its figures.
 
 Skips   every series whose cache is finished. When options, train.csv or the files of a series have
@@ -80,14 +81,16 @@ def lead(options: PreprocessOptions, record: Record, team: Team | None) -> int:
     if state.tables_done:
         fingerprints.save()
         if not (data.report.exists() and data.report_figures.exists()):
-            write_report(options)
+            write_report(options, state)
         return nothing_to_do(state, options)
     log.info("%d series in %s, %d already done", len(state.rows), data.train_csv, state.done)
     sources = [state.sources[uid] for uid in state.todo]
     free = free_gib(data.root) + replaced_gib(state, data)
     if sources:
         workers = options.num_workers * (team.rank.count if team else 1)
-        for line in describe(sources, options.size, options.slices, workers, free):
+        for line in describe(
+            sources, options.size, options.slices, workers, free, len(state.task.labels)
+        ):
             log.info("%s", line)
     clear(state, data)
     with record.timed("read"):
@@ -95,7 +98,7 @@ def lead(options: PreprocessOptions, record: Record, team: Team | None) -> int:
     with record.timed("tables"):
         counts = finish(state, options, rejected, fingerprints)
     with record.timed("report"):
-        write_report(options)
+        write_report(options, state)
     for name, value in counts.items():
         record.count(name, value)
     record.count("rejected series", rejected)
@@ -117,11 +120,11 @@ def nothing_to_do(state: State, options: PreprocessOptions) -> int:
     return exit_code(state.rejected, options)
 
 
-def write_report(options: PreprocessOptions) -> None:
+def write_report(options: PreprocessOptions, state: State) -> None:
     """Write the data report; imported late, as workers import this file and draw nothing."""
     from intracranial.report.data_report import write_data_report
 
-    write_data_report(options.data)
+    write_data_report(options.data, state.task)
     log.info("wrote %s", options.data.report)
 
 

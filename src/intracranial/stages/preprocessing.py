@@ -18,7 +18,7 @@ from intracranial.options.preprocess import PreprocessOptions
 from intracranial.processes.team import Team, share_out
 from intracranial.provenance import write_manifest
 from intracranial.runlog import log, progress
-from intracranial.task import SERIES_COLUMN
+from intracranial.tasks import SERIES_COLUMN
 
 SAVE_SECONDS = 60.0
 """How often fingerprints are saved during a run."""
@@ -158,6 +158,7 @@ def finish(
         )
     request = make_request(state, options)
     content = {
+        "task": state.task.record(),
         "counts": counts,
         "sources": {uid: state.contents[uid] for uid in state.uids},
     }

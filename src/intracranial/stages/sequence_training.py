@@ -10,9 +10,9 @@ from torch import nn
 
 from intracranial.artifacts import FoldPaths
 from intracranial.compute import choose_compute, is_cuda, loading_processes, make_deterministic
-from intracranial.errors import InputError
+from intracranial.errors import InputError, UsageError
 from intracranial.inference.series_prediction import plain_views, predict_series
-from intracranial.metrics import score_table
+from intracranial.inference.stack_prediction import logged_scores
 from intracranial.models.sequence_classifier import SequenceClassifier, SequenceClassifierConfig
 from intracranial.options.stage2 import TrainStage2Options
 from intracranial.provenance import Plan, Request, write_manifest
@@ -28,7 +28,7 @@ from intracranial.sampling.sequences import (
 from intracranial.sampling.series_info import SeriesInfo, series_infos
 from intracranial.splits.folds import Split
 from intracranial.stages.slice_training import fit_spec, selecting, selection_series
-from intracranial.task import Task
+from intracranial.tasks import Task
 from intracranial.training.batches import Batch, PieceLoader, TrainingData, key
 from intracranial.training.checkpoint import save_weights
 from intracranial.training.distributed import is_first, share_work
@@ -37,9 +37,21 @@ from intracranial.training.losses import focal_loss, known_labels
 from intracranial.training.preview import preview
 
 
-def sequence_spec(options: TrainStage2Options) -> SequenceSpec:
-    """What of the stage-1 output stage 2 sees."""
-    return SequenceSpec(tuple(options.parts), options.limit_slices, options.slice_sigma)
+def sequence_spec(options: TrainStage2Options, task: Task) -> SequenceSpec:
+    """What of the stage-1 output stage 2 sees; where no label has a place there are no peaks."""
+    return SequenceSpec(parts_of(options, task), options.limit_slices, options.slice_sigma)
+
+
+def parts_of(options: TrainStage2Options, task: Task) -> tuple[str, ...]:
+    """The stage-1 output to look at, as far as there is such.
+
+    Raises:
+        UsageError: nothing is left.
+    """
+    parts = tuple(part for part in options.parts if part != "peaks" or task.locations)
+    if not parts:
+        raise UsageError("--parts peaks: no label of this task has a place, so there are no peaks")
+    return parts
 
 
 def model_config(
@@ -51,12 +63,13 @@ def model_config(
         "logits": len(task.labels),
         "peaks": len(task.labels),
     }
+    parts = parts_of(options, task)
     # peaks see small lesions better than the classifier's logits
-    known = next((part for part in ("peaks", "logits") if part in options.parts), None)
-    before = options.parts[: options.parts.index(known)] if known else ()
+    known = next((part for part in ("peaks", "logits") if part in parts), None)
+    before = parts[: parts.index(known)] if known else ()
     return SequenceClassifierConfig(
         skip=sum(sizes[part] for part in before) if known else -1,
-        inputs=sum(sizes[part] for part in options.parts),
+        inputs=sum(sizes[part] for part in parts),
         labels=len(task.labels),
         width=options.width,
         feed_forward=options.feed_forward,
@@ -115,7 +128,7 @@ def training_data(
         paths.feature,
         infos,
         task,
-        sequence_spec(options),
+        sequence_spec(options, task),
         SequenceAugment(
             options.noise,
             options.input_dropout,
@@ -217,7 +230,7 @@ def fit_stage2(
     data = training_data(options, paths, series_infos(split, uids, task), task)
     log.info("%d training series, %d batches per epoch", len(uids), data.batches_per_epoch)
     infos = series_infos(split, watched, task)
-    spec = sequence_spec(options)
+    spec = sequence_spec(options, task)
 
     def evaluate(ema: nn.Module) -> dict[str, float | None]:
         ema.eval()
@@ -237,22 +250,18 @@ def fit_stage2(
 
         found = share_work(list(infos), predict)
         labels = np.stack([info.labels for info in infos.values()])
-        table = score_table(task, labels, np.stack(found))
-        return {
-            "score": table["weighted_auc"]["value"],
-            "auc_overall": table["per_label"][task.overall]["value"],
-        }
+        return logged_scores(task, labels, np.stack(found))
 
     loss = Stage2Loss(options.focal_gamma, options.slice_weight, options.label_smoothing)
     fit = Fit(model, loss, fit_spec(options), compute, paths, "stage2", request.identity)
     if is_first():
         # only now: until here nothing was made that a later run could go on from
         write_manifest(paths.manifest("stage2"), request, complete=False)
-    selected = fit.run(data, evaluate if infos else None)
+    selected = fit.run(data, evaluate if infos else None, task.higher_is_better)
     if is_first():
         save_weights(paths.weights("stage2"), selected)
     return {
-        "task": asdict(task),
+        "task": task.record(),
         "model": asdict(config),
         "sequence": asdict(spec),
         "precision": options.precision,

@@ -33,13 +33,14 @@ from intracranial.sampling.series_info import SeriesInfo, series_infos
 from intracranial.sampling.slice_samples import (
     EpochPlanner,
     PlanSpec,
+    SeriesPlanner,
     StackDataset,
     StackRequest,
     TargetSpec,
 )
 from intracranial.sampling.stacks import InputSpec
 from intracranial.splits.folds import Split
-from intracranial.task import Task
+from intracranial.tasks import Task
 from intracranial.training.batches import Batch, PieceLoader, TrainingData, key
 from intracranial.training.checkpoint import save_weights
 from intracranial.training.contact_sheet import draw_batches
@@ -63,6 +64,7 @@ def model_config(options: TrainStage1Options, task: Task) -> SliceClassifierConf
         input_size=options.input_size,
         pool=options.pool,
         dropout=options.dropout,
+        heatmap=bool(task.locations),
     )
 
 
@@ -136,19 +138,21 @@ def training_data(
     Raises:
         InputError: there is no positive spot, or fewer stacks than one batch.
     """
-    planner = EpochPlanner(
-        infos,
-        PlanSpec(
-            options.steps,
-            options.negatives_per_positive,
-            options.shift_positive,
-            options.hard_probability,
-            options.seed,
-        ),
-        hard,
+    spec = PlanSpec(
+        options.steps,
+        options.negatives_per_positive,
+        options.shift_positive,
+        options.hard_probability,
+        options.seed,
+        options.slices_per_series,
     )
-    if not planner.positives:
-        raise InputError("the training folds hold no positive spot: check train_localizers.csv")
+    planner: EpochPlanner | SeriesPlanner
+    if task.locations:
+        planner = EpochPlanner(infos, spec, hard)
+        if not planner.positives:
+            raise InputError("the training folds hold no positive spot: check train_localizers.csv")
+    else:
+        planner = SeriesPlanner(infos, spec, task)
     dataset = stack_dataset(
         data,
         infos,
@@ -182,7 +186,7 @@ def training_data(
 
 
 class Stage1Loss:
-    """Focal loss of the labels plus a weighted heat-map loss."""
+    """Focal loss of the labels plus, where labels have places, a weighted heat-map loss."""
 
     def __init__(self, gamma: float, heatmap_weight: float, smoothing: float) -> None:
         """Keep the constants."""
@@ -191,9 +195,12 @@ class Stage1Loss:
         self.smoothing = smoothing
 
     def counts(self, batch: Batch) -> torch.Tensor:
-        """Known labels and known peaks."""
+        """Known labels, and known peaks where there are heat maps."""
         weights = batch["weights"]
-        return torch.stack([known_labels(weights), known_peaks(batch["heatmap"], weights)])
+        counts = [known_labels(weights)]
+        if "heatmap" in batch:
+            counts.append(known_peaks(batch["heatmap"], weights))
+        return torch.stack(counts)
 
     def __call__(self, model: nn.Module, batch: Batch, counts: torch.Tensor) -> LossParts:
         """Loss parts of a piece that is on the model's device."""
@@ -202,6 +209,8 @@ class Stage1Loss:
         label = focal_loss(
             output.logits, batch["targets"], weights, self.gamma, counts[0], self.smoothing
         )
+        if output.heatmap is None:
+            return {"loss": label, "label_loss": label}
         heat = heatmap_loss(output.heatmap, batch["heatmap"], weights, counts[1])
         return {"loss": label + self.heatmap_weight * heat, "label_loss": label, "heat_loss": heat}
 
@@ -219,7 +228,7 @@ def sidecar_content(
     """What a reader of `model/<run>` needs beside the weights."""
     held_out = [] if fold == FINAL_FOLD else split.held_out(int(fold))
     return {
-        "task": asdict(task),
+        "task": task.record(),
         "model": asdict(model_config(options, task)),
         "input": asdict(input_spec(options)),
         "steps": options.steps,
@@ -336,7 +345,7 @@ def fit_stage1(
         write_manifest(paths.manifest("stage1"), request, complete=False)
         if not paths.batches("stage1").exists():
             draw_batches(paths.batches("stage1"), data, task)
-    selected = fit.run(data, evaluate if requests else None)
+    selected = fit.run(data, evaluate if requests else None, task.higher_is_better)
     if is_first():
         save_weights(paths.weights("stage1"), selected)
     preprocessing = read_manifest(options.data.preprocess_manifest, "preprocess")["config"]

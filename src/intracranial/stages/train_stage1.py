@@ -21,7 +21,6 @@ from intracranial.artifacts import FINAL_FOLD
 from intracranial.options.stage1 import TrainStage1Options
 from intracranial.provenance import Plan, digest, file_digest
 from intracranial.runlog import Record, log
-from intracranial.task import RSNA_2025
 
 if TYPE_CHECKING:
     from intracranial.splits.folds import Split
@@ -60,13 +59,13 @@ def train(options: TrainStage1Options, split: "Split", fold: int | str, record: 
     request = options.request("stage1", inputs, partial, fold)
     if options.dry_run:
         todo = decide(paths, "stage1", request, options.overwrite)
-        preview_stage1(options, split, fold, uids, hard, request, todo, RSNA_2025)
+        preview_stage1(options, split, fold, uids, hard, request, todo, split.task)
         return
     with begun(paths, "stage1", request, options.overwrite) as todo:
         if todo is Plan.DONE:
             log.info("%s: nothing to do, stage 1 is complete", paths.root)
             return
         with record.timed(f"fold {fold}"):
-            content = fit_stage1(options, split, fold, uids, hard, request, RSNA_2025)
+            content = fit_stage1(options, split, fold, uids, hard, request, split.task)
         finish(paths, "stage1", request, content)
         log.info("wrote %s", paths.weights("stage1"))

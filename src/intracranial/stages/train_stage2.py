@@ -18,7 +18,6 @@ from intracranial.artifacts import FINAL_FOLD
 from intracranial.options.stage2 import TrainStage2Options
 from intracranial.provenance import Plan
 from intracranial.runlog import Record, log
-from intracranial.task import RSNA_2025
 
 if TYPE_CHECKING:
     from intracranial.splits.folds import Split
@@ -44,8 +43,8 @@ def train(options: TrainStage2Options, split: "Split", fold: int | str, record: 
 
     paths = options.fold_paths(fold)
     current = data_identities(options.data, split.identity)
-    current["stage1"] = open_stage(paths, "stage1", current, RSNA_2025)["identity"]
-    features = open_stage(paths, "features", current, RSNA_2025)
+    current["stage1"] = open_stage(paths, "stage1", current, split.task)["identity"]
+    features = open_stage(paths, "features", current, split.task)
     current["features"] = features["identity"]
     extracted = set(features["series"])
     uids = [uid for uid in split.training(fold) if uid in extracted][: options.limit]
@@ -53,13 +52,13 @@ def train(options: TrainStage2Options, split: "Split", fold: int | str, record: 
     request = options.request("stage2", current, partial, fold)
     if options.dry_run:
         todo = decide(paths, "stage2", request, options.overwrite)
-        preview_stage2(options, split, fold, uids, request, todo, RSNA_2025)
+        preview_stage2(options, split, fold, uids, request, todo, split.task)
         return
     with begun(paths, "stage2", request, options.overwrite) as todo:
         if todo is Plan.DONE:
             log.info("%s: nothing to do, stage 2 is complete", paths.root)
             return
         with record.timed(f"fold {fold}"):
-            content = fit_stage2(options, split, fold, uids, request, RSNA_2025)
+            content = fit_stage2(options, split, fold, uids, request, split.task)
         finish(paths, "stage2", request, content)
         log.info("wrote %s", paths.weights("stage2"))

@@ -1,7 +1,7 @@
 """Intervals by bootstrap over patients.
 
 Rows of one patient are not independent, so whole groups are drawn with replacement, as many as
-there are, separately among patients with and without an aneurysm: every resample keeps the number
+there are, separately among patients with and without the finding: every resample keeps the number
 of each. The interval is the central 95 % of the resampled values (percentile method).
 
 A resample may lack a class of a rare label. That label's term is then drawn again until it has
@@ -16,7 +16,7 @@ reported beside the label. There is no interval
 2,000 resamples of 500 series with 14 labels take 0.3 s of one core.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -35,7 +35,7 @@ class Resamples:
     """Drawn groups: `counts` int32 (G, B) says how often each group is in each resample.
 
     `row_of` int64 (N,) is the group of each row; `strata` are the groups' numbers with and without
-    an aneurysm; `seed` keys the draws of `for_label` too.
+    the finding; `seed` keys the draws of `for_label` too.
     """
 
     counts: np.ndarray
@@ -44,14 +44,18 @@ class Resamples:
     seed: int
 
     def has_enough(self) -> bool:
-        """Whether `MIN_GROUPS` patients have an aneurysm and as many have none."""
+        """Whether `MIN_GROUPS` patients have the finding and as many have not."""
         return len(self.strata) == 2 and min(map(len, self.strata)) >= MIN_GROUPS
+
+    def of_rows(self, chosen: np.ndarray) -> "Resamples":
+        """The same draws of groups, for some of the rows: bool (N,)."""
+        return replace(self, row_of=self.row_of[chosen])
 
     def for_label(self, targets: np.ndarray, label: int) -> tuple[np.ndarray, float]:
         """Counts (G, B) in which every resample has both classes of one label.
 
         Args:
-            targets: (N,) of 0 and 1, both present.
+            targets: (N,) of 0 and 1, both present, and NaN where the label is not known.
             label: number of the label; keys the random numbers, so that two models of one label
                 are compared on the same resamples.
 
@@ -59,8 +63,8 @@ class Resamples:
             The counts, and the share of resamples that had to be drawn again.
         """
         groups = len(self.counts)
-        ones = np.bincount(self.row_of, weights=targets, minlength=groups)
-        zeros = np.bincount(self.row_of, weights=1 - targets, minlength=groups)
+        ones = np.bincount(self.row_of, weights=targets == 1, minlength=groups)
+        zeros = np.bincount(self.row_of, weights=targets == 0, minlength=groups)
         lacking = np.flatnonzero(~((ones @ self.counts > 0) & (zeros @ self.counts > 0)))
         if not lacking.size:
             return self.counts, 0.0

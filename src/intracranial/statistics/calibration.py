@@ -25,7 +25,7 @@ from intracranial.statistics.bootstrap import Resamples, count_groups, interval
 from intracranial.statistics.crossfit import Crossfit
 from intracranial.statistics.ratios import by_group, share, with_both_classes
 from intracranial.statistics.sample import Sample
-from intracranial.task import Task
+from intracranial.tasks import Task
 
 MIN_FITTED = 10
 """Patients with and without a label that it needs for a correction of its own: several rows of one
@@ -62,20 +62,21 @@ def fit_correction(
     """Fit the shared slope and the intercepts of `labels` by maximum likelihood.
 
     Args:
-        targets: (N, L) of 0 and 1.
+        targets: (N, L) of 0 and 1, NaN where a label is not known.
         probabilities: (N, L) float.
         labels: numbers of the labels that take part, each with both classes.
     """
     chosen = list(labels)
     values = _logit(np.asarray(probabilities, dtype=np.float64)[:, chosen])  # (N, l)
     truth = np.asarray(targets, dtype=np.float64)[:, chosen]
-    ones = truth.sum(axis=0)
-    smoothed = np.where(truth == 1, (ones + 1) / (ones + 2), 1 / (len(truth) - ones + 2))
+    known = ~np.isnan(truth)
+    ones, zeros = (truth == 1).sum(axis=0), (truth == 0).sum(axis=0)
+    smoothed = np.where(truth == 1, (ones + 1) / (ones + 2), 1 / (zeros + 2))
 
     def loss(point: np.ndarray) -> tuple[float, np.ndarray]:
         z = point[0] * values + point[1:]
-        residual = expit(z) - smoothed
-        total = (np.logaddexp(0, z) - smoothed * z).sum()
+        residual = np.where(known, expit(z) - smoothed, 0.0)
+        total = np.where(known, np.logaddexp(0, z) - smoothed * z, 0.0).sum()
         return float(total), np.concatenate([[(residual * values).sum()], residual.sum(axis=0)])
 
     start = np.concatenate([[1.0], np.zeros(len(chosen))])
@@ -119,11 +120,17 @@ def calibration_table(
     per_label = {}
     for number, label in enumerate(task.labels):
         truth = sample.targets[:, number]
+        known = ~np.isnan(truth.astype(np.float64))
+        draws = None if drawn is None else drawn.of_rows(known)
         used = number in fitted
+        before, after = (
+            reliability(truth[known], one[known, number], draws)
+            for one in (sample.probabilities, corrected)
+        )
         per_label[label] = {
             "intercept": [found.intercepts[number] for found in corrections] if used else None,
-            "before": reliability(truth, sample.probabilities[:, number], drawn),
-            "after": reliability(truth, corrected[:, number], drawn) if used else None,
+            "before": before,
+            "after": after if used else None,
         }
     return {
         "fitted_on": crossfit.fitted_on,

@@ -26,13 +26,13 @@ from intracranial.statistics.bootstrap import (
 from intracranial.statistics.delong import difference_p_value
 from intracranial.statistics.intervals import (
     Settings,
-    auc_table,
     means_have_intervals,
     means_of_labels,
+    resampled_value,
+    table_with_intervals,
 )
 from intracranial.statistics.sample import Sample
-from intracranial.statistics.weighted import weighted_figures
-from intracranial.task import Task
+from intracranial.tasks import Task
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,9 +66,9 @@ def compare(task: Task, first: Predictions, second: Predictions, settings: Setti
         settings: of the resamples; 1 or more of them.
 
     Returns:
-        `weighted_auc`, `locations_mean` and `per_label`: {"first", "second": the values,
-        "difference": {"value", "low", "high"}, "p", "delong_p"}, null where they do not exist;
-        labels also have `positives`, `negatives` and `no_interval` (why there is none); `left_out`:
+        `score`, `others_mean` (None where the task has no overall label) and `per_label`:
+        {"first", "second": the values, "difference": {"value", "low", "high"}, "p", "delong_p"},
+        null where they do not exist; labels also have `positives`, `negatives` and `no_interval` (why there is none); `left_out`:
         labels with one class; `rare`: labels that are in the means, but that fewer than
         `MIN_GROUPS` patients have, so that no resample shows how the means would differ on other
         patients, and their intervals and p-values are too small; `only_one_has`: labels that
@@ -79,18 +79,16 @@ def compare(task: Task, first: Predictions, second: Predictions, settings: Setti
     """
     first, second = _aligned(first, second)
     shared = tuple(name for name in task.labels if name in {*first.labels} & {*second.labels})
-    if task.overall not in shared:
-        raise InputError(f"{first.name} and {second.name} do not both predict {task.overall}")
-    part = replace(
-        task,
-        labels=shared,
-        locations=tuple(name for name in task.locations if name in shared),
-    )
+    if not shared or (task.overall or shared[0]) not in shared:
+        raise InputError(
+            f"{first.name} and {second.name} do not both predict {task.overall or task.labels[0]}"
+        )
+    part = task.of_labels(shared)
     groups = joined_groups(first.sample.groups, second.sample.groups)
     samples = [_columns(one, shared, groups) for one in (first, second)]
     _check_truth(part, first, second, samples)
-    tables = [auc_table(part, one, Settings(0))[0] for one in samples]
-    finding = samples[0].targets[:, part.overall_index]
+    tables = [table_with_intervals(part, one, Settings(0))[0] for one in samples]
+    finding = part.has_finding(samples[0].targets)
     drawn = draw_resamples(groups, finding, settings.resamples, settings.seed)
     differences: dict[str, np.ndarray] = {}
     per_label = {}
@@ -99,14 +97,21 @@ def compare(task: Task, first: Predictions, second: Predictions, settings: Setti
         found = _paired(*(one["value"] for one in cells))
         found.update({key: cells[0][key] for key in ("positives", "negatives")})
         found["no_interval"] = cells[0]["no_interval"]
-        if label not in tables[0]["left_out"]:
-            differences[label] = _differences(samples, number, drawn)
+        if found["positives"] and found["negatives"]:
+            truth = samples[0].targets[:, number]
+            scores = [one.probabilities[:, number] for one in samples]
+            resampled = [resampled_value(part, truth, one, number, drawn) for one in scores]
+            differences[label] = resampled[1] - resampled[0]
             found["no_interval"] = _too_few(cells[0])
             if found["no_interval"] is None:
                 _fill_in(found, differences[label])
-                if samples[0].has_one_patient_per_row():
-                    scores = [one.probabilities[:, number] for one in samples]
-                    found["delong_p"] = difference_p_value(samples[0].targets[:, number], *scores)
+                if samples[0].has_one_patient_per_row() and part.metric == "auc":
+                    known = ~np.isnan(truth.astype(np.float64))
+                    found["delong_p"] = difference_p_value(
+                        truth[known], *(one[known] for one in scores)
+                    )
+        elif found["difference"]["value"] is not None:  # a log loss of one class
+            differences[label] = np.full(settings.resamples, found["difference"]["value"])
         per_label[label] = found
     means = _means(part, tables, differences, drawn)
     return {
@@ -127,8 +132,8 @@ def format_comparison(task: Task, found: Mapping[str, Any], unit: str = "series"
     """A comparison as aligned plain text for the terminal."""
     rows = [
         *((name, found["per_label"][name]) for name in task.labels if name in found["per_label"]),
-        ("mean of locations", found["locations_mean"]),
-        ("weighted AUC", found["weighted_auc"]),
+        *([(task.others_name, found["others_mean"])] if found["others_mean"] else []),
+        (task.score_name, found["score"]),
     ]
     width = max(len(name) for name, _ in rows)
     names = f"first: {found['runs'][0]}, second: {found['runs'][1]}"
@@ -144,7 +149,8 @@ def format_comparison(task: Task, found: Mapping[str, Any], unit: str = "series"
             f"{span:<16}  {p:>5}"
         )
     lines.append(f"{found['series']} {unit} of {found['groups']} patients")
-    for words, key in (("left out (one class only)", "left_out"), ("not compared", "only_one_has")):
+    lacking = "one class only" if task.metric == "auc" else "no row is labelled"
+    for words, key in ((f"left out ({lacking})", "left_out"), ("not compared", "only_one_has")):
         if found[key]:
             lines.append(f"{words}: {', '.join(found[key])}")
     if found["rare"]:
@@ -216,7 +222,8 @@ def _columns(one: Predictions, labels: Sequence[str], groups: np.ndarray) -> Sam
 def _check_truth(
     task: Task, first: Predictions, second: Predictions, samples: Sequence[Sample]
 ) -> None:
-    different = samples[0].targets != samples[1].targets
+    pairs = [np.asarray(one.targets, dtype=np.float64) for one in samples]
+    different = ~((pairs[0] == pairs[1]) | (np.isnan(pairs[0]) & np.isnan(pairs[1])))
     for number, label in enumerate(task.labels):
         rows = np.flatnonzero(different[:, number])
         if rows.size:
@@ -244,17 +251,6 @@ def _too_few(score: Mapping[str, Any]) -> str | None:
     return None
 
 
-def _differences(samples: Sequence[Sample], number: int, drawn: Resamples) -> np.ndarray:
-    """Second minus first AUC of one label in every resample (B,)."""
-    targets = samples[0].targets[:, number]
-    counts, _ = drawn.for_label(targets, number)
-    first, second = (
-        weighted_figures(targets, one.probabilities[:, number], counts, drawn.row_of, ("auc",))
-        for one in samples
-    )
-    return second["auc"] - first["auc"]
-
-
 def _fill_in(found: dict[str, Any], differences: np.ndarray) -> None:
     found["difference"] = cell(found["difference"]["value"], interval(differences))
     found["p"] = p_value(differences)
@@ -266,10 +262,11 @@ def _means(
     differences: Mapping[str, np.ndarray],
     drawn: Resamples,
 ) -> dict[str, dict[str, Any]]:
-    """The mean of the locations and the weighted AUC, compared."""
-    found = {
-        key: _paired(*(table[key]["value"] for table in tables))
-        for key in ("locations_mean", "weighted_auc")
+    """The mean of the other labels (None where the task has none) and the score, compared."""
+    found: dict[str, Any] = {
+        key: None if None in cells else _paired(*(one["value"] for one in cells))
+        for key in ("others_mean", "score")
+        for cells in [[table[key] for table in tables]]
     }
     if means_have_intervals(task, tables[0], drawn):
         for key, resampled in means_of_labels(task, differences).items():

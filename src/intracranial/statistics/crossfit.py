@@ -53,7 +53,7 @@ def over_folds(sample: Sample, folds: np.ndarray) -> Crossfit:
 
 
 def over_patients(sample: Sample, with_finding: np.ndarray, seed: int) -> Crossfit:
-    """Parts of whole patients, as many with an aneurysm in each as can be.
+    """Parts of whole patients, as many with the finding in each as can be.
 
     Args:
         sample: the held-out predictions of one fold, or those of a folder.
@@ -66,7 +66,7 @@ def over_patients(sample: Sample, with_finding: np.ndarray, seed: int) -> Crossf
     strata = [np.flatnonzero(affected), np.flatnonzero(~affected)]
     count = min(PARTS, *map(len, strata))
     if count < 2:
-        return Crossfit("nothing: fewer than two patients with and two without an aneurysm", ())
+        return Crossfit("nothing: fewer than two patients with and two without the finding", ())
     rng = np.random.default_rng([seed, 2])
     part_of = np.empty(len(names), dtype=np.int64)
     for members in strata:

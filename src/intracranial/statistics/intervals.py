@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from intracranial.metrics import cell, score_table
+from intracranial.metrics import cell, score_table, values_of
 from intracranial.statistics.bootstrap import (
     MIN_GROUPS,
     RESAMPLES,
@@ -18,10 +18,11 @@ from intracranial.statistics.bootstrap import (
 from intracranial.statistics.delong import auc_interval
 from intracranial.statistics.sample import Sample
 from intracranial.statistics.weighted import plain_figures, weighted_figures
-from intracranial.task import Task
+from intracranial.tasks import Task
 
 MORE_FIGURES = ("average_precision", "sensitivity", "specificity")
-"""Figures of each label beside its AUC, see `statistics.weighted`."""
+"""Figures of each label beside its value, see `statistics.weighted`; the AUC is one of them where
+the task is scored by log loss."""
 
 ALL_EQUAL = "all resamples give one value"
 
@@ -34,7 +35,7 @@ class Settings:
     seed: int = 0
 
 
-def auc_table(
+def table_with_intervals(
     task: Task, sample: Sample, settings: Settings, more: bool = False
 ) -> tuple[dict[str, Any], Resamples | None]:
     """`score_table` with bootstrap intervals.
@@ -42,10 +43,10 @@ def auc_table(
     Each label's cell also has `groups_with` and `groups_without` it (patients), `no_interval` (the
     reason, or None), `redrawn` (share of resamples that lacked a class and were drawn again), and
     `delong` ({"low", "high"} or None; only where every patient has one row). The table also has
-    `groups`, the number of patients, and `rare`: labels that are in the mean of the locations but
+    `groups`, the number of patients, and `rare`: labels that are in the mean of the others but
     have no interval of their own, because too few patients have them. Resampling cannot show how
-    they would score on other patients, so the intervals of the means are too narrow. If every
-    location is that rare, the means get no interval.
+    they would score on other patients, so the intervals of the means are too narrow. If all of
+    them are that rare, the means get no interval.
 
     Args:
         task: the labels.
@@ -60,11 +61,12 @@ def auc_table(
         NumericalError, InputError, ValueError: as `score_table`.
     """
     table = score_table(task, sample.targets, sample.probabilities)
-    overall = sample.targets[:, task.overall_index] if len(sample) else np.zeros(0)
     drawn = None
     if settings.resamples and len(sample):
-        drawn = draw_resamples(sample.groups, overall, settings.resamples, settings.seed)
-    names = ("auc", *(MORE_FIGURES if more else ()))
+        finding = task.has_finding(sample.targets)
+        drawn = draw_resamples(sample.groups, finding, settings.resamples, settings.seed)
+    beside = () if task.metric == "auc" else ("auc",)
+    names = (task.metric, *((*beside, *MORE_FIGURES) if more else ()))
     single = sample.has_one_patient_per_row()
     values: dict[str, np.ndarray] = {}
     _, row_of = np.unique(sample.groups, return_inverse=True)
@@ -73,14 +75,15 @@ def auc_table(
         score["groups_with"] = count_groups(row_of, truth == 1)
         score["groups_without"] = count_groups(row_of, truth == 0)
         score.update({"no_interval": None, "redrawn": 0.0, "delong": None})
-        if label in table["left_out"]:
+        if not (score["positives"] and score["negatives"]):
             score["no_interval"] = "one class only"
-            score.update({name: cell(None) for name in names if name != "auc"})
+            score.update({name: cell(None) for name in names[1:]})
             continue
         scores = sample.probabilities[:, number]
         values[label] = _fill_in(score, truth, scores, number, row_of, drawn, names)
-        if single and score["no_interval"] is None:
-            ends = auc_interval(truth, scores)
+        if single and score["no_interval"] is None and task.metric == "auc":
+            known = ~np.isnan(truth.astype(np.float64))
+            ends = auc_interval(truth[known], scores[known])
             score["delong"] = {"low": ends[0], "high": ends[1]} if ends else None
     table["groups"] = len(np.unique(sample.groups))
     table["rare"] = [
@@ -89,14 +92,18 @@ def auc_table(
         if name not in table["left_out"] and table["per_label"][name]["groups_with"] < MIN_GROUPS
     ]
     if drawn is not None and means_have_intervals(task, table, drawn):
-        for name, resampled in means_of_labels(task, values).items():
+        constants = {
+            name: np.full(settings.resamples, value)
+            for name, value in values_of(table["per_label"]).items()
+        }
+        for name, resampled in means_of_labels(task, {**constants, **values}).items():
             table[name] = cell(table[name]["value"], interval(resampled))
     return table, drawn
 
 
 def means_have_intervals(task: Task, table: Mapping[str, Any], drawn: Resamples) -> bool:
-    """Whether `MIN_GROUPS` patients have an aneurysm, none, and any one of the scored locations."""
-    scored = [name for name in task.locations if name not in table["left_out"]]
+    """Whether `MIN_GROUPS` patients have the finding, none, and any one of the other labels."""
+    scored = [name for name in task.others or task.labels if name not in table["left_out"]]
     return drawn.has_enough() and bool(set(scored) - set(table["rare"]))
 
 
@@ -109,46 +116,44 @@ def _fill_in(
     drawn: Resamples | None,
     names: tuple[str, ...],
 ) -> np.ndarray:
-    """Complete the cell of a label with both classes; returns its AUC in every resample (B,)."""
+    """Complete the cell of a label with both classes; returns its value in every resample (B,)."""
+    known = ~np.isnan(targets.astype(np.float64))
     resampled = {name: np.zeros(0) for name in names}
     if drawn is None:
         score["no_interval"] = "no resamples were asked for"
     else:
         counts, score["redrawn"] = drawn.for_label(targets, number)
-        resampled = weighted_figures(targets, scores, counts, row_of, names)
+        resampled = weighted_figures(targets[known], scores[known], counts, row_of[known], names)
         for words in ("with", "without"):
             if score[f"groups_{words}"] < MIN_GROUPS:
                 score["no_interval"] = f"fewer than {MIN_GROUPS} patients {words} it"
     enough = score["no_interval"] is None
-    plain = plain_figures(targets, scores, names)
+    plain = plain_figures(targets[known], scores[known], names)
     cells = {
         name: cell(plain[name], interval(resampled[name]) if enough else None) for name in names
     }
-    score.update(cells.pop("auc"), **cells)
+    score.update(cells.pop(names[0]), **cells)
     if enough and score["low"] is None:
         score["no_interval"] = ALL_EQUAL
-    return resampled["auc"]
+    return resampled[names[0]]
 
 
 def means_of_labels(task: Task, values: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """`locations_mean` and `weighted_auc` in every resample.
+    """`others_mean` and `score` in every resample.
 
     Args:
-        task: the locations and the overall label's weight.
-        values: by label its AUC, or a difference of AUCs, in every resample (B,).
+        task: the labels and their weights.
+        values: by label its value, or a difference of values, in every resample (B,).
 
     Returns:
         By name (B,); without the means that the labels at hand do not make up.
     """
-    scored = [values[name] for name in task.locations if name in values]
-    if not scored:
-        return {}
-    mean = np.mean(scored, axis=0)
-    found = {"locations_mean": mean}
-    if task.overall in values:
-        weight = task.overall_weight
-        found["weighted_auc"] = weight * values[task.overall] + (1 - weight) * mean
-    return found
+    found = {}
+    others = [name for name in task.others if name in values]
+    if others and task.overall is not None:
+        found["others_mean"] = task.mean_of(values, others)
+    score = task.score_of(values)
+    return found if score is None else {**found, "score": score}
 
 
 def scored_in_all(task: Task, tables: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -156,21 +161,42 @@ def scored_in_all(task: Task, tables: Sequence[Mapping[str, Any]]) -> list[str]:
     return [name for name in task.labels if all(name not in one["left_out"] for one in tables)]
 
 
-def weighted_auc_of(task: Task, table: Mapping[str, Any], labels: Sequence[str]) -> float | None:
-    """Weighted AUC of a table over some of the labels that it scored; None where there is none."""
+def score_over(task: Task, table: Mapping[str, Any], labels: Sequence[str]) -> float | None:
+    """Score of a table over some of the labels that it scored; None where there is none."""
     values = {name: np.array(table["per_label"][name]["value"]) for name in labels}
-    found = means_of_labels(task, values).get("weighted_auc")
+    found = means_of_labels(task, values).get("score")
     return None if found is None else float(found)
 
 
-def resampled_aucs(
+def resampled_values(
     task: Task, sample: Sample, table: Mapping[str, Any], drawn: Resamples
 ) -> dict[str, np.ndarray]:
-    """AUC of every label that `auc_table` scored, in every resample (B,)."""
+    """Value of every label that `table_with_intervals` scored, in every resample (B,)."""
     found = {}
     for number, label in enumerate(task.labels):
-        if label not in table["left_out"]:
+        score = table["per_label"][label]
+        if score["positives"] and score["negatives"]:
             truth, scores = sample.targets[:, number], sample.probabilities[:, number]
-            counts, _ = drawn.for_label(truth, number)
-            found[label] = weighted_figures(truth, scores, counts, drawn.row_of, ("auc",))["auc"]
+            found[label] = resampled_value(task, truth, scores, number, drawn)
+        elif score["value"] is not None:  # of one class: no resample differs by more than chance
+            found[label] = np.full(drawn.counts.shape[1], score["value"])
     return found
+
+
+def resampled_value(
+    task: Task, targets: np.ndarray, scores: np.ndarray, number: int, drawn: Resamples
+) -> np.ndarray:
+    """Value of one label in every resample (B,).
+
+    Args:
+        task: says which figure the value is.
+        targets: (N,) of 0 and 1, both present, and NaN where the label is not known.
+        scores: (N,) probabilities.
+        number: of the label.
+        drawn: resamples of the rows.
+    """
+    counts, _ = drawn.for_label(targets, number)
+    known = ~np.isnan(targets.astype(np.float64))
+    rows = drawn.row_of[known]
+    figures = weighted_figures(targets[known], scores[known], counts, rows, (task.metric,))
+    return figures[task.metric]

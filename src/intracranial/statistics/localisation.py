@@ -1,9 +1,9 @@
-"""Are the points where the aneurysms are? Distances are in mm, in three dimensions.
+"""Are the points where the findings are? Distances are in mm, in three dimensions.
 
-A *centre* is a labelled aneurysm (a localizer), a *point* what `inference.points` gives. A
+A *centre* is a labelled finding (a localizer), a *point* what `inference.points` gives. A
 point is right within d mm when a centre is not farther away than that.
 
-- True positives: series with an aneurysm that are called positive. The threshold is that of
+- True positives: series with a finding that are called positive. The threshold is that of
   0.9 specificity on other patients (`statistics.crossfit`), never on the scored series. The
   share within d is that of the true positives whose first-ranked point is right within d.
 - True positives by location: every location that is labelled in a series and called there, at a
@@ -31,13 +31,13 @@ from intracranial.statistics.crossfit import Crossfit
 from intracranial.statistics.operating import threshold_at_specificity
 from intracranial.statistics.ratios import Figure, by_group, share
 from intracranial.statistics.sample import Sample
-from intracranial.task import Task
+from intracranial.tasks import Task
 
 WITHIN_MM = (5, 10)
 """Distances at which shares are reported."""
 
 RIGHT_MM = 10
-"""Distance of the FROC curve: points of one aneurysm are kept as far apart."""
+"""Distance of the FROC curve: points of one finding are kept as far apart."""
 
 FALSE_POINTS = (0.125, 0.25, 0.5, 1, 2, 4)
 """False points per series at which sensitivity is reported."""
@@ -110,12 +110,14 @@ def localisation_table(
     )
     judged = ~(unknown | bare)
     called, fitted = _called(task, sample, crossfit)
-    overall = task.overall_index
+    finding = task.has_finding(sample.targets)
+    whole = task.summary(called)
     by_series = [
         (row, _distance(one.points[0], one.centres))
         for row, one in enumerate(located)
-        if judged[row] and called[row, overall] and sample.targets[row, overall] == 1
+        if judged[row] and whole[row] and finding[row]
     ]
+    lacking = [name for name in task.localized_labels if task.labels.index(name) not in fitted]
     by_location = [
         (row, distance)
         for row, one in enumerate(located)
@@ -131,11 +133,11 @@ def localisation_table(
         "threshold_from": crossfit.fitted_on,
         "true_positives": {
             **_shares(by_series, sample, drawn),
-            "left_out": [] if overall in fitted else [task.overall],
+            "left_out": [name for name in lacking if task.overall in (name, None)],
         },
         "true_positive_locations": {
             **_shares(by_location, sample, drawn),
-            "left_out": [name for name in task.locations if task.labels.index(name) not in fitted],
+            "left_out": [name for name in lacking if name != task.overall],
         },
         "froc": froc_table(located, judged, drawn),
     }
@@ -151,7 +153,7 @@ def log_localisation(table: Mapping[str, Any]) -> None:
         one = table["froc"]["sensitivity"]["1"]
         centres, right = table["froc"]["centres"], table["froc"]["right_mm"]
         log.info(
-            "%d aneurysms: %s are found within %d mm at 1 false point per series",
+            "%d labelled centres: %s are found within %d mm at 1 false point per series",
             *(centres, _words(one), right),
         )
 
@@ -164,7 +166,7 @@ def _words(one: Figure) -> str:
 
 def _lacks_centre(task: Task, targets: np.ndarray, one: Located) -> bool:
     """Whether a label is positive that no centre belongs to."""
-    if targets[task.overall_index] == 1 and not len(one.centres):
+    if task.has_finding(targets[None])[0] and not len(one.centres):
         return True
     return any(
         targets[task.labels.index(name)] == 1 and name not in one.locations

@@ -16,7 +16,7 @@ from intracranial.statistics.crossfit import Crossfit
 from intracranial.statistics.ratios import share
 from intracranial.statistics.sample import Sample
 from intracranial.statistics.weighted import ROUNDING, SENSITIVITY, SPECIFICITY
-from intracranial.task import Task
+from intracranial.tasks import Task
 
 
 def threshold_at_specificity(targets: np.ndarray, scores: np.ndarray) -> float:
@@ -78,10 +78,10 @@ def _point(
         threshold = choose(part.fit.targets[:, number], part.fit.probabilities[:, number])
         called[part.rows] = sample.probabilities[part.rows, number] >= threshold
         thresholds.append(threshold)
-    truth = sample.targets[:, number] == 1
+    with_it, without = (sample.targets[:, number] == value for value in (1, 0))
     return {
         "aim": aim,
         "thresholds": thresholds,
-        "sensitivity": share(called & truth, truth, drawn),
-        "specificity": share(~called & ~truth, ~truth, drawn),
+        "sensitivity": share(called & with_it, with_it, drawn),
+        "specificity": share(~called & without, without, drawn),
     }

@@ -6,9 +6,9 @@ from typing import Any
 from intracranial.errors import InputError, UsageError
 from intracranial.metrics import figure
 from intracranial.statistics.comparison import Predictions
-from intracranial.statistics.intervals import Settings, auc_table
+from intracranial.statistics.intervals import Settings, table_with_intervals
 from intracranial.statistics.spread import spread
-from intracranial.task import Task
+from intracranial.tasks import Task
 
 
 def seed_table(task: Task, runs: Sequence[Predictions]) -> dict[str, Any]:
@@ -20,8 +20,8 @@ def seed_table(task: Task, runs: Sequence[Predictions]) -> dict[str, Any]:
 
     Returns:
         `runs`: names; `optimistic`: by run why its figures are too good, or None; `scores`: by
-        "weighted AUC", "mean of locations" and label {"values": of each run, "spread": see
-        `statistics.spread`}.
+        the names of the score and of the mean of the other labels, and label {"values": of each
+        run, "spread": see `statistics.spread`}.
 
     Raises:
         UsageError: fewer than two runs, or equal names.
@@ -31,16 +31,20 @@ def seed_table(task: Task, runs: Sequence[Predictions]) -> dict[str, Any]:
     if len({run.name for run in runs}) < max(len(runs), 2):
         raise UsageError("give two different runs or more: there is no spread of one")
     first = runs[0]
-    scores: dict[str, list[float | None]] = {"weighted AUC": [], "mean of locations": []}
+    scores: dict[str, list[float | None]] = {task.score_name: []}
+    if task.overall is not None and task.others:
+        scores[task.others_name] = []
     scores |= {label: [] for label in task.labels}
     for run in runs:
         if run.split_hash != first.split_hash or set(run.keys) != set(first.keys):
             raise InputError(f"{first.name} and {run.name} were not scored on the same series")
         if run.labels != task.labels:
             raise InputError(f"{run.name} does not predict every label")
-        table, _ = auc_table(task, run.sample, Settings(0))
-        scores["weighted AUC"].append(table["weighted_auc"]["value"])
-        scores["mean of locations"].append(table["locations_mean"]["value"])
+        table, _ = table_with_intervals(task, run.sample, Settings(0))
+        if len(task.labels) > 1:  # of one label the score is its value
+            scores[task.score_name].append(table["score"]["value"])
+        if table["others_mean"] is not None:
+            scores[task.others_name].append(table["others_mean"]["value"])
         for label in task.labels:
             scores[label].append(table["per_label"][label]["value"])
     return {

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from intracranial.statistics.sample import Sample
-from intracranial.task import Task
+from intracranial.tasks import Task
 
 LEAST_SERIES = 5
 """Series of either class that a label needs; among fewer, ranks say little."""

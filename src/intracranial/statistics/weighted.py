@@ -9,19 +9,23 @@ above it positive.
   scikit-learn defines it (no interpolation).
 - Sensitivity at `SPECIFICITY`: the largest over all thresholds whose specificity is at least that.
 - Specificity at `SENSITIVITY`: the same with the two exchanged.
+- Log loss: the mean over rows, see `metrics`; it asks for probabilities, the others for any scores.
 """
 
 from collections.abc import Iterator
 
 import numpy as np
 
+from intracranial.metrics import losses
+
 SPECIFICITY = 0.9
-"""Specificity at which sensitivity is read: one false alarm in ten series without an aneurysm."""
+"""Specificity at which sensitivity is read: one false alarm in ten series without the finding."""
 
 SENSITIVITY = 0.9
-"""Sensitivity at which specificity is read: one aneurysm in ten missed."""
+"""Sensitivity at which specificity is read: one finding in ten missed."""
 
 FIGURES = ("auc", "average_precision", "sensitivity", "specificity")
+"""Those that any scores have; "log_loss" asks for probabilities."""
 
 ROUNDING = 1e-9
 """Relative slack of a comparison with a share: 0.9 x 10 rows must be reached by 9 of them."""
@@ -45,7 +49,7 @@ def weighted_figures(
         weights: (G, B) int, how often each group of rows counts; every weighting must give weight
             to both classes.
         row_of: (N,) int, the group of each row.
-        names: which of `FIGURES`.
+        names: which of `FIGURES`, or "log_loss".
 
     Returns:
         For each name float64 (B,).
@@ -106,6 +110,10 @@ def _chunk_figures(
         above = all_ones - _running(ones, np.searchsorted(high, low, "right"))
         allowed = above >= (SENSITIVITY - ROUNDING) * all_ones
         found["specificity"] = _dot(zeros, allowed) / all_zeros
+    if "log_loss" in names:
+        lost = _dot(ones, losses(np.ones(len(high)), high)[:, None])
+        lost += _dot(zeros, losses(np.zeros(len(low)), low)[:, None])
+        found["log_loss"] = lost / (all_ones + all_zeros)
     return found
 
 
@@ -124,4 +132,10 @@ def _running(weights: np.ndarray, ends: np.ndarray) -> np.ndarray:
 
 def _dot(weights: np.ndarray, values: np.ndarray) -> np.ndarray:
     """Weighted sum over the rows: two (n, B) arrays -> float64 (B,)."""
-    return np.einsum("nb,nb->b", weights, values, dtype=np.float64, casting="unsafe")
+    return np.einsum(
+        "nb,nb->b",
+        weights,
+        np.broadcast_to(values, weights.shape),
+        dtype=np.float64,
+        casting="unsafe",
+    )

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from intracranial.artifacts import atomic_open
-from intracranial.task import Task
+from intracranial.tasks import Task
 from intracranial.training.batches import Batch, TrainingData
 from intracranial.training.loaders import deaths_explained
 
@@ -60,12 +60,13 @@ def draw_batches(path: Path, data: TrainingData, task: Task) -> None:
 
 
 def _tiles(piece: Batch, task: Task) -> list[np.ndarray]:
-    stacks = zip(piece["stack"], piece["targets"], piece["heatmap"], strict=True)
-    return [_tile(*stack, task) for stack in stacks]
+    stack, targets = piece["stack"], piece["targets"]
+    heatmaps = piece.get("heatmap", [None] * len(stack))
+    return [_tile(*one, task) for one in zip(stack, targets, heatmaps, strict=True)]
 
 
 def _tile(
-    stack: torch.Tensor, targets: torch.Tensor, heatmap: torch.Tensor, task: Task
+    stack: torch.Tensor, targets: torch.Tensor, heatmap: torch.Tensor | None, task: Task
 ) -> np.ndarray:
     """One stack: uint8 (CAPTION + TILE, 3 * TILE + 4, 3)."""
     values = stack.numpy()
@@ -74,10 +75,7 @@ def _tile(
         cv2.cvtColor(cv2.resize(image, (TILE, TILE), interpolation=cv2.INTER_AREA), 8)
         for image in grey
     ]
-    peaks = heatmap[task.overall_index].numpy()
-    for row, column in peak_cells(peaks):
-        cells = np.array([column, row]) + 0.5
-        centre = np.round(cells * TILE / len(peaks)).astype(int).tolist()
+    for centre in [] if heatmap is None else _centres(heatmap.numpy(), task):
         for image in slices:
             cv2.circle(image, centre, 9, MARK, 1, cv2.LINE_AA)
     picture = np.concatenate(slices, axis=1)
@@ -89,7 +87,7 @@ def _tile(
 
 def caption(targets: torch.Tensor, task: Task) -> str:
     """Labels of a stack in few characters."""
-    if not targets[task.overall_index]:
+    if not targets.any():
         return "-"
     initials = [
         "".join(word[0] for word in label.split())
@@ -97,6 +95,15 @@ def caption(targets: torch.Tensor, task: Task) -> str:
         if target and label != task.overall
     ]
     return " ".join(["+", *initials])
+
+
+def _centres(heatmap: np.ndarray, task: Task) -> list[list[int]]:
+    """Pixels x, y of the labelled centres in a tile, from heat maps (L, h, w)."""
+    shown = heatmap.max(axis=0)
+    if task.overall is not None:
+        shown = heatmap[task.labels.index(task.overall)]
+    cells = peak_cells(shown)[:, ::-1] + 0.5
+    return np.round(cells * TILE / len(shown)).astype(int).tolist()
 
 
 def peak_cells(heatmap: np.ndarray) -> np.ndarray:

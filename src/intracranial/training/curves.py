@@ -11,7 +11,7 @@ from intracranial.artifacts import atomic_path
 
 PANELS = {
     "loss": lambda name: name == "loss" or name.endswith("_loss"),
-    "AUC": lambda name: name in ("score", "auc_overall"),
+    "score": lambda name: name in ("score", "auc_overall", "loss_overall"),
     "learning rate": lambda name: name == "lr",
 }
 """Title of each panel, and which columns of the log it shows."""
@@ -48,5 +48,5 @@ def _draw_panel(axes: Axes, title: str, rows: list[dict[str, Any]], names: list[
         axes.legend(frameon=False)
     else:
         axes.text(0.5, 0.5, "not measured", transform=axes.transAxes, ha="center", color="#666666")
-    if title == "AUC":
-        axes.set_ylim(0, 1.02)
+    if title == "score":
+        axes.set_ylim(0, max(1.02, axes.get_ylim()[1]))

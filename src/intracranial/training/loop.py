@@ -131,17 +131,21 @@ class Fit:
         self.sums: dict[str, float] = {}
         self.rows: list[dict[str, Any]] = []
         self.best: dict[str, Any] = {}
+        self.higher_is_better = True
         self.saved = time.monotonic()
         self.save_seconds = 0.0
         self.skipped = 0
 
-    def run(self, data: TrainingData, evaluate: Evaluate | None) -> nn.Module:
+    def run(
+        self, data: TrainingData, evaluate: Evaluate | None, higher_is_better: bool = True
+    ) -> nn.Module:
         """Train to the end, from a checkpoint if there is one, and return the selected weights.
 
         Args:
             data: the epochs' batches.
             evaluate: scores the EMA after each epoch, and every `evaluate_every` steps within it,
                 in all processes; `score` steers `inner` and `heldout`.
+            higher_is_better: direction of the score.
 
         Returns:
             The EMA; in the first process alone, which saves, as it was selected.
@@ -154,6 +158,7 @@ class Fit:
             Preempted: the process was asked to end; the state is saved. Or processes have found
                 different checkpoints.
         """
+        self.higher_is_better = higher_is_better
         scheduler = make_schedule(self.optimizer, self.spec, data.batches_per_epoch)
         self._resume()
         self._check_place()
@@ -395,7 +400,8 @@ class Fit:
     def _remember_best(self, score: float | None, epoch: float) -> None:
         if self.spec.select == "last" or score is None:
             return
-        if not self.best or score > self.best["score"]:
+        sign = 1 if self.higher_is_better else -1
+        if not self.best or sign * score > sign * self.best["score"]:
             weights = {k: v.detach().clone() for k, v in self.ema.module.state_dict().items()}
             self.best = {"score": score, "epoch": epoch, "weights": weights}
 
