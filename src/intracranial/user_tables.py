@@ -96,7 +96,7 @@ def read_user_table(path: Path, needed: Sequence[str], absent: str) -> UserTable
 
 
 def column_faults(columns: Sequence[str], needed: Sequence[str]) -> list[str]:
-    """What is wrong with a table's columns, a sentence each: missing ones, those there twice."""
+    """What is wrong with a table's columns, a phrase each: missing ones, those there twice."""
     missing = [column for column in needed if column not in columns]
     faults = []
     if missing:
@@ -104,17 +104,17 @@ def column_faults(columns: Sequence[str], needed: Sequence[str]) -> list[str]:
         show = repr if any(" " in column for column in needed) else str
         named = [f"{show(column)}{nearest(column, others)}" for column in missing]
         faults.append(
-            f"no column {', '.join(named)}; it has {', '.join(columns) or 'none'}"
+            f"has no column {', '.join(named)}; it has {', '.join(columns) or 'none'}"
             f"{_other_separator(columns)}. Add what is missing, or rename what is misspelt"
         )
     twice = [name for name, count in Counter(columns).items() if count > 1 and name in needed]
-    return faults + [f"the column {name!r} more than once: keep one of them" for name in twice]
+    return faults + [f"has the column {name!r} more than once: keep one of them" for name in twice]
 
 
 def _check_columns(path: Path, columns: list[str], needed: Sequence[str]) -> None:
     faults = column_faults(columns, needed)
     if faults:
-        raise InputError(f"{path} has {faults[0]}")
+        raise InputError(f"{path} {faults[0]}")
 
 
 def _other_separator(columns: Sequence[str]) -> str:

@@ -40,9 +40,7 @@ def test_an_aneurysm_at_a_location_but_none_overall_is_named(tmp_path: Path, cap
     path = write(tmp_path, row("1.1", BASILAR, ANEURYSM_PRESENT), row("1.2", BASILAR))
     _, rows = read_train_csv(path, RSNA_2025)
     assert [one[BASILAR] for one in rows] == ["1", "1"]
-    assert f"1 series have a label, while '{ANEURYSM_PRESENT}' is 0" in (
-        warnings(caplog)
-    )
+    assert f"1 series have a label, while '{ANEURYSM_PRESENT}' is 0" in (warnings(caplog))
     assert f"line 3: 1.2 ({BASILAR})" in warnings(caplog)
     assert "1.1" not in warnings(caplog)
 

@@ -12,6 +12,7 @@ import pytest
 
 from intracranial.errors import EXIT_DONE, EXIT_INPUT, EXIT_REJECTED, InputError
 from intracranial.stages.predict import PredictPaths, write_structured_reports
+from intracranial.tasks import RSNA_2025, Task
 from tests.challenge import ANEURYSM_PRESENT, LABELS
 from tests.imaging.make_series import store, write_single_frames
 from tests.tiny_data import SECRET_ID, SECRETS, uid_of
@@ -157,7 +158,10 @@ def test_sites_are_codes_of_the_standard(
 
 def test_a_report_has_the_labels_of_the_prediction_in_its_order(series: Path, tmp_path: Path):
     labels = ["Right Middle Cerebral Artery", ANEURYSM_PRESENT, "Left Middle Cerebral Artery"]
+    some = RSNA_2025.record() | {"labels": labels, "locations": labels[::2], "weights": None}
+    some |= {key: {name: RSNA_2025.record()[key][name] for name in labels} for key in ("sites",)}
     result = result_of(write_series(series)) | {
+        "task": some | {"short": None},
         "labels": labels,
         "probabilities": {label: 0.5 for label in sorted(labels)},
     }
@@ -169,10 +173,12 @@ def test_a_report_has_the_labels_of_the_prediction_in_its_order(series: Path, tm
 def test_labels_without_a_code_are_named_and_no_report_is_written(series: Path, tmp_path: Path):
     folder = PredictPaths(tmp_path / "results")
     result = result_of(write_series(series))
-    result["probabilities"] |= {"Left Vertebral Artery": 0.5, "Vein of Galen": 0.1}
+    labels = ["Left Vertebral Artery", "Vein of Galen"]
+    result["task"] = Task("veins", tuple(labels)).record()
+    result["probabilities"] = dict.fromkeys(labels, 0.5)
     folder.series.mkdir(parents=True)
     folder.result("one").write_text(json.dumps(result))
-    with pytest.raises(InputError, match=r"known for 'Left Vertebral Artery', 'Vein of Galen': "):
+    with pytest.raises(InputError, match=r"needs, for 'Left Vertebral Artery', 'Vein of Galen': "):
         structured_report(result, read_headers(series, uids(result)))
     counts = write_structured_reports(folder, {"one": series})
     assert (counts.written, counts.failed) == (0, 1)

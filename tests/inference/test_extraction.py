@@ -7,7 +7,7 @@ import pytest
 
 from intracranial.artifacts import DataPaths, FoldPaths, save_array
 from intracranial.compute import choose_compute
-from intracranial.inference.encoder import Encoder, SeriesFeatures
+from intracranial.inference.encoder import Encoder, FeatureSet
 from intracranial.inference.extraction import encode_sets, prepare_views
 from intracranial.sampling.augment import AugmentSpec
 from intracranial.sampling.features import features_identity, load_features, save_features
@@ -77,5 +77,5 @@ def test_views_depend_on_the_seed_and_the_plain_features_do_not(extract):
 
 def test_stage_1_output_keeps_its_shapes_in_the_file(extract, encoder: Encoder):
     found = extract(0, NOTHING)[1, 0]
-    assert isinstance(SeriesFeatures(found.features, found.logits, found.peaks), SeriesFeatures)
+    assert isinstance(FeatureSet(found.features, found.logits, found.peaks), FeatureSet)
     assert found.features.shape == (18, encoder.width) and found.peaks.shape == (18, 14, 3)

@@ -1,6 +1,5 @@
 """The predictor reads series as the caches of its model's training were made."""
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from intracranial.tasks import RSNA_2025
 from intracranial.report.cases import select_cases
+from intracranial.tasks import RSNA_2025
 from tests.evaluation.samples import a_case, results
 
 

@@ -19,7 +19,7 @@ from intracranial.report.data_figures import BINS, Place, histograms, places_fig
 from intracranial.report.data_report import write_data_report
 from intracranial.runlog import run_stage
 from intracranial.stages import preprocess_data
-from intracranial.tasks import RSNA_2025, LOCALIZER_COLUMNS
+from intracranial.tasks import LOCALIZER_COLUMNS, RSNA_2025
 from tests.challenge import LABELS, TRAIN_COLUMNS
 from tests.imaging.make_series import head, store, write_single_frames
 from tests.schema import assert_documented

@@ -28,7 +28,9 @@ from tests.sampling.fold_data import TinyData, cohort
 
 
 def typed(data: TinyData) -> pd.DataFrame:
-    return with_types(pd.DataFrame(data.meta).astype(str), data.root, RSNA_2025).set_index(SERIES_COLUMN)
+    return with_types(pd.DataFrame(data.meta).astype(str), data.root, RSNA_2025).set_index(
+        SERIES_COLUMN
+    )
 
 
 def make(data: DataPaths, folds: int, seed: int = 0) -> dict:

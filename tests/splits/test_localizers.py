@@ -32,9 +32,13 @@ def data(tmp_path: Path) -> TinyData:
 
 def read(data: TinyData):
     data.write()
-    series = with_types(pd.DataFrame(data.meta).astype(str), data.root, RSNA_2025).set_index(SERIES_COLUMN)
+    series = with_types(pd.DataFrame(data.meta).astype(str), data.root, RSNA_2025).set_index(
+        SERIES_COLUMN
+    )
     slices = with_types(pd.DataFrame(data.slices).astype(str), data.root)
-    found = read_localizers(data.paths.localizers_csv, series, slices, RSNA_2025, frozenset(data.rejected))
+    found = read_localizers(
+        data.paths.localizers_csv, series, slices, RSNA_2025, frozenset(data.rejected)
+    )
     return (*found, series)
 
 
@@ -151,7 +155,9 @@ def test_lines_are_counted_in_the_file_and_not_in_rows(data: TinyData):
     # A blank line, a cell with a line break in it, and a row that ends early.
     two_lines = good.replace(BASILAR, '"Basilar\nTip"')
     path.write_text("\n".join([header, good, "", bad, two_lines, bad, "1.1,2"]) + "\n")
-    series = with_types(pd.DataFrame(data.meta).astype(str), path, RSNA_2025).set_index(SERIES_COLUMN)
+    series = with_types(pd.DataFrame(data.meta).astype(str), path, RSNA_2025).set_index(
+        SERIES_COLUMN
+    )
     slices = with_types(pd.DataFrame(data.slices).astype(str), path)
     kept, left_out = read_localizers(path, series, slices, RSNA_2025)
     assert [row.line for row in kept] == [2]

@@ -27,7 +27,11 @@ BASILAR, ACOM = "Basilar Tip", "Anterior Communicating Artery"
 
 def typed(data: TinyData) -> pd.DataFrame:
     table = pd.DataFrame(data.meta).astype(str)
-    return with_types(table, data.paths.train_meta_csv, RSNA_2025).set_index(SERIES_COLUMN).sort_index()
+    return (
+        with_types(table, data.paths.train_meta_csv, RSNA_2025)
+        .set_index(SERIES_COLUMN)
+        .sort_index()
+    )
 
 
 def test_exclusion_is_five_slices_and_five_percent_of_long_series():
@@ -54,7 +58,10 @@ def test_a_stack_is_labelled_by_every_localizer_between_its_outer_slices(step):
 def test_the_first_and_the_last_slice_get_their_label():
     # The original solution never labelled the last slice of a series.
     for t in (0, 19):
-        assert slice_targets([0, 19], [ACOM, BASILAR], t, 1, RSNA_2025)[LABELS.index(ANEURYSM_PRESENT)] == 1
+        assert (
+            slice_targets([0, 19], [ACOM, BASILAR], t, 1, RSNA_2025)[LABELS.index(ANEURYSM_PRESENT)]
+            == 1
+        )
     assert slice_targets([19], [BASILAR], 19, 1, RSNA_2025)[LABELS.index(BASILAR)] == 1
     assert slice_targets([19], [BASILAR], 18, 1, RSNA_2025)[LABELS.index(BASILAR)] == 1
 

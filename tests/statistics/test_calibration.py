@@ -21,7 +21,9 @@ from intracranial.statistics.operating import operating_table
 from intracranial.statistics.sample import Sample
 from intracranial.tasks import Task
 
-TASK = Task("small", ("Left A", "Right A", "Any"), "Any", ("Left A", "Right A"), weights=(0.25, 0.25, 0.5))
+TASK = Task(
+    "small", ("Left A", "Right A", "Any"), "Any", ("Left A", "Right A"), weights=(0.25, 0.25, 0.5)
+)
 
 
 def a_sample(rows=400, seed=0, slope=2.0, shift=1.0, per_patient=2):

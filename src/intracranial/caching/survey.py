@@ -210,16 +210,16 @@ def _compare_manifest(
     if manifest is None:
         return
     data = options.data
-    request = make_request(state, options)
+    current = {"train.csv": file_digest(data.train_csv), "task": digest(state.task.record())}
     for name, path in (("train.csv", data.train_csv), ("task", data.task)):
-        before, now = str(manifest["inputs"].get(name)), request.inputs[name]
+        before, now = str(manifest["inputs"].get(name)), current[name]
         if before != now:
             state.changed.append(f"  {path}: SHA-256 {before[:16]} -> {now[:16]}")
     tables = (data.train_meta_csv, data.slices_csv, data.rejected_csv)
     state.tables_done = (
         not state.changed
         and not state.todo
-        and manifest.get("identity") == request.identity
+        and manifest.get("identity") == make_request(state, options).identity
         and all(path.is_file() for path in tables)
     )
 

@@ -33,10 +33,11 @@ SHOWN = 5
 def form(task: Task) -> str:
     """What train.csv looks like, in words."""
     labels = ", ".join(task.labels[:4]) + (", ..." if len(task.labels) > 4 else "")
+    optional = ", ".join((*REPORT_COLUMNS, PATIENT_COLUMN, USE_COLUMN))
     return (
         f"train.csv has one row per series: {SERIES_COLUMN} (the name of its folder in series/) "
         f"and a column for each label of the task {task.name!r} ({labels}) with 1, 0, or nothing "
-        f"where it is not known; {', '.join((*REPORT_COLUMNS, PATIENT_COLUMN, USE_COLUMN))} are optional"
+        f"where it is not known; {optional} are optional"
     )
 
 
@@ -55,11 +56,12 @@ def read_train_csv(path: Path, task: Task) -> tuple[list[str], list[dict[str, st
     table = read_user_table(path, (), f"put a table of your series there. {form(task)}")
     faults = column_faults(table.columns, needed)
     faults += _faults(table, task)
+    if len(faults) == 1:
+        comma = "," if faults[0].startswith(("column", "line")) else ""
+        raise InputError(f"{path}{comma} {faults[0]}. {form(task)}")
     if faults:
-        listed = faults[0] if len(faults) == 1 else "".join(f"\n  {one}" for one in faults)
-        raise InputError(
-            f"{path}{',' if listed.startswith('line') else ':'} {listed}\n{form(task)}"
-        )
+        listed = "".join(f"\n  {fault}" for fault in faults)
+        raise InputError(f"{path}: {len(faults)} things are wrong{listed}\n{form(task)}")
     rows = [{name: cell or "" for name, cell in row.items()} for row in table.rows]
     for line in doubts(path, table.lines, rows, task):
         log.warning("%s", line)
@@ -96,7 +98,10 @@ def doubts(
         for line, row in zip(lines, rows, strict=True)
         if task.modalities and row.get("Modality", task.modalities[0]) not in task.modalities
     ]
-    found = []
+    bare = [label for label in task.labels if not any(row[label] for row in rows)]
+    found = [
+        f"{path}, column {label}: it is empty, so nothing can be learnt of it" for label in bare
+    ]
     if against:
         found.append(
             f"{path}: {len(against)} series have a label, while {task.overall!r} is 0; both labels "
@@ -118,9 +123,9 @@ def contradictions(labels: np.ndarray, task: Task) -> list[str]:
 
 
 def _faults(table: UserTable, task: Task) -> list[str]:
-    """Everything that is wrong with the rows, a sentence for each column and kind."""
+    """Everything that is wrong with the rows, a phrase for each column and kind."""
     if not table.rows:
-        return ["it has no rows: list at least one series"]
+        return ["has no rows: list at least one series"]
     faults = [
         f"line {line}: the row has more cells than the header has columns; is there a comma in a "
         "cell without quotes?"
@@ -136,8 +141,6 @@ def _faults(table: UserTable, task: Task) -> list[str]:
             if (row[label] or "") not in ("0", "1", "")
         ]
         faults += _fault(label, odd, "is neither 0 nor 1, nor empty for not known")
-        if not any(row[label] for _, row in numbered):
-            faults.append(f"column {label}: no series has a label")
     if USE_COLUMN in table.columns:
         odd = [
             f"line {line}: {row[USE_COLUMN]!r}"

@@ -178,7 +178,8 @@ def predictions_of(
         if not labels or GROUP_COLUMN not in columns:
             raise InputError(
                 f"{path} has no labels to compare by ({GROUP_COLUMN!r} and "
-                f"{TRUE + task.labels[-1]!r} are columns of predictions that were scored): run {script} with labels"
+                f"{TRUE + task.labels[-1]!r} are columns of predictions that were scored): run "
+                f"{script} with labels"
             )
         keys += [
             " ".join([row[SERIES_COLUMN], row.get(INDEX_COLUMN) or ""]).strip() for row in rows

@@ -267,7 +267,7 @@ class StackDataset(Dataset[dict[str, torch.Tensor]]):
         return item
 
     def _channels(self, names: list[str]) -> list[tuple[int, int]]:
-        """Numbers of a localizer and of a label whose heat map shows it; the overall one is last."""
+        """Numbers of a localizer and of a label whose heat map shows it; the overall one last."""
         own = [(i, self.task.labels.index(name)) for i, name in enumerate(names) if name]
         if self.task.overall is None:
             return own

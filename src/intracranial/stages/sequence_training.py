@@ -172,7 +172,7 @@ def feature_width(paths: FoldPaths, uids: list[str]) -> int:
 
 def label_counts(split: Split, uids: list[str], task: Task) -> dict[str, Any]:
     """How many series there are, and how many of them have each label."""
-    counts = split.series.loc[uids, list(task.labels)].to_numpy(dtype=np.int64).sum(axis=0)
+    counts = (split.series.loc[uids, list(task.labels)] == 1).to_numpy().sum(axis=0)
     positives = dict(zip(task.labels, counts.tolist(), strict=True))
     return {"series": len(uids), "positives": positives}
 

@@ -68,10 +68,11 @@ def compare(task: Task, first: Predictions, second: Predictions, settings: Setti
     Returns:
         `score`, `others_mean` (None where the task has no overall label) and `per_label`:
         {"first", "second": the values, "difference": {"value", "low", "high"}, "p", "delong_p"},
-        null where they do not exist; labels also have `positives`, `negatives` and `no_interval` (why there is none); `left_out`:
-        labels with one class; `rare`: labels that are in the means, but that fewer than
-        `MIN_GROUPS` patients have, so that no resample shows how the means would differ on other
-        patients, and their intervals and p-values are too small; `only_one_has`: labels that
+        null where they do not exist; labels also have `positives`, `negatives` and `no_interval`
+        (why there is none); `left_out`: labels without a value; `rare`: labels that are in the
+        means, but that fewer than `MIN_GROUPS` patients have, so that no resample shows how the
+        means would differ on other patients, and their intervals and p-values are too small;
+        `only_one_has`: labels that
         are not compared; `series`, `groups`; `runs`, `optimistic` (by run) and `intervals`.
 
     Raises:
