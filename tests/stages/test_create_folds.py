@@ -104,7 +104,7 @@ def test_missing_tables_are_named_with_what_provides_them(data: TinyData, run):
     data.paths.localizers_csv.unlink()
     code, said = run()
     assert code == EXIT_INPUT
-    assert "train_localizers.csv is missing" in said and "aneurysm centres" in said
+    assert "train_localizers.csv is missing" in said and "findings' centres" in said
     data.paths.preprocess_manifest.unlink()
     code, said = run()
     assert code == EXIT_INPUT and "run preprocess_data.py first" in said
