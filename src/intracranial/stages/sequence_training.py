@@ -12,6 +12,7 @@ from intracranial.artifacts import FoldPaths
 from intracranial.compute import choose_compute, is_cuda, loading_processes, make_deterministic
 from intracranial.errors import InputError
 from intracranial.inference.series_prediction import plain_views, predict_series
+from intracranial.membership import make_part, trained_on, write_part
 from intracranial.metrics import score_table
 from intracranial.models.sequence_classifier import SequenceClassifier, SequenceClassifierConfig
 from intracranial.options.stage2 import TrainStage2Options
@@ -251,6 +252,7 @@ def fit_stage2(
     selected = fit.run(data, evaluate if infos else None)
     if is_first():
         save_weights(paths.weights("stage2"), selected)
+        write_part(paths, "stage2", make_part(options.data, uids, selecting(options, watched)))
     return {
         "task": asdict(task),
         "model": asdict(config),
@@ -260,7 +262,6 @@ def fit_stage2(
         "fold": fold,
         "select": options.select,
         "split": {"folds": split.folds, "hash": split.split_hash},
-        "training_series": uids,
+        "trained_on": trained_on(uids),
         "training_labels": label_counts(split, uids, task),
-        "selecting": selecting(options, watched),
     }

@@ -39,6 +39,7 @@ def main(options: TrainStage2Options, record: Record) -> int:
 def train(options: TrainStage2Options, split: "Split", fold: int | str, record: Record) -> None:
     """Train one fold, unless it is complete."""
     from intracranial.lineage import data_identities, open_stage
+    from intracranial.stages.run_series import extracted_series
     from intracranial.stages.sequence_training import fit_stage2, preview_stage2
     from intracranial.stages.training_files import begun, decide, finish
 
@@ -47,7 +48,7 @@ def train(options: TrainStage2Options, split: "Split", fold: int | str, record: 
     current["stage1"] = open_stage(paths, "stage1", current, RSNA_2025)["identity"]
     features = open_stage(paths, "features", current, RSNA_2025)
     current["features"] = features["identity"]
-    extracted = set(features["series"])
+    extracted = set(extracted_series(split, features))
     uids = [uid for uid in split.training(fold) if uid in extracted][: options.limit]
     partial = options.partial(features["partial"])
     request = options.request("stage2", current, partial, fold)

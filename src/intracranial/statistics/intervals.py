@@ -63,11 +63,11 @@ def auc_table(
     overall = sample.targets[:, task.overall_index] if len(sample) else np.zeros(0)
     drawn = None
     if settings.resamples and len(sample):
-        drawn = draw_resamples(sample.groups, overall, settings.resamples, settings.seed)
+        drawn = draw_resamples(sample.patients, overall, settings.resamples, settings.seed)
     names = ("auc", *(MORE_FIGURES if more else ()))
     single = sample.has_one_patient_per_row()
     values: dict[str, np.ndarray] = {}
-    _, row_of = np.unique(sample.groups, return_inverse=True)
+    row_of = sample.patients
     for number, label in enumerate(task.labels):
         score, truth = table["per_label"][label], sample.targets[:, number]
         score["groups_with"] = count_groups(row_of, truth == 1)
