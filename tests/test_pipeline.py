@@ -45,6 +45,11 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> list[TinySeries]:
     return make_tiny_data(tmp_path_factory.mktemp("again"))
 
 
+def without_groups(path: Path) -> list[dict[str, str]]:
+    """A table of predictions; how patients are named hangs on the secret key of the data folder."""
+    return [{name: cell for name, cell in row.items() if name != "group"} for row in rows(path)]
+
+
 def held_out(place: Place) -> list[str]:
     table = rows(place.data.folds_csv(3))
     return sorted(row[SERIES_COLUMN] for row in table if row["fold"] == "0")
@@ -298,7 +303,7 @@ def test_the_model_folder_alone_can_score_series(tiny: Place, others: Path, tmp_
     said = tiny.call("eval_end_to_end", *flags, *here)
     assert said.code == 0, said.text
     there, here = ScoredFolderPaths(tmp_path / "there"), ScoredFolderPaths(tmp_path / "here")
-    assert there.predictions.read_bytes() == here.predictions.read_bytes()
+    assert without_groups(there.predictions) == without_groups(here.predictions)
     assert there.report.exists()
 
 

@@ -6,6 +6,7 @@ from typing import Any
 from intracranial.artifacts import FoldPaths
 from intracranial.membership import read_part, trained_on
 from intracranial.runlog import log
+from intracranial.sidecar import part
 from intracranial.splits.folds import Split
 from intracranial.stages.slice_training import inner_split
 
@@ -44,11 +45,12 @@ def training_series(
     known = read_part(paths, stage, manifest)
     if known is not None:
         return list(known.training.series)
-    uids = split.training(manifest["fold"])
+    sidecar = paths.manifest(stage)
+    uids = split.training(paths.fold)
     uids = [uid for uid in uids if among is None or uid in among]
-    uids = uids[: manifest["config"].get("limit")]
+    uids = uids[: part(sidecar, manifest, "config", dict).get("limit")]
     if manifest["select"] == "inner":
-        uids, _ = inner_split(split, uids, manifest["seed"])
+        uids, _ = inner_split(split, uids, part(sidecar, manifest, "seed", int))
     if trained_on(uids) == manifest["trained_on"]:
         return uids
     log.warning(
