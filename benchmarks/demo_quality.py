@@ -190,12 +190,13 @@ def score_whole_volume(options: Options, folder: Path, seed: int) -> dict[str, f
     from intracranial.compute import choose_compute
     from intracranial.sampling.series_info import series_infos
     from intracranial.splits.folds import load_split
+    from intracranial.stages.run_series import training_series
     from intracranial.tasks import RSNA_2025 as TASK
 
     made = trained(options, folder, seed)
     infos = series_infos(made.test_split, sorted(made.test_split.series.index), TASK)
     split = load_split(made.data, None)
-    training = series_infos(split, made.stage1["training_series"], TASK)
+    training = series_infos(split, training_series(made.paths, "stage1", made.stage1, split), TASK)
     rows = made.paths.log_csv("stage1").read_text().splitlines()
     batches = int(rows[-1].split(",")[rows[0].split(",").index("step")])
     table = train_and_score(

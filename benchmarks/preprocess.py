@@ -157,11 +157,13 @@ def run_method(
     tasks: list[tuple[Any, ...]]
     if method == OURS:
         from intracranial.caching.job import cache_series
+        from intracranial.caching.secret import make_key
         from intracranial.options.preprocess import PreprocessOptions
         from intracranial.stages.preprocessing import make_job
 
         options = PreprocessOptions(data_dir=root, slices=slices)
-        tasks = [(cache_series, make_job(uid, options)) for uid in uids]
+        key = make_key(options.data)
+        tasks = [(cache_series, make_job(uid, options, key)) for uid in uids]
     else:
         read = OTHERS[method]
         tasks = [(read, root / "series" / uid, root / "other" / uid, slices) for uid in uids]

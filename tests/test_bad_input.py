@@ -153,9 +153,8 @@ def test_a_model_of_another_task_is_refused(tiny_copy: Place):
 
 UNTOLD = [
     ("stage1", "split", {"folds": 3}, "`split` lacks 'hash'"),
-    ("stage1", "training_series", "1.2.3", "`training_series` is '1.2.3', not a list"),
-    ("stage1", "training_keys", [1], "`training_keys[0]` is 1, not a text"),
-    ("stage2", "selecting", {}, "`selecting` lacks 'series'"),
+    ("stage1", "trained_on", 18, "`trained_on` is 18, not an object"),
+    ("stage2", "trained_on", {"series": 18}, "`trained_on` lacks 'digest'"),
 ]
 
 
@@ -198,8 +197,7 @@ def test_damaged_files_are_named_with_the_script_that_makes_them(tiny_copy: Plac
     fold.manifest("stage2").write_text("{")
     ended(tiny_copy.call("eval_end_to_end"), 3, "stage2.json is not valid JSON", "train_stage2.py")
     fold.manifest("stage2").unlink()
-    for uid in read(fold.features_manifest)["series"]:
-        feature = fold.feature(uid)
+    for feature in fold.features.iterdir():
         feature.write_bytes(feature.read_bytes()[:1000])
     said = tiny_copy.call("train_stage2", "--overwrite")
     ended(said, 3, ".safetensors is damaged", "delete it and run extract_features.py")

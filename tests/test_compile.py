@@ -20,7 +20,9 @@ def test_compiled_features_are_the_plain_ones_also_without_a_compiler(
         environment["CXX"] = compiler
     said = place.process("extract_features", "--compile", "--limit", "3", **environment)
     assert said.code == 0, said.text
-    for uid in read(place.fold().features_manifest)["series"]:
+    made = sorted(path.stem for path in place.fold().features.iterdir())
+    assert len(made) == read(place.fold().features_manifest)["series"] == 3
+    for uid in made:
         plain, found = (load_features(one.fold().feature(uid)) for one in (tiny, place))
         for key in plain:
             assert np.allclose(plain[key].logits, found[key].logits, atol=1e-3)

@@ -234,7 +234,7 @@ def test_the_prior_of_a_final_model_is_how_frequent_labels_were_in_training(
     said = pack(final, tmp_path / "upload")
     assert said.code == 0, said.text
     config = read(tmp_path / "upload" / "submission.json")
-    trained = read(final.fold("final").manifest("stage2"))["training_series"]
+    trained = read(final.fold("final").membership)["stage2"]["training"]["series"]
     with open(tiny.data.train_csv, encoding="utf-8", newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["SeriesInstanceUID"] in trained]
     expected = {label: sum(int(row[label]) for row in rows) / len(rows) for label in LABELS}

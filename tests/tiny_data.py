@@ -13,6 +13,7 @@ import numpy as np
 import pydicom
 from pydicom.uid import RLELossless
 
+from intracranial.artifacts import DataPaths
 from intracranial.tasks import LOCALIZER_COLUMNS
 from tests.challenge import ANEURYSM_PRESENT, LABELS, LOCATIONS, TRAIN_COLUMNS
 from tests.imaging.make_series import store, write_multi_frame, write_single_frames
@@ -40,6 +41,9 @@ SECRETS = {
 SECRET_ID = "HOSPITAL-77"
 """First part of every PatientID."""
 
+KEY = "5e" * 32 + "\n"
+"""Content of secret.key, so that two folders of the same data become equal in every byte."""
+
 
 @dataclass(frozen=True)
 class TinySeries:
@@ -61,6 +65,7 @@ def make_tiny_data(data: Path, count: int = 26, first: int = 0) -> list[TinySeri
     """Write series/, train.csv and train_localizers.csv; equal arguments give equal files."""
     made = [_write_series(data / "series", first + k) for k in range(count)]
     write_tables(data, made)
+    DataPaths(data).secret_key.write_text(KEY, encoding="ascii")
     return made
 
 
@@ -90,6 +95,11 @@ def write_tables(data: Path, made: list[TinySeries]) -> None:
                 writer.writerow([series.uid, sop, str(where), location])
 
 
+def patient_of(number: int) -> str:
+    """PatientID of a series."""
+    return f"{SECRET_ID}-{min(ONE_PATIENT) if number in ONE_PATIENT else number}"
+
+
 def number_of(series: TinySeries) -> int:
     return int(series.uid.rsplit(".", 1)[1]) - 1
 
@@ -113,8 +123,7 @@ def _write_series(folder: Path, number: int) -> TinySeries:
     volume = volume.astype(np.int16)
     plane = {SAGITTAL: "sagittal", CORONAL: "coronal"}.get(number, "axial")
     stored = store(volume, plane, spacing=(2.0, 3.0, 3.0), reverse=number == REVERSED)
-    patient = min(ONE_PATIENT) if number in ONE_PATIENT else number
-    tags = {**SECRETS, "PatientID": f"{SECRET_ID}-{patient}"}
+    tags = {**SECRETS, "PatientID": patient_of(number)}
     if number == MULTI_FRAME:
         path = folder / uid / f"{uid}.9.dcm"
         write_multi_frame(path, stored, uid=uid, order=list(range(n))[::-1])

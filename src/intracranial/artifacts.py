@@ -109,6 +109,11 @@ class DataPaths:
         return self.root / "preprocess.json"
 
     @property
+    def secret_key(self) -> Path:
+        """Key of all hashes of patients and studies; it stays in this folder."""
+        return self.root / "secret.key"
+
+    @property
     def fingerprints(self) -> Path:
         """Cache of file digests keyed by size and modification time; safe to delete."""
         return self.root / "fingerprints.json"
@@ -167,6 +172,11 @@ class FoldPaths:
     def manifest(self, stage: str) -> Path:
         """Sidecar of the weights: everything needed to load them and to judge their age."""
         return self.root / f"{stage}.json"
+
+    @property
+    def membership(self) -> Path:
+        """What both stages know of their training series; see `intracranial.membership`."""
+        return self.root / "membership.json"
 
     def checkpoint(self, stage: str) -> Path:
         """State to resume training from."""

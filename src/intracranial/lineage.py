@@ -22,11 +22,11 @@ class SplitName:
 
 
 @dataclass(frozen=True)
-class Selecting:
-    """Series whose scores chose weights, and digests of what else they are recognised by."""
+class TrainedOn:
+    """How many series weights were trained on, and a digest of them all."""
 
-    series: tuple[str, ...]
-    keys: tuple[str, ...]
+    series: int
+    digest: str
 
 
 OF_EVERY_STAGE: dict[str, Any] = {"identity": str, "inputs": dict, "partial": str | None}
@@ -42,7 +42,7 @@ NEEDED: dict[str, dict[str, Any]] = {
         "weights_licence": str,
         "select": str,
     },
-    "features": {**OF_EVERY_STAGE, "series": tuple[str, ...]},
+    "features": {**OF_EVERY_STAGE, "series": int},
     "stage2": {
         **OF_EVERY_STAGE,
         "task": dict,
@@ -56,12 +56,8 @@ NEEDED: dict[str, dict[str, Any]] = {
 is checked where something is made from it."""
 
 RECORDS: dict[str, dict[str, Any]] = {
-    "stage1": {
-        "split": SplitName,
-        "training_series": tuple[str, ...],
-        "training_keys": tuple[str, ...],
-    },
-    "stage2": {"training_series": tuple[str, ...]},
+    "stage1": {"split": SplitName, "trained_on": TrainedOn},
+    "stage2": {"trained_on": TrainedOn},
 }
 """What weights must tell of their training to be scored; predictions do without."""
 
@@ -108,7 +104,7 @@ def open_stage(
 
 
 def require_record(paths: FoldPaths, kind: str, manifest: Mapping[str, Any]) -> None:
-    """Check that weights tell which series they were trained on, before they are scored.
+    """Check that weights tell of their training what scoring asks for, before they are scored.
 
     Args:
         paths: the fold's paths.
@@ -118,8 +114,7 @@ def require_record(paths: FoldPaths, kind: str, manifest: Mapping[str, Any]) -> 
     Raises:
         InputError: the manifest does not tell, or is damaged.
     """
-    told = {"selecting": Selecting} if "selecting" in manifest else {}  # first versions
-    for key, type_of_part in {**RECORDS[kind], **told}.items():
+    for key, type_of_part in RECORDS[kind].items():
         part(paths.manifest(kind), manifest, key, type_of_part)
 
 

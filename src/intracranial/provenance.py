@@ -31,6 +31,7 @@ MADE_BY = {
     "stage1": "train_stage1.py",
     "features": "extract_features.py",
     "stage2": "train_stage2.py",
+    "membership": "train_stage1.py and train_stage2.py",
     "stage1_metrics": "eval_stage1.py",
     "stage2_metrics": "eval_stage2.py",
     "end_to_end_metrics": "eval_end_to_end.py",

@@ -9,61 +9,75 @@ import pydicom
 import pytest
 
 from intracranial.artifacts import ScoredFolderPaths
-from intracranial.evaluation.end_to_end_scores import Reference, seen_in_training
+from intracranial.evaluation.end_to_end_scores import seen_in_training
 from intracranial.evaluation.predictions import read_predictions
 from intracranial.imaging.linkage import Linkage
-from intracranial.provenance import digest
+from intracranial.membership import Known, Overlap, Part
 from intracranial.tasks import RSNA_2025, SERIES_COLUMN
 from tests.tiny_data import SECRET_ID
-from tests.tiny_runs import Place, edit, read
+from tests.tiny_runs import Place, read
+
+KEY = bytes(range(32))
 
 
-def scored(uid: str, patient: str) -> SimpleNamespace:
-    return SimpleNamespace(uid=uid, linkage=Linkage(patient=patient, study=None, pixels=uid))
+def scored(uid: str, patient: str, pixels: str = "") -> SimpleNamespace:
+    linkage = Linkage(patient=patient * 64, study=None, pixels=pixels or uid)
+    return SimpleNamespace(uid=uid, linkage=linkage)
 
 
-def keys(*series: SimpleNamespace) -> list[str]:
-    return [digest(key) for one in series for key in one.linkage.keys()]
+def known(*series: SimpleNamespace) -> Known:
+    keys = [key for one in series for key in one.linkage.keyed(KEY).keys()]
+    return Known(tuple(one.uid for one in series), tuple(keys))
 
 
 TRAINED, SELECTED, OTHER = scored("1.1", "a"), scored("1.2", "b"), scored("1.3", "c")
-STAGE1 = {
-    "training_series": ["1.1"],
-    "training_keys": keys(TRAINED),
-    "selecting": {"series": [], "keys": []},
-}
-STAGE2 = {"training_series": ["1.1"], "selecting": {"series": ["1.2"], "keys": keys(SELECTED)}}
-RESULTS = SimpleNamespace(scored=[TRAINED, SELECTED, OTHER, scored("2.1", "a"), scored("2.2", "b")])
+HELD_OUT = {"1.1": known(TRAINED).keys, "1.2": known(SELECTED).keys}
+PARTS = (
+    Part("", known(TRAINED), known(), HELD_OUT),
+    Part("", known(TRAINED), known(SELECTED), {}),
+)
+OVERLAP = Overlap(PARTS, KEY)
+RESULTS = SimpleNamespace(
+    scored=[
+        *(TRAINED, SELECTED, OTHER, scored("2.1", "a"), scored("2.2", "b")),
+        scored("3.1", "d", pixels="1.1"),
+    ]
+)
 
 
-def test_series_and_patients_of_the_training_are_seen():
-    assert seen_in_training(RESULTS, [STAGE1, STAGE2], held_out=True) == ["1.1", "2.1"]
+def test_series_patients_and_pixels_of_the_training_are_seen():
+    assert seen_in_training(RESULTS, OVERLAP, held_out=True) == ["1.1", "2.1", "3.1"]
 
 
 def test_elsewhere_series_that_selected_the_weights_are_seen_too():
-    found = seen_in_training(RESULTS, [STAGE1, STAGE2], held_out=False)
-    assert found == ["1.1", "1.2", "2.1", "2.2"]
+    found = seen_in_training(RESULTS, OVERLAP, held_out=False)
+    assert found == ["1.1", "1.2", "2.1", "2.2", "3.1"]
 
 
-def test_models_that_do_not_say_what_selected_them_are_taken():
-    old = {name: value for name, value in STAGE1.items() if name != "selecting"}
-    assert seen_in_training(RESULTS, [old], held_out=False) == ["1.1", "2.1"]
+def test_without_the_key_patients_are_not_seen_but_uids_and_pixels_are():
+    found = seen_in_training(RESULTS, Overlap(PARTS, None), held_out=False)
+    assert found == ["1.1", "1.2", "3.1"]
+    assert seen_in_training(RESULTS, Overlap(PARTS, bytes(32)), held_out=False) == found
 
 
-def test_series_of_the_reference_are_recognised_by_any_key_that_they_share():
-    scored_elsewhere = SimpleNamespace(
-        scored=[SimpleNamespace(linkage=Linkage(patient=None, study="s", pixels="1.1"))]
-    )
-    held_out = {"1.1": keys(TRAINED), "1.2": keys(SELECTED), "1.4": [digest("study:s")]}
-    reference = Reference(Path("x"), "held out", None, held_out)
-    assert reference.recognised(scored_elsewhere) == ["1.1", "1.4"]
-    assert Reference(Path("x"), "held out", None).recognised(scored_elsewhere) == []
+def test_without_membership_only_held_out_series_are_known_to_be_in_no_training():
+    assert seen_in_training(RESULTS, None, held_out=True) == []
+    assert seen_in_training(RESULTS, None, held_out=False) is None
+
+
+def test_held_out_series_are_recognised_by_any_key_that_they_share():
+    study = Linkage(None, "5" * 64, None)
+    held_out = {**HELD_OUT, "1.4": study.keyed(KEY).keys()}
+    overlap = Overlap((Part("", known(), known(), held_out),), KEY)
+    assert overlap.held_out_like([Linkage(None, "5" * 64, "1.1")]) == ["1.1", "1.4"]
+    assert overlap.held_out_like([Linkage("b" * 64, None, None)]) == ["1.2"]
+    assert overlap.held_out_like([OTHER.linkage]) == []
 
 
 @pytest.fixture
 def nameless(tiny: Place, tmp_path: Path) -> Path:
     """The held-out series as others have them: other names, no PatientID, another study."""
-    uids = read(tiny.fold().manifest("stage1"))["held_out_keys"]
+    uids = read(tiny.fold().membership)["stage1"]["held_out"]
     with open(tiny.data.train_csv, encoding="utf-8", newline="") as file:
         table = {row[SERIES_COLUMN]: row for row in csv.DictReader(file)}
     with open(tmp_path / "train.csv", "w", encoding="utf-8", newline="") as file:
@@ -82,11 +96,11 @@ def nameless(tiny: Place, tmp_path: Path) -> Path:
 
 
 def test_the_model_says_by_what_its_held_out_series_are_recognised(tiny: Place):
-    manifest = read(tiny.fold().manifest("stage1"))
+    known = read(tiny.fold().membership)["stage1"]
     held_out = read_predictions(tiny.fold().predictions("stage2"), RSNA_2025, "eval_stage2.py")
-    assert set(manifest["held_out_keys"]) == set(held_out.uids)
-    every = {key for found in manifest["held_out_keys"].values() for key in found}
-    assert every and every.isdisjoint(manifest["training_keys"])
+    assert set(known["held_out"]) == set(held_out.uids)
+    every = {key for found in known["held_out"].values() for key in found}
+    assert every and every.isdisjoint(known["training"]["keys"])
 
 
 def test_thresholds_for_a_folder_are_not_fitted_on_the_same_pixels_under_other_names(
@@ -94,7 +108,7 @@ def test_thresholds_for_a_folder_are_not_fitted_on_the_same_pixels_under_other_n
 ):
     flags = ["--series_dir", str(nameless / "series"), "--labels", str(nameless / "train.csv")]
     flags += ["--no_report", "--resamples", "0", "--out_dir"]
-    edit(tiny_copy.fold().manifest("stage1"), held_out_keys={})  # a model of before
+    tiny_copy.fold().membership.unlink()  # a run that was given away
     found: list[str] = []
     for place in (tiny, tiny_copy):
         out = ScoredFolderPaths(nameless / f"out{len(found)}")

@@ -380,7 +380,8 @@ def test_caches_are_named_by_the_folder_and_not_by_the_header(tmp_path, uid):
     write_single_frames(data.series / "1.2.3", store(head(2)), tags={"SeriesInstanceUID": uid})
     before = set(tmp_path.rglob("*"))
     config = PreprocessOptions(data_dir=data.root, size=16).identity()
-    outcome = cache_series(Job("1.2.3", data, config, slices=True, max_gib=1, reader="scan"))
+    job = Job("1.2.3", data, config, slices=True, max_gib=1, reader="scan", key=bytes(32))
+    outcome = cache_series(job)
     assert (outcome.uid, outcome.code) == ("1.2.3", "")
     made = {path for path in tmp_path.rglob("*") if path.is_file()} - before
     assert made == {

@@ -20,6 +20,7 @@ from intracranial.inference.encoder import (
 from intracranial.models.slice_classifier import HEATMAP_STRIDE
 from intracranial.sampling.stacks import InputSpec, input_to_cache, neighbours, prepare_slices
 from intracranial.training.checkpoint import save_weights
+from tests.tiny_data import uid_of
 from tests.tiny_runs import Place, read
 
 
@@ -114,7 +115,7 @@ def test_a_file_gives_what_an_array_gives(encoder: Encoder, tmp_path):
 def test_the_features_on_disk_are_what_the_encoder_says(tiny: Place, encoder: Encoder):
     from intracranial.sampling.features import load_features
 
-    uid = read(tiny.fold().features_manifest)["series"][0]
+    uid = uid_of(0)
     stored = load_features(tiny.fold().feature(uid))
     found = encoder.encode(np.load(tiny.data.sequence(uid)))
     assert set(stored) == {(1, 0), (2, 0)}

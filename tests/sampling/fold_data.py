@@ -1,5 +1,6 @@
 """A data folder as preprocess_data.py leaves it, without pixels: only the tables."""
 
+import hashlib
 from dataclasses import astuple, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from intracranial.artifacts import DataPaths, write_csv
+from intracranial.caching.secret import key_identity, make_key
 from intracranial.imaging.geometry import Geometry, reorientation
 from intracranial.provenance import Request, write_manifest
 from intracranial.tasks import LOCALIZER_COLUMNS, RSNA_2025, SERIES_COLUMN, SOP_COLUMN
@@ -74,7 +76,7 @@ class TinyData:
                 "PatientSex": "F",
                 "Modality": modality,
                 **labels,
-                "group": group or f"group {uid}",
+                "group": group or hashlib.sha256(uid.encode()).hexdigest()[:16],
                 "dicom_modality": "CT" if modality == "CTA" else "MR",
                 "n": n,
                 "size": SIZE,
@@ -116,7 +118,7 @@ class TinyData:
         rejected = [{SERIES_COLUMN: uid, "reason": "no_images"} for uid in self.rejected]
         write_csv(paths.rejected_csv, (SERIES_COLUMN, "file", "reason"), rejected)
         request = Request("preprocess", {"size": SIZE}, {"train.csv": preprocess}, partial)
-        content = {"task": RSNA_2025.record()}
+        content = {"task": RSNA_2025.record(), "key": key_identity(make_key(paths))}
         write_manifest(paths.preprocess_manifest, request, complete=True, content=content)
         return self
 
@@ -134,7 +136,7 @@ def cohort(root: Path, patients: int = 40, seed: int = 0) -> TinyData:
             data.add_series(
                 uid,
                 *([location] if location else []),
-                group=f"patient {patient}",
+                group=f"{patient:016x}",
                 n=n,
                 iop=planes[patient % 7 // 5],
                 modality=MODALITIES[patient % len(MODALITIES)],

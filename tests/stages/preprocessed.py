@@ -4,6 +4,7 @@ import csv
 import sys
 from pathlib import Path
 
+from intracranial.artifacts import DataPaths
 from intracranial.options.preprocess import PreprocessOptions
 from intracranial.runlog import run_stage
 from intracranial.stages import preprocess_data
@@ -14,6 +15,7 @@ from tests.imaging.make_series import (
     write_multi_frame,
     write_single_frames,
 )
+from tests.tiny_data import KEY
 
 ROOT = Path(__file__).parents[2]
 SIZE = 32
@@ -41,6 +43,7 @@ def make_data(data: Path, count: int = 4, slices: int = 8) -> list[str]:
         else:
             write_single_frames(folder, stored, uid=uid)
     write_train_csv(data, uids)
+    DataPaths(data).secret_key.write_text(KEY, encoding="ascii")
     return uids
 
 

@@ -8,7 +8,7 @@ import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import numpy as np
 
 from intracranial.artifacts import TEMPORARY_SUFFIX, DataPaths, atomic_open, write_json
 from intracranial.caching.fingerprints import ABSENT, look_at
+from intracranial.caching.secret import key_identity
 from intracranial.imaging.cache import CacheDigest, CacheOptions, cached_slices
 from intracranial.imaging.dicom.parse import Reader
 from intracranial.imaging.folder import source_digest
@@ -25,7 +26,7 @@ from intracranial.imaging.series import ReadOptions, Series, SeriesError, read_s
 from intracranial.processes.allocation import keep_freed_memory
 from intracranial.tasks import SOP_COLUMN
 
-SIDECAR_FORMAT = 4
+SIDECAR_FORMAT = 5
 """Raise it when the same files and options give other bytes than before."""
 
 CONTENT_HASH = "xxh3_128"
@@ -88,6 +89,8 @@ class Job:
     slices: bool
     max_gib: float
     reader: Reader
+    key: bytes = field(repr=False)
+    """Of the data folder; keys the hashes of patient and study."""
 
 
 @dataclass(frozen=True)
@@ -131,7 +134,8 @@ def cache_series(job: Job) -> Outcome:
         "meta": _meta_row(series, job.config["size"]),
         "slices": _slice_rows(series),
         "lost": _lost_rows(series.left_out),
-        "linkage": asdict(replace(series.linkage, pixels=digest.of_image)),
+        "linkage": asdict(replace(series.linkage, pixels=digest.of_image).keyed(job.key)),
+        "key": key_identity(job.key),
         CONTENT_HASH: digest.hexdigest(),
         "bytes": size,
     }

@@ -13,6 +13,7 @@ import xxhash
 from intracranial.artifacts import DataPaths, ImageFile, load_array
 from intracranial.caching.fingerprints import ABSENT, Fingerprints, Source, look_at
 from intracranial.caching.job import CONTENT_HASH, REJECTED, SIDECAR_FORMAT
+from intracranial.caching.secret import key_identity, read_key
 from intracranial.caching.table_files import MADE_COLUMNS, rejected_row
 from intracranial.caching.train_table import read_train_csv
 from intracranial.errors import InputError, StaleArtifact
@@ -71,7 +72,7 @@ def survey(options: PreprocessOptions, fingerprints: Fingerprints) -> State:
     """Compare what is asked for with what is on disk, without changing anything.
 
     Raises:
-        InputError: train.csv is not usable, or no series is on disk.
+        InputError: train.csv is not usable, no series is on disk, or the secret key is damaged.
     """
     data = options.data
     task = task_of_folder(data.task)
@@ -131,12 +132,16 @@ def _compare_series(state: State, options: PreprocessOptions) -> None:
     options_changed: set[str] = set()
     files_changed: list[str] = []
     damaged: list[str] = []
+    secret = read_key(data)
+    own = "absent" if secret is None else key_identity(secret)
     for uid in state.uids:
         sidecar = read_sidecar(data.sequence_sidecar(uid))
         if sidecar is None:
             state.todo.append(uid)
             continue
         difference = _option_differences(sidecar, options)
+        if sidecar.get("key", own) != own:
+            difference.append(f"  {data.secret_key}, named by a digest: {sidecar['key']} -> {own}")
         if difference or sidecar.get("source") != state.contents.get(uid):
             options_changed.update(difference)
             if not difference:

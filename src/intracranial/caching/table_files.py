@@ -8,7 +8,7 @@ from typing import Any
 from intracranial.artifacts import DataPaths, write_csv
 from intracranial.caching.job import META_COLUMNS, PARTIAL, REJECTED
 from intracranial.caching.train_table import PATIENT_COLUMN
-from intracranial.imaging.linkage import Linkage, assign_groups, large_groups
+from intracranial.imaging.linkage import Linkage, group_names, large_groups
 from intracranial.tasks import SERIES_COLUMN, SOP_COLUMN
 
 MADE_COLUMNS = ("group", *META_COLUMNS)
@@ -31,6 +31,7 @@ def write_tables(
     columns: Sequence[str],
     rows: Sequence[dict[str, str]],
     rejected: Sequence[dict[str, str]],
+    key: bytes,
 ) -> dict[str, Any]:
     """Write the three tables in the order of train.csv.
 
@@ -39,6 +40,7 @@ def write_tables(
         columns: columns of train.csv.
         rows: rows of train.csv that the run covers.
         rejected: rows of the rejected series; all other series have a finished sidecar.
+        key: of the data folder.
 
     Returns:
         Counts: series read, of these with notes and in part, rejected, slices, groups; and the
@@ -53,11 +55,12 @@ def write_tables(
         uid = row[SERIES_COLUMN]
         sidecar = _sidecar(data, uid)
         metas.append(sidecar["meta"])
-        linkages.append(Linkage(**sidecar["linkage"]))
+        linkages.append(Linkage(**sidecar["linkage"]).unkeyed(key))
         lost[uid] = [{SERIES_COLUMN: uid, **line} for line in sidecar["lost"]]
-    groups = assign_groups(
+    groups = group_names(
         linkages,
         [row[SERIES_COLUMN] for row in kept],
+        key,
         [row.get(PATIENT_COLUMN, "") for row in kept],
     )
     given = [name for name in columns if name not in (*MADE_COLUMNS, *DROPPED_COLUMNS)]

@@ -171,7 +171,7 @@ def _end_to_end(
             for folder, one in zip(folders, samples, strict=True)
         ]
     )
-    seen = [uid for one in tables for uid in one["seen_in_training"]]
+    seen = [uid for one in tables for uid in one["seen_in_training"] or []]
     alone = _joined_selections(
         [one["stage1_maximum"].get("selected_on", one["selected_on"]) for one in tables]
     )

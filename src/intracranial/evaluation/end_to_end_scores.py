@@ -1,7 +1,7 @@
 """Scores of end-to-end results: who was scored, what the figures are, and what limits them."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,9 @@ from intracranial.evaluation.tables import evaluate, log_tables, optimism, selec
 from intracranial.evaluation.view_gains import log_view_gains, view_gains
 from intracranial.evaluation.views import Views
 from intracranial.imaging.geometry import cache_to_patient
-from intracranial.imaging.linkage import assign_groups
+from intracranial.imaging.linkage import group_names
+from intracranial.membership import Overlap
 from intracranial.metrics import cell
-from intracranial.provenance import digest
 from intracranial.runlog import log
 from intracranial.statistics.bootstrap import draw_resamples
 from intracranial.statistics.comparison import Predictions, compare
@@ -29,44 +29,29 @@ from intracranial.tasks import Task
 
 @dataclass(frozen=True, eq=False)
 class Reference:
-    """Held-out predictions of the same weights: their file, what they are, and their rows.
-
-    `keys`: digests of the linkage keys of each held-out series; the first versions wrote none.
-    """
+    """Held-out predictions of the same weights: their file, what they are, and their rows."""
 
     path: Path
     words: str
     sample: Sample
-    keys: Mapping[str, Sequence[str]] = field(default_factory=dict)
-
-    def recognised(self, results: Results) -> list[str]:
-        """Its series that share patient, study or pixels with a scored one."""
-        scored = {digest(key) for found in results.scored for key in found.linkage.keys()}
-        return [uid for uid, keys in self.keys.items() if not scored.isdisjoint(keys)]
 
 
-def seen_in_training(
-    results: Results, manifests: Sequence[dict[str, Any]], held_out: bool
-) -> list[str]:
+def seen_in_training(results: Results, overlap: Overlap | None, held_out: bool) -> list[str] | None:
     """UIDs of scored series that were in training, or share patient, study or pixels with one.
 
-    Of other than held-out series also those whose scores selected the weights. (Stage 2 is trained
-    on series that stage 1 was trained on, or that selected its weights.)
+    Of other than held-out series also those whose scores selected the weights. None where the run
+    does not tell; that held-out series were in no training is known from their split.
     """
-    uids, keys = set(manifests[0]["training_series"]), set(manifests[0]["training_keys"])
-    for manifest in [] if held_out else manifests:
-        chosen = manifest.get("selecting", {"series": [], "keys": []})  # first versions
-        uids.update(chosen["series"])
-        keys.update(chosen["keys"])
-    return [
-        found.uid
-        for found in results.scored
-        if found.uid in uids or any(digest(key) in keys for key in found.linkage.keys())
-    ]
+    if overlap is None:
+        return [] if held_out else None
+    return overlap.met([(found.uid, found.linkage) for found in results.scored], not held_out)
 
 
-def sample_of(results: Results, task: Task) -> Sample | None:
-    """The scored series with their patients and traits; None where no labels were given."""
+def sample_of(results: Results, task: Task, key: bytes | None = None) -> Sample | None:
+    """The scored series with their patients and traits; None where no labels were given.
+
+    `key`: of the data folder at hand, for the names of the patients that no split names.
+    """
     targets, probabilities = arrays(results)
     if targets is None:
         return None
@@ -83,7 +68,7 @@ def sample_of(results: Results, task: Task) -> Sample | None:
         for found, row in zip(results.scored, targets, strict=True)
     ]
     uids = [found.uid for found in results.scored]
-    joined = assign_groups([found.linkage for found in results.scored], uids)
+    joined = group_names([found.linkage for found in results.scored], uids, key)
     groups = [found.job.group or group for found, group in zip(results.scored, joined, strict=True)]
     return Sample(
         targets.astype(np.float64),
@@ -102,6 +87,7 @@ def metrics_of(
     settings: Settings,
     reference: Reference | None = None,
     held_out: bool = True,
+    overlap: Overlap | None = None,
 ) -> dict[str, Any]:
     """Score tables, printed and JSON-ready; null figures where no labels were given.
 
@@ -116,12 +102,13 @@ def metrics_of(
         reference: what calibration and thresholds are fitted on; where there is none, or none
             with other patients, they are fitted on other patients of the sample.
         held_out: whether the series are those of the held-out fold.
+        overlap: by what series are recognised; None where the run does not tell.
     """
     rejected = [
         {"folder": item.folder.name, "reason": item.code, "words": item.message}
         for item in results.rejected
     ]
-    seen = seen_in_training(results, manifests, held_out)
+    seen = seen_in_training(results, overlap, held_out)
     if seen:
         log.warning(
             "%d of %d scored series were in training or belong to a patient that was (first: %s): "
@@ -141,13 +128,14 @@ def metrics_of(
         return {**content, "score": cell(None), "per_label": {}, "left_out": []}
     crossfit = over_patients(sample, task.has_finding(sample.targets), settings.seed)
     if reference is not None:
-        recognised = reference.recognised(results)
+        linkages = [found.linkage for found in results.scored]
+        recognised = [] if overlap is None else overlap.held_out_like(linkages)
         found = from_reference(sample, reference.sample, reference.words, recognised)
         crossfit = found if found.parts else crossfit
     located = None
     if any(found.job.spots for found in results.scored):
         located = [_located(found) for found in results.scored]
-    judged = Judged(sample, views_of(results), located, crossfit, seen)
+    judged = Judged(sample, views_of(results), located, crossfit, seen or [])
     alone = selected_on(manifests[:1], held_out)
     return {**content, **end_to_end_table(task, judged, settings, selected, alone)}
 
@@ -171,7 +159,7 @@ class Judged:
         views: how else they were seen.
         located: their points and centres; None where no centres were given.
         crossfit: on what calibration and thresholds are fitted.
-        seen: UIDs of those that were in training.
+        seen: UIDs of those that were in training, as far as the run tells.
     """
 
     sample: Sample
@@ -210,7 +198,7 @@ def end_to_end_table(
         finding = task.has_finding(sample.targets)
         drawn = None
         if settings.resamples:
-            drawn = draw_resamples(sample.groups, finding, settings.resamples, settings.seed)
+            drawn = draw_resamples(sample.patients, finding, settings.resamples, settings.seed)
         localisation = localisation_table(task, sample, judged.located, crossfit, drawn)
         log_localisation(localisation)
     pair = (maximum, optimism(alone, len(seen))), (sample, optimistic)

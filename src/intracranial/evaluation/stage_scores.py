@@ -62,7 +62,7 @@ def stage_metrics(
     labels = scored_in_all(task, (seen, table))
     values: list[dict[str, np.ndarray]] = [{}, {}]
     if settings.resamples and seen_draws is not None:
-        draws = draw_resamples(held_out.groups, finding, settings.resamples, settings.seed)
+        draws = draw_resamples(held_out.patients, finding, settings.resamples, settings.seed)
         values = [
             _resampled(task, training, seen, seen_draws, labels),
             _resampled(task, held_out, table, draws, labels),

@@ -226,7 +226,9 @@ def warnings_of(metrics: Mapping[str, Any], partial: Iterable[str]) -> list[str]
     if metrics["selected_on"] == THIS_FOLD:
         found.append("selected on this fold: the figures are not independent")
     seen = metrics["seen_in_training"]
-    if seen:
+    if seen is None:
+        found.append("the run does not tell whether scored series were in training")
+    elif seen:
         found.append(f"{len(seen)} scored series were in training or belong to a patient that was")
     words = dict.fromkeys(f"partial: {reason}" for reason in partial)
     return [*found, *words]

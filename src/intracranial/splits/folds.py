@@ -218,18 +218,31 @@ def cache_inputs(data: DataPaths) -> dict[str, str]:
     """Identities of what preprocess_data.py made, as they are on disk now.
 
     The table counts beside the manifest: a series that failed for want of memory and was read by
-    a later run is a new row from the same files and options.
+    a later run is a new row from the same files and options. The names of its groups do not count,
+    but which series are in one: on two machines with different keys the same data are the same.
 
     Raises:
         MissingArtifact: preprocess_data.py has not run.
-        InputError: it has not finished.
+        InputError: it has not finished, or the table cannot be read.
     """
+    path = data.train_meta_csv
     manifest = read_manifest(data.preprocess_manifest, "preprocess")
-    hint = f"Run {MADE_BY['preprocess']}"
+    table = read_text_table(path, (SERIES_COLUMN, "group"), MADE_BY["preprocess"])
+    table["group"] = first_of_group(table[SERIES_COLUMN], table["group"])
     return {
         "preprocess": manifest["identity"],
-        data.train_meta_csv.name: file_digest(data.train_meta_csv, hint),
+        path.name: digest([table.columns.tolist(), table.to_numpy().tolist()]),
     }
+
+
+def first_of_group(uids: pd.Series, groups: pd.Series) -> pd.Series:
+    """The smallest SeriesInstanceUID of each row's group: a name that no key changes.
+
+    Args:
+        uids: SeriesInstanceUIDs.
+        groups: the group of each, with the same index.
+    """
+    return uids.groupby(groups).transform("min")
 
 
 def load_split(data: DataPaths, folds: int | None) -> Split:

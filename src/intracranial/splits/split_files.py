@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from intracranial.artifacts import DataPaths, write_csv, write_json
+from intracranial.caching.secret import require_key
 from intracranial.caching.tables import (
     META_COLUMNS,
     SLICE_COLUMNS,
@@ -19,8 +20,17 @@ from intracranial.caching.tables import (
 )
 from intracranial.errors import InputError, MissingArtifact, StaleArtifact
 from intracranial.imaging.geometry import Geometry, stored_to_cache, stored_to_patient
-from intracranial.provenance import MADE_BY, Request, decide, file_digest, manifest_of
+from intracranial.imaging.linkage import unkeyed
+from intracranial.provenance import (
+    MADE_BY,
+    Request,
+    decide,
+    file_digest,
+    manifest_of,
+    read_manifest,
+)
 from intracranial.provenance import Plan as RerunPlan
+from intracranial.sidecar import part
 from intracranial.splits.folds import (
     assign_folds,
     check_files,
@@ -104,8 +114,8 @@ def make_split(
         task: labels and locations.
 
     Raises:
-        MissingArtifact: a table is not there.
-        InputError: a table cannot be read, or no localizer can be used.
+        MissingArtifact: a table or the secret key is not there.
+        InputError: a table or the key cannot be read, or no localizer can be used.
         UsageError: there are fewer groups than folds.
     """
     table = read_text_table(data.train_meta_csv, (*META_COLUMNS, *task.labels), PREPROCESS)
@@ -128,7 +138,9 @@ def make_split(
             f"{data.localizers_csv}: no row can be used ({reasons or 'it has no rows'}), so there "
             f"is nothing to train stage 1 on{examples and '; the first of each kind:'}{examples}"
         )
-    series["fold"] = assign_folds(series, folds, seed, task)
+    # dealt out in the order of the hashes without a key, so that no key changes the folds
+    hashes = series.assign(group=_without_key(series["group"], data))
+    series["fold"] = assign_folds(hashes, folds, seed, task)
     series["localized"] = localized_flags(series, localizers, task)
     check_no_leak(series)
     spots = positive_spots(series, localizers)
@@ -187,6 +199,7 @@ def _check_rows(table: pd.DataFrame, data: DataPaths) -> None:
     for column, bad, words in (
         (SERIES_COLUMN, table[SERIES_COLUMN].duplicated(), "appears twice"),
         ("group", table["group"].eq(""), "is empty"),
+        ("group", ~table["group"].str.fullmatch("[0-9a-f]{16}"), "is no name of a group"),
     ):
         if bad.any():
             row = int(np.flatnonzero(bad)[0])
@@ -194,6 +207,13 @@ def _check_rows(table: pd.DataFrame, data: DataPaths) -> None:
                 f"{path}, line {row + 2}: {column} {table[column][row]!r} {words}: "
                 f"run {PREPROCESS} --overwrite"
             )
+
+
+def _without_key(groups: pd.Series, data: DataPaths) -> pd.Series:
+    path = data.preprocess_manifest
+    made_with = part(path, read_manifest(path, "preprocess"), "key", str)
+    key = require_key(data, made_with)
+    return groups.map({group: unkeyed(group, key) for group in groups.unique()})
 
 
 def _rejected(data: DataPaths) -> frozenset[str]:

@@ -1,10 +1,11 @@
 """One end-to-end scoring run: what it needs, whether it is done, what it writes."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from intracranial.artifacts import FoldPaths, ScoredFolderPaths, read_json, write_csv
 from intracranial.caching.fingerprints import Fingerprints, look_at
+from intracranial.caching.secret import key_identity, read_key
 from intracranial.errors import EXIT_DONE, EXIT_REJECTED, InputError
 from intracranial.evaluation.end_to_end import (
     Job,
@@ -21,6 +22,7 @@ from intracranial.inference.fold import FoldPredictor
 from intracranial.inference.points import POINT_COLUMNS, point_row
 from intracranial.inference.views import check_views
 from intracranial.lineage import require_record
+from intracranial.membership import Overlap, open_overlap
 from intracranial.options.end_to_end import EvalEndToEndOptions
 from intracranial.processes.locks import only_one
 from intracranial.provenance import (
@@ -45,6 +47,24 @@ class Trained:
     paths: FoldPaths
     stage1: dict[str, Any]
     stage2: dict[str, Any]
+
+    @property
+    def manifests(self) -> dict[str, dict[str, Any]]:
+        """The manifests by the names of the stages."""
+        return {"stage1": self.stage1, "stage2": self.stage2}
+
+
+@dataclass(frozen=True)
+class Recognition:
+    """By what scored series are recognised.
+
+    Attributes:
+        key: of the data folder that is at hand; None where there is none.
+        overlap: what the run knows; None where it holds no `membership.json`.
+    """
+
+    key: bytes | None = field(repr=False)
+    overlap: Overlap | None
 
 
 def score_jobs(
@@ -80,13 +100,14 @@ def score_jobs(
     jobs = jobs[: options.limit]
     fingerprints = Fingerprints(out.fingerprints)
     reference = _reference(options, trained, task)
-    request = _request(options, jobs, trained, fingerprints, reference)
+    known = _recognition(options, trained)
+    request = _request(options, jobs, trained, fingerprints, reference, known)
     outputs = [out.predictions, out.points, out.views, *([out.report] if options.report else [])]
     if plan(out.metrics, request, options.overwrite, outputs) is Plan.DONE:
         log.info("%s: nothing to do, these series are scored", out.root)
         return _exit_code(read_json(out.metrics, MADE_BY[request.kind]), options)
     with only_one(out.lock, f"the scores in {out.root}"):
-        metrics = _score(options, record, jobs, trained, out, name, task, reference)
+        metrics = _score(options, record, jobs, trained, out, name, task, reference, known)
         fingerprints.save()
         write_manifest(out.metrics, request, complete=True, content=metrics)
     log.info("wrote %s", out.metrics)
@@ -102,6 +123,7 @@ def _score(
     name: str,
     task: Task,
     reference: Reference | None,
+    known: Recognition,
 ) -> dict[str, Any]:
     """Score and write everything but the metrics file, whose content is returned."""
     predictor = FoldPredictor(
@@ -126,7 +148,7 @@ def _score(
         )
     if options.localizers is not None:
         attach_localizers(results, options.localizers, predictor.cache.size, task)
-    sample = sample_of(results, task)
+    sample = sample_of(results, task, known.key)
     metrics = metrics_of(
         results,
         sample,
@@ -135,6 +157,7 @@ def _score(
         Settings(options.resamples, options.seed),
         reference,
         held_out=options.series_dir is None,
+        overlap=known.overlap,
     )
     keys = [{SERIES_COLUMN: found.uid} for found in results.scored]
     if sample is not None:
@@ -174,8 +197,27 @@ def _reference(options: EvalEndToEndOptions, trained: Trained, task: Task) -> Re
     if found is None:
         return None
     path, sample = found
-    words = f"held-out predictions of {trained.paths.root.name}"
-    return Reference(path, words, sample, trained.stage1.get("held_out_keys", {}))
+    return Reference(path, f"held-out predictions of {trained.paths.root.name}", sample)
+
+
+def _recognition(options: EvalEndToEndOptions, trained: Trained) -> Recognition:
+    """By what the scored series are recognised; the log says, for other series, what is missing."""
+    key = read_key(options.data)
+    overlap = open_overlap(trained.paths, trained.manifests, key)
+    if options.series_dir is None:  # the split tells that these are in no training
+        return Recognition(key, overlap)
+    if overlap is None:
+        log.warning(
+            "%s is not there: nobody can tell whether these series were in training",
+            trained.paths.membership,
+        )
+    elif overlap.key is None:
+        log.warning(
+            "%s is not there, or not that of %s: series of the training are recognised by their "
+            "UIDs and pixels alone, not by their patients and studies",
+            *(options.data.secret_key, trained.paths.membership),
+        )
+    return Recognition(key, overlap)
 
 
 def _request(
@@ -184,6 +226,7 @@ def _request(
     trained: Trained,
     fingerprints: Fingerprints,
     reference: Reference | None,
+    known: Recognition,
 ) -> Request:
     folders = {job.uid: job.folder for job in jobs}
     sources = {uid: look_at(folder) for uid, folder in folders.items()}
@@ -198,6 +241,10 @@ def _request(
         inputs["localizers"] = file_digest(options.localizers, "Give --localizers a table.")
     if reference is not None:
         inputs["held-out predictions"] = file_digest(reference.path)
+    if options.series_dir is not None:
+        path, key = trained.paths.membership, known.key
+        inputs["membership"] = "absent" if known.overlap is None else file_digest(path)
+        inputs["secret key"] = "absent" if key is None else key_identity(key)
     partial = f"--limit {options.limit}" if options.limit else trained.stage2["partial"]
     return options.request("end_to_end_metrics", inputs, partial)
 

@@ -40,6 +40,8 @@ def main(options: EvalStage1Options, record: Record) -> int:
 
 def score(options: EvalStage1Options, split: "Split", fold: int, record: Record) -> None:
     """Score one fold, unless it is scored."""
+    import numpy as np
+
     from intracranial.compute import choose_compute, loading_processes
     from intracranial.evaluation.prediction_rows import prediction_rows
     from intracranial.evaluation.predictions import GROUP_COLUMN
@@ -49,6 +51,7 @@ def score(options: EvalStage1Options, split: "Split", fold: int, record: Record)
     from intracranial.inference.stack_prediction import predict_stacks, spot_requests
     from intracranial.lineage import data_identities, open_stage, require_record
     from intracranial.sampling.series_info import series_infos
+    from intracranial.stages.run_series import training_series
     from intracranial.stages.slice_training import stack_dataset
     from intracranial.statistics.intervals import Settings
 
@@ -66,12 +69,13 @@ def score(options: EvalStage1Options, split: "Split", fold: int, record: Record)
         compute = choose_compute(options.device, options.precision)
         log.info("fold %s: %s", fold, compute.reason)
         encoder = Encoder(paths, stage1, compute)
-        scored = {}
-        for part, uids in (
-            ("held out", split.held_out(fold)),
-            ("training", stage1["training_series"]),
-        ):
+        trained = training_series(paths, "stage1", stage1, split)
+        scored, empty = {}, np.zeros((0, len(split.task.labels)))
+        for part, uids in (("held out", split.held_out(fold)), ("training", trained)):
             requests = spot_requests(split, uids, encoder.steps)
+            if not requests:
+                scored[part] = (requests, empty, empty)
+                continue
             dataset = stack_dataset(
                 options.data, series_infos(split, uids, split.task), split.task, encoder.inputs
             )

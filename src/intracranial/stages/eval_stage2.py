@@ -51,6 +51,7 @@ def score(options: EvalStage2Options, split: "Split", fold: int, record: Record)
     from intracranial.lineage import data_identities, open_stage, require_record
     from intracranial.sampling.features import load_features
     from intracranial.sampling.series_info import series_infos
+    from intracranial.stages.run_series import extracted_series, training_series
     from intracranial.statistics.intervals import Settings
 
     paths = options.fold_paths(fold)
@@ -70,9 +71,11 @@ def score(options: EvalStage2Options, split: "Split", fold: int, record: Record)
     with only_one(paths.lock("stage2_metrics"), f"the scores of stage 2 in {paths.root}"):
         predictor = SequencePredictor(paths, stage2, options.device)
         log.info("fold %s: %s", fold, predictor.compute.reason)
-        held_out = [uid for uid in split.held_out(fold) if uid in set(features["series"])]
+        extracted = set(extracted_series(split, features))
+        held_out = [uid for uid in split.held_out(fold) if uid in extracted]
+        trained = training_series(paths, "stage2", stage2, split, extracted)
         scored = {}
-        for part, uids in (("held out", held_out), ("training", stage2["training_series"])):
+        for part, uids in (("held out", held_out), ("training", trained)):
             labels, found = [], []
             infos = series_infos(split, uids, split.task)
             with record.timed(f"fold {fold}, {part}"):
@@ -87,7 +90,7 @@ def score(options: EvalStage2Options, split: "Split", fold: int, record: Record)
             split.task,
             "stage 2 on series",
             sample_of_split(split, split.task, held_out, *scored["held out"]),
-            sample_of_split(split, split.task, stage2["training_series"], *scored["training"]),
+            sample_of_split(split, split.task, trained, *scored["training"]),
             [stage1, stage2],
             Settings(options.resamples, options.seed),
         )

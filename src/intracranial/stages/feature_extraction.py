@@ -247,7 +247,7 @@ def ahead(
 def finish(work: FoldWork) -> None:
     """Write the manifest of a fold whose series are all done."""
     content = {
-        "series": work.uids,
+        "series": len(work.uids),
         "steps": work.stage1["steps"],
         "task": work.stage1["task"],
     }

@@ -10,6 +10,8 @@ Writes  data/npy_sequence/<uid>.npy: float16 (slices, 512, 512), values 0..5, an
         data/rejected.csv: a row per rejected series (`file` empty) and per file that is missing
         from a series read in part, with reason and words;
         data/preprocess.json: what all this was made from, written last;
+        data/secret.key: made once, the key of the hashes by which series of one patient are known;
+        it stays in data/, and a copy of it belongs where nothing is lost;
         data/fingerprints.json: digests of the source files, only to save time;
         data/report.html: what was read and how it looks, and where the findings of
         data/train_localizers.csv are, if it is there; data/report.json: its figures.

@@ -11,6 +11,7 @@ from intracranial.artifacts import TEMPORARY_SUFFIX, DataPaths, remove_temporari
 from intracranial.caching.fingerprints import ABSENT, Fingerprints
 from intracranial.caching.job import PASSING_REASONS, Job, Outcome
 from intracranial.caching.jobs import run_jobs
+from intracranial.caching.secret import key_identity, make_key
 from intracranial.caching.survey import State, make_request
 from intracranial.caching.table_files import rejected_row, write_tables
 from intracranial.errors import EXIT_DONE
@@ -50,7 +51,7 @@ def _remove_leftovers(data: DataPaths) -> None:
             shutil.rmtree(leftover, ignore_errors=True)
 
 
-def make_job(uid: str, options: PreprocessOptions) -> Job:
+def make_job(uid: str, options: PreprocessOptions, key: bytes) -> Job:
     """What a worker needs to read one series."""
     return Job(
         uid=uid,
@@ -59,6 +60,7 @@ def make_job(uid: str, options: PreprocessOptions) -> Job:
         slices=options.slices,
         max_gib=options.max_series_gib,
         reader=options.reader,
+        key=key,
     )
 
 
@@ -120,7 +122,8 @@ def help_out(options: PreprocessOptions, team: Team) -> int:
 
 
 def _read_all(uids: Sequence[str], options: PreprocessOptions) -> Iterator[Outcome]:
-    jobs = [make_job(uid, options) for uid in uids]
+    key = make_key(options.data)
+    jobs = [make_job(uid, options, key) for uid in uids]
     outcomes = run_jobs(jobs, options.num_workers, options.max_series_seconds)
     return progress(outcomes, len(jobs), "series")
 
@@ -148,7 +151,8 @@ def finish(
     state.contents |= fingerprints.contents(unknown, state.sources)
     fingerprints.save()
     _remove_leftovers(data)  # of workers that died
-    counts = write_tables(data, state.columns, state.rows, rejected)
+    key = make_key(data)
+    counts = write_tables(data, state.columns, state.rows, rejected, key)
     for group, size in counts.pop("large groups"):
         log.warning(
             "group %s joins %d series: a PatientID or StudyInstanceUID that many patients share? "
@@ -161,6 +165,7 @@ def finish(
         "task": state.task.record(),
         "counts": counts,
         "sources": {uid: state.contents[uid] for uid in state.uids},
+        "key": key_identity(key),
     }
     write_manifest(data.preprocess_manifest, request, complete=True, content=content)
     return counts

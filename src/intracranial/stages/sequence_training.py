@@ -13,6 +13,7 @@ from intracranial.compute import choose_compute, is_cuda, loading_processes, mak
 from intracranial.errors import InputError, UsageError
 from intracranial.inference.series_prediction import plain_views, predict_series
 from intracranial.inference.stack_prediction import logged_scores
+from intracranial.membership import make_part, trained_on, write_part
 from intracranial.models.sequence_classifier import SequenceClassifier, SequenceClassifierConfig
 from intracranial.options.stage2 import TrainStage2Options
 from intracranial.provenance import Plan, Request, write_manifest
@@ -260,6 +261,7 @@ def fit_stage2(
     selected = fit.run(data, evaluate if infos else None, task.higher_is_better)
     if is_first():
         save_weights(paths.weights("stage2"), selected)
+        write_part(paths, "stage2", make_part(options.data, uids, selecting(options, watched)))
     return {
         "task": task.record(),
         "model": asdict(config),
@@ -269,7 +271,6 @@ def fit_stage2(
         "fold": fold,
         "select": options.select,
         "split": {"folds": split.folds, "hash": split.split_hash},
-        "training_series": uids,
+        "trained_on": trained_on(uids),
         "training_labels": label_counts(split, uids, task),
-        "selecting": selecting(options, watched),
     }

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from intracranial.artifacts import FINAL_FOLD, DataPaths, read_json
+from intracranial.artifacts import FINAL_FOLD, DataPaths
 from intracranial.compute import (
     choose_compute,
     compile_network,
@@ -16,8 +16,8 @@ from intracranial.compute import (
     make_deterministic,
 )
 from intracranial.errors import InputError, UsageError
-from intracranial.imaging.linkage import Linkage
 from intracranial.inference.stack_prediction import spot_requests, spot_scores
+from intracranial.membership import make_part, trained_on, write_part
 from intracranial.models.backbones import weights_licence
 from intracranial.models.slice_classifier import (
     HEATMAP_STRIDE,
@@ -26,7 +26,7 @@ from intracranial.models.slice_classifier import (
 )
 from intracranial.options.stage1 import TrainStage1Options
 from intracranial.options.training import TrainingOptions
-from intracranial.provenance import MADE_BY, Plan, Request, digest, read_manifest, write_manifest
+from intracranial.provenance import Plan, Request, read_manifest, write_manifest
 from intracranial.runlog import log
 from intracranial.sampling.augment import AugmentSpec
 from intracranial.sampling.series_info import SeriesInfo, series_infos
@@ -39,7 +39,7 @@ from intracranial.sampling.slice_samples import (
     TargetSpec,
 )
 from intracranial.sampling.stacks import InputSpec
-from intracranial.splits.folds import Split
+from intracranial.splits.folds import Split, first_of_group
 from intracranial.tasks import Task
 from intracranial.training.batches import Batch, PieceLoader, TrainingData, key
 from intracranial.training.checkpoint import save_weights
@@ -102,7 +102,7 @@ def selection_series(
 
 def inner_split(split: Split, uids: list[str], seed: int) -> tuple[list[str], list[str]]:
     """Divide training series into nine tenths and a tenth, by group, for `--select inner`."""
-    groups = split.series.loc[uids, "group"]
+    groups = first_of_group(split.series.index.to_series(), split.series["group"])
     inner = {group for group in groups.unique() if key("inner", seed, group) % 10 == 0}
     chosen = [uid for uid in uids if groups[uid] in inner]
     rest = [uid for uid in uids if groups[uid] not in inner]
@@ -219,14 +219,12 @@ def sidecar_content(
     options: TrainStage1Options,
     split: Split,
     uids: list[str],
-    watched: list[str],
     task: Task,
     preprocessing: dict[str, object],
     licence: str,
     fold: int | str,
 ) -> dict[str, object]:
     """What a reader of `model/<run>` needs beside the weights."""
-    held_out = [] if fold == FINAL_FOLD else split.held_out(int(fold))
     return {
         "task": task.record(),
         "model": asdict(model_config(options, task)),
@@ -238,31 +236,13 @@ def sidecar_content(
         "fold": fold,
         "select": options.select,
         "split": {"folds": split.folds, "hash": split.split_hash},
-        "training_series": uids,
-        "training_keys": linkage_keys(options.data, uids),
-        "held_out_keys": keys_by_series(options.data, held_out),
-        "selecting": selecting(options, watched),
+        "trained_on": trained_on(uids),
     }
 
 
-def selecting(options: TrainingOptions, watched: list[str]) -> dict[str, list[str]]:
-    """The series whose scores chose the weights, and what to recognise them by elsewhere."""
-    chosen = [] if options.select == "last" else watched
-    return {"series": chosen, "keys": linkage_keys(options.data, chosen)}
-
-
-def linkage_keys(data: DataPaths, uids: list[str]) -> list[str]:
-    """Digests of the patients, studies and pixels of series, to recognise them elsewhere."""
-    return sorted({key for keys in keys_by_series(data, uids).values() for key in keys})
-
-
-def keys_by_series(data: DataPaths, uids: list[str]) -> dict[str, list[str]]:
-    """For each series the digests of its patient, study and pixels, as far as it has them."""
-    found = {}
-    for uid in uids:
-        sidecar = read_json(data.sequence_sidecar(uid), MADE_BY["preprocess"])
-        found[uid] = [digest(key) for key in Linkage(**sidecar["linkage"]).keys()]
-    return found
+def selecting(options: TrainingOptions, watched: list[str]) -> list[str]:
+    """The series whose scores chose the weights."""
+    return [] if options.select == "last" else watched
 
 
 def preview_stage1(
@@ -348,5 +328,8 @@ def fit_stage1(
     selected = fit.run(data, evaluate if requests else None, task.higher_is_better)
     if is_first():
         save_weights(paths.weights("stage1"), selected)
+        held_out = [] if fold == FINAL_FOLD else split.held_out(int(fold))
+        known = make_part(options.data, uids, selecting(options, watched), held_out)
+        write_part(paths, "stage1", known)
     preprocessing = read_manifest(options.data.preprocess_manifest, "preprocess")["config"]
-    return sidecar_content(options, split, uids, watched, task, preprocessing, licence, fold)
+    return sidecar_content(options, split, uids, task, preprocessing, licence, fold)

@@ -2,7 +2,8 @@
 
 Reads:   data/folds.json and its tables, model/<run>/fold-<k>/features/ with features.json.
 Writes:  model/<run>/fold-<k>/stage2.safetensors (EMA weights), stage2.json, stage2_log.csv and a
-         picture of it, stage2_curves.png; while it runs, stage2_last.pt to go on from.
+         picture of it, stage2_curves.png; its part of membership.json; while it runs,
+         stage2_last.pt to go on from.
 Skips:   a fold that is complete with the same options and inputs. A killed run goes on; changed
          options or inputs end with exit code 5, and --overwrite trains anew. --dry_run says what
          would be done.
@@ -38,6 +39,7 @@ def main(options: TrainStage2Options, record: Record) -> int:
 def train(options: TrainStage2Options, split: "Split", fold: int | str, record: Record) -> None:
     """Train one fold, unless it is complete."""
     from intracranial.lineage import data_identities, open_stage
+    from intracranial.stages.run_series import extracted_series
     from intracranial.stages.sequence_training import fit_stage2, preview_stage2
     from intracranial.stages.training_files import begun, decide, finish
 
@@ -46,7 +48,7 @@ def train(options: TrainStage2Options, split: "Split", fold: int | str, record: 
     current["stage1"] = open_stage(paths, "stage1", current, split.task)["identity"]
     features = open_stage(paths, "features", current, split.task)
     current["features"] = features["identity"]
-    extracted = set(features["series"])
+    extracted = set(extracted_series(split, features))
     uids = [uid for uid in split.training(fold) if uid in extracted][: options.limit]
     partial = options.partial(features["partial"])
     request = options.request("stage2", current, partial, fold)

@@ -83,7 +83,7 @@ def draw_resamples(
     """Draw groups with replacement, apart by whether any row of the group has the finding.
 
     Args:
-        groups: (N,) names; the order of the rows does not matter.
+        groups: (N,) `Sample.patients`; the order of the rows does not matter.
         with_finding: (N,) of 0 and 1.
         resamples: how many.
         seed: keys the random numbers.

@@ -90,7 +90,7 @@ def compare(task: Task, first: Predictions, second: Predictions, settings: Setti
     _check_truth(part, first, second, samples)
     tables = [table_with_intervals(part, one, Settings(0))[0] for one in samples]
     finding = part.has_finding(samples[0].targets)
-    drawn = draw_resamples(groups, finding, settings.resamples, settings.seed)
+    drawn = draw_resamples(samples[0].patients, finding, settings.resamples, settings.seed)
     differences: dict[str, np.ndarray] = {}
     per_label = {}
     for number, label in enumerate(part.labels):

@@ -60,7 +60,7 @@ def over_patients(sample: Sample, with_finding: np.ndarray, seed: int) -> Crossf
         with_finding: (N,) of 0 and 1.
         seed: keys the division; the order of the rows does not matter.
     """
-    names, group_of = np.unique(sample.groups, return_inverse=True)
+    names, group_of = np.unique(sample.patients, return_inverse=True)
     affected = np.zeros(len(names), dtype=bool)
     np.logical_or.at(affected, group_of, np.asarray(with_finding) == 1)
     strata = [np.flatnonzero(affected), np.flatnonzero(~affected)]

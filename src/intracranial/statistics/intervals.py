@@ -64,12 +64,12 @@ def table_with_intervals(
     drawn = None
     if settings.resamples and len(sample):
         finding = task.has_finding(sample.targets)
-        drawn = draw_resamples(sample.groups, finding, settings.resamples, settings.seed)
+        drawn = draw_resamples(sample.patients, finding, settings.resamples, settings.seed)
     beside = () if task.metric == "auc" else ("auc",)
     names = (task.metric, *((*beside, *MORE_FIGURES) if more else ()))
     single = sample.has_one_patient_per_row()
     values: dict[str, np.ndarray] = {}
-    _, row_of = np.unique(sample.groups, return_inverse=True)
+    row_of = sample.patients
     for number, label in enumerate(task.labels):
         score, truth = table["per_label"][label], sample.targets[:, number]
         score["groups_with"] = count_groups(row_of, truth == 1)

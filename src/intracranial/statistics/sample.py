@@ -39,6 +39,17 @@ class Sample:
         """Number of rows."""
         return len(self.targets)
 
+    @property
+    def patients(self) -> np.ndarray:
+        """(N,) int64: the patient of each row as a number, counted by the smallest UID of each.
+
+        What is drawn of patients is drawn in this order: that of the names in `groups` hangs on a
+        secret key, and would draw others on another machine.
+        """
+        _, row_of = np.unique(self.groups, return_inverse=True)
+        _, first = np.unique(row_of[np.argsort(self.uids, kind="stable")], return_index=True)
+        return np.argsort(np.argsort(first))[row_of]
+
     def rows(self, chosen: np.ndarray) -> "Sample":
         """The chosen rows: a mask or numbers."""
         return Sample(
