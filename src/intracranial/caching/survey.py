@@ -16,6 +16,7 @@ from intracranial.caching.job import CONTENT_HASH, REJECTED, SIDECAR_FORMAT
 from intracranial.caching.table_files import rejected_row
 from intracranial.caching.train_table import read_train_csv
 from intracranial.errors import InputError, StaleArtifact
+from intracranial.options.common import before
 from intracranial.options.preprocess import PreprocessOptions
 from intracranial.provenance import Request, changes, digest, file_digest
 from intracranial.task import SERIES_COLUMN
@@ -153,7 +154,7 @@ def _named(uids: Sequence[str]) -> str:
 
 def _option_differences(sidecar: dict[str, Any], options: PreprocessOptions) -> list[str]:
     old, new = sidecar.get("config", {}), options.identity()
-    lines = changes("option --", old, new, options.before())
+    lines = changes("option --", old, new, before(type(options)))
     if sidecar.get("format") != SIDECAR_FORMAT:
         lines.append(f"  format of the caches: {sidecar.get('format')} -> {SIDECAR_FORMAT}")
     return lines

@@ -22,7 +22,7 @@ from intracranial.task import RSNA_2025
 
 def main(options: EvalEndToEndOptions, record: Record) -> int:
     """Score the held-out fold, every fold, or a folder of series."""
-    if options.series_dir is not None and options.out_dir is not None:
+    if options.elsewhere.series_dir is not None and options.elsewhere.out_dir is not None:
         return score_folder(options, record)
     if options.fold == FINAL_FOLD:
         raise UsageError("--fold final has no held-out series: give --series_dir and --out_dir")
@@ -35,15 +35,17 @@ def score_folder(options: EvalEndToEndOptions, record: Record) -> int:
     from intracranial.lineage import open_stage, require_fold
     from intracranial.stages.end_to_end import Trained, score_jobs
 
-    assert options.series_dir is not None and options.out_dir is not None
+    assert options.elsewhere.series_dir is not None and options.elsewhere.out_dir is not None
     paths = options.fold_paths(options.fold)
     require_fold(paths)
     stage1 = open_stage(paths, "stage1", {}, RSNA_2025)
     stage2 = open_stage(paths, "stage2", {"stage1": stage1["identity"]}, RSNA_2025)
-    jobs = folder_jobs(options.series_dir, options.labels, RSNA_2025)
-    out = ScoredFolderPaths(options.out_dir)
+    jobs = folder_jobs(options.elsewhere.series_dir, options.elsewhere.labels, RSNA_2025)
+    out = ScoredFolderPaths(options.elsewhere.out_dir)
     trained = Trained(paths, stage1, stage2)
-    return score_jobs(options, record, jobs, trained, out, options.series_dir.name, RSNA_2025)
+    return score_jobs(
+        options, record, jobs, trained, out, options.elsewhere.series_dir.name, RSNA_2025
+    )
 
 
 def score_held_out(options: EvalEndToEndOptions, record: Record) -> int:

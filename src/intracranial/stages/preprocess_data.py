@@ -87,7 +87,7 @@ def lead(options: PreprocessOptions, record: Record, team: Team | None) -> int:
     free = free_gib(data.root) + replaced_gib(state, data)
     if sources:
         workers = options.num_workers * (team.rank.count if team else 1)
-        for line in describe(sources, options.size, options.slices, workers, free):
+        for line in describe(sources, options.pixels.size, options.slices, workers, free):
             log.info("%s", line)
     clear(state, data)
     with record.timed("read"):

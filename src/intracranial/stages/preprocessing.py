@@ -57,8 +57,8 @@ def make_job(uid: str, options: PreprocessOptions) -> Job:
         data=options.data,
         config=options.identity(),
         slices=options.slices,
-        max_gib=options.max_series_gib,
-        reader=options.reader,
+        max_gib=options.reading.max_series_gib,
+        reader=options.reading.reader,
     )
 
 
@@ -121,7 +121,7 @@ def help_out(options: PreprocessOptions, team: Team) -> int:
 
 def _read_all(uids: Sequence[str], options: PreprocessOptions) -> Iterator[Outcome]:
     jobs = [make_job(uid, options) for uid in uids]
-    outcomes = run_jobs(jobs, options.num_workers, options.max_series_seconds)
+    outcomes = run_jobs(jobs, options.num_workers, options.reading.max_series_seconds)
     return progress(outcomes, len(jobs), "series")
 
 
