@@ -1,6 +1,7 @@
 # make demo   install, make synthetic DICOM data, run all eight stages, end with a report
 # make test   install, lint, types, import layering, unit and pipeline tests
 # make test-full   make test and the slow tests
+# make schema      after a change of an option: write the JSON schema of recipes anew
 # make gpu-check   on a machine with a GPU: CUDA tests, all scripts, speed and memory, in minutes
 PYTHON ?= python3
 VENV := .venv
@@ -16,7 +17,7 @@ DEMO_SERIES ?= 400
 FUZZ ?= --count 10000 --minutes 10 --seed 0
 FUZZ_KEEP ?= $(DEMO)/fuzz
 
-.PHONY: install demo demo-clean test test-full lint types imports figures quality fuzz doctor gpu-check
+.PHONY: install demo demo-clean test test-full lint types imports figures quality fuzz doctor gpu-check schema
 
 install: $(VENV)/installed
 
@@ -57,6 +58,10 @@ fuzz: install
 # without an install: it runs where there is no network, with PY=python3 too
 gpu-check:
 	PYTHONPATH=src$(if $(PYTHONPATH),:$(PYTHONPATH)) $(PY) -m benchmarks.gpu_check --out_dir $(DEMO)/gpu $(GPU_CHECK)
+
+# after a change of an option
+schema: install
+	$(PY) -m intracranial.recipe_schema
 
 doctor:
 	$(PY) tools/doctor.py

@@ -177,7 +177,7 @@ def score_at_spots(options: Options, folder: Path, seed: int) -> dict[str, float
         encoder.model,
         stack_dataset(made.test, infos, TASK, encoder.inputs),
         spot_requests(made.test_split, list(infos), encoder.steps),
-        made.recipe.batch_size,
+        made.recipe.optimization.batch_size,
         options.num_workers,
         compute,
     )
@@ -201,7 +201,7 @@ def score_whole_volume(options: Options, folder: Path, seed: int) -> dict[str, f
     batches = int(rows[-1].split(",")[rows[0].split(",").index("step")])
     table = train_and_score(
         made.recipe,
-        batches * made.recipe.batch_size,
+        batches * made.recipe.optimization.batch_size,
         (made.data, training),
         (made.test, infos),
         TASK,

@@ -48,8 +48,8 @@ from intracranial.inference.fold import FoldPredictor
 from intracranial.inference.points import POINT_COLUMNS, point_row
 from intracranial.models.sequence_classifier import SequenceClassifier
 from intracranial.models.slice_classifier import SliceClassifier, SliceClassifierConfig
-from intracranial.options.preprocess import PreprocessOptions
-from intracranial.options.stage2 import TrainStage2Options
+from intracranial.options.preprocess import Pixels, PreprocessOptions
+from intracranial.options.stage2 import SequenceNetwork, TrainStage2Options
 from intracranial.sampling.stacks import InputSpec
 from intracranial.stages.sequence_training import model_config, sequence_spec
 from intracranial.tasks import RSNA_2025 as TASK
@@ -117,7 +117,9 @@ def make_predictor(options: Options) -> FoldPredictor:
     first = SliceClassifierConfig(options.model, len(TASK.labels), options.input_size, "", 0.0)
     torch.manual_seed(0)
     encoder = SliceClassifier(first)
-    training = TrainStage2Options(run="run", width=options.width, feed_forward=options.width)
+    training = TrainStage2Options(
+        run="run", network=SequenceNetwork(width=options.width, feed_forward=options.width)
+    )
     second = model_config(training, encoder.width, TASK)
     save_weights(paths.weights("stage1"), encoder)
     save_weights(paths.weights("stage2"), SequenceClassifier(second))
@@ -126,7 +128,7 @@ def make_predictor(options: Options) -> FoldPredictor:
         "model": asdict(first),
         "input": asdict(InputSpec(0.875, options.input_size, 2.5)),
         "steps": (1, 2),
-        "preprocessing": PreprocessOptions(size=options.size).identity(),
+        "preprocessing": PreprocessOptions(pixels=Pixels(size=options.size)).identity(),
     }
     stage2 = {
         "model": asdict(second),

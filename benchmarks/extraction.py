@@ -43,8 +43,8 @@ from intracranial.compute import choose_compute
 from intracranial.inference.encoder import ENCODE_BATCH, Encoder
 from intracranial.models.slice_classifier import SliceClassifier, SliceClassifierConfig
 from intracranial.options.features import ExtractFeaturesOptions
+from intracranial.options.stage1 import StackAugmentation
 from intracranial.provenance import Request
-from intracranial.sampling.augment import AugmentSpec
 from intracranial.sampling.features import load_features
 from intracranial.sampling.stacks import InputSpec, neighbours, prepare_slices
 from intracranial.stages.feature_extraction import FoldWork, extract_fold
@@ -124,7 +124,7 @@ class Bench:
             "model": asdict(config),
             "input": asdict(inputs),
             "steps": STEPS,
-            "config": asdict(AugmentSpec()),
+            "config": asdict(StackAugmentation()),
         }
         self.encoder = Encoder(self.paths, self.manifest, self.compute, options.compile)
         self.graphs: torch.nn.Module | None = None

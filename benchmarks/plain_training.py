@@ -19,13 +19,14 @@ from torch.utils.data import DataLoader, Dataset
 from benchmarks.steps import Watch, Window
 from intracranial.artifacts import DataPaths
 from intracranial.compute import Compute
-from intracranial.sampling.augment import AugmentSpec, augment
+from intracranial.options.stage1 import StackAugmentation
+from intracranial.options.training import Optimization
+from intracranial.sampling.augment import augment
 from intracranial.sampling.series_info import SeriesInfo
 from intracranial.sampling.slice_samples import StackRequest
 from intracranial.sampling.stacks import InputSpec, neighbours
 from intracranial.training.batches import Batch
 from intracranial.training.loop import Loss
-from intracranial.training.optimization import FitSpec
 
 CLIP = 1.0  # gradient norm
 
@@ -38,7 +39,7 @@ class PlainStacks(Dataset[torch.Tensor]):
         data: DataPaths,
         infos: dict[str, SeriesInfo],
         inputs: InputSpec,
-        augmentation: AugmentSpec,
+        augmentation: StackAugmentation,
         seed: int,
     ) -> None:
         """Keep what is needed; the arguments are those of `StackDataset`."""
@@ -96,7 +97,7 @@ class Layout:
 def watched_plain(
     model: nn.Module,
     loss: Loss,
-    spec: FitSpec,
+    spec: Optimization,
     layout: Layout,
     batches: Iterable[Batch],
     window: Window,

@@ -35,11 +35,11 @@ from benchmarks.side_by_side import (
 )
 from benchmarks.steps import Watch, Window, held, watched_fit
 from intracranial.compute import choose_compute
+from intracranial.config import with_values
 from intracranial.models.sequence_classifier import SequenceClassifier
 from intracranial.options.stage2 import TrainStage2Options
 from intracranial.sampling.sequences import bucketed
 from intracranial.stages.sequence_training import Stage2Loss, model_config, training_data
-from intracranial.stages.slice_training import fit_spec
 from intracranial.tasks import RSNA_2025 as TASK
 from intracranial.training.batches import Batch, TrainingData
 
@@ -102,9 +102,8 @@ class Options:
 
     def training(self, num_workers: int) -> TrainStage2Options:
         """Options of the stage."""
-        return TrainStage2Options(
-            model_dir=self.out_dir / "model",
-            run="sequences",
+        return with_values(
+            TrainStage2Options(model_dir=self.out_dir / "model", run="sequences"),
             batch_size=self.batch_size,
             width=self.width,
             feed_forward=self.width,
@@ -124,7 +123,7 @@ def planned_waste(options: Options, limit: int) -> tuple[float, float]:
     infos = [generated_info(number, n, 512) for number, n in enumerate(drawn)]
     lengths = {info.uid: min(info.n, limit) for info in infos}
     by_uid, size = {info.uid: info for info in infos}, options.batch_size
-    bucket = options.training(0).bucket
+    bucket = options.training(0).input.bucket
     ours = [[uid for uid, _ in batch] for batch in bucketed(by_uid, size, bucket, 0, 0)]
     uids = list(by_uid)  # lengths are drawn one by one, so this order is random
     random = [uids[i : i + size] for i in range(0, len(uids), size)]
@@ -143,8 +142,8 @@ class Bench:
         self.infos = make_features(self.paths, lengths, options.features, STEPS)
         torch.manual_seed(0)
         self.model = SequenceClassifier(model_config(training, options.features, TASK))
-        self.loss = Stage2Loss(training.focal_gamma, training.slice_weight, 0.0)
-        self.spec, self.window = fit_spec(training), Window(options.warm, options.steps)
+        self.loss = Stage2Loss(training.loss.focal_gamma, training.loss.slice_weight, 0.0)
+        self.training, self.window = training, Window(options.warm, options.steps)
         data = self.training_data(max(options.num_workers))
         with closing(data):
             loaded = list(islice(data.pieces(0, 0), self.window.total))
@@ -165,7 +164,7 @@ class Bench:
             data = held(data, self.placed)
         where = (self.window, self.options.scratch or self.options.out_dir)
         watch, self.losses[name] = watched_fit(
-            self.model, self.loss, self.spec, self.compute, data, *where
+            self.model, self.loss, self.training, self.compute, data, *where
         )
         self.watches.setdefault(name, []).append(watch)
         return watch.time.per(self.options.steps * self.options.batch_size)
@@ -225,7 +224,7 @@ def main(options: Options) -> None:
         for name, watches in bench.watches.items()
     ]
     print_table("Waiting for batches, share of the wall time", ["way", "wait"], rows)
-    limit = options.training(0).limit_slices
+    limit = options.training(0).input.limit_slices
     bucketing, none = planned_waste(options, limit)
     shares = {
         f"bucketing, {options.planned} series": bucketing,

@@ -13,9 +13,10 @@ from torch import nn
 from benchmarks.side_by_side import Measured, between, now
 from intracranial.artifacts import FoldPaths
 from intracranial.compute import Compute, compile_network
+from intracranial.config import with_values
+from intracranial.options.training import TrainingOptions
 from intracranial.training.batches import Batch, TrainingData
 from intracranial.training.loop import Fit, Loss
-from intracranial.training.optimization import FitSpec
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ def held(data: TrainingData, batches: list[Batch]) -> TrainingData:
 def watched_fit(
     model: nn.Module,
     loss: Loss,
-    spec: FitSpec,
+    options: TrainingOptions,
     compute: Compute,
     data: TrainingData,
     window: Window,
@@ -96,7 +97,7 @@ def watched_fit(
     watched = replace(data, pieces=lambda epoch, first: watch.over(data.pieces(epoch, first)))
     with TemporaryDirectory(dir=scratch) as folder:
         paths = FoldPaths(Path(folder), "run", 0)
-        limited = replace(spec, epochs=1, max_steps=window.total)
+        limited = with_values(options, epochs=1, max_steps=window.total)
         fit = Fit(trained, loss, limited, compute, paths, "stage1", "benchmark")
         fit.run(watched, None)
         watch.scale = fit.scaler.get_scale()

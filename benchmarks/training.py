@@ -45,13 +45,12 @@ from benchmarks.side_by_side import (
 from benchmarks.steps import Watch, Window, held, watched_fit
 from intracranial.artifacts import DataPaths
 from intracranial.compute import choose_compute
+from intracranial.config import with_values
 from intracranial.models.slice_classifier import SliceClassifier
 from intracranial.options.stage1 import TrainStage1Options
 from intracranial.sampling.slice_samples import StackRequest
 from intracranial.stages.slice_training import (
     Stage1Loss,
-    augment_spec,
-    fit_spec,
     input_spec,
     model_config,
     training_data,
@@ -134,8 +133,8 @@ class Options:
     def training(self, num_workers: int) -> TrainStage1Options:
         """Options of the stage."""
         positives = SPOTS * (self.series // 2)
-        return TrainStage1Options(
-            data_dir=self.out_dir / "data",
+        return with_values(
+            TrainStage1Options(data_dir=self.out_dir / "data"),
             model=self.model,
             weights="none",
             input_size=self.input_size,
@@ -157,8 +156,8 @@ class Bench:
         self.infos = make_caches(data, options.series, options.slices, options.size)
         torch.manual_seed(0)
         self.model = SliceClassifier(model_config(training, TASK))
-        self.loss = Stage1Loss(training.focal_gamma, training.heatmap_weight, 0.0)
-        self.spec, self.window = fit_spec(training), Window(options.warm, options.steps)
+        self.loss = Stage1Loss(training.loss.focal_gamma, training.loss.heatmap_weight, 0.0)
+        self.training, self.window = training, Window(options.warm, options.steps)
         self.watches: dict[str, list[Watch]] = {}
         self.losses: dict[str, float] = {}
 
@@ -190,7 +189,7 @@ class Bench:
     def plain(self) -> PlainStacks:
         """The plain way's stacks, which must be the program's."""
         training = self.options.training(0)
-        spec = input_spec(training), augment_spec(training), training.seed
+        spec = input_spec(training), training.augmentation, training.seed
         made = PlainStacks(training.data, self.infos, *spec)
         stacks = torch.stack([made[request] for request in self.requests[0]])
         difference = float((stacks - self.ready[0]["stack"]).abs().max())
@@ -215,7 +214,7 @@ class Bench:
         if num_workers is None:
             data = held(data, self.placed)
         where = (self.window, self.options.scratch or self.options.out_dir, self.options.compile)
-        found = watched_fit(self.model, self.loss, self.spec, self.compute, data, *where)
+        found = watched_fit(self.model, self.loss, self.training, self.compute, data, *where)
         return self.note(name, found)
 
     def by_plain(
@@ -228,7 +227,8 @@ class Bench:
         else:
             batches = plain_batches(self.plain, self.requests, self.ready, num_workers)
         where = (layout, batches, self.window)
-        return self.note(name, watched_plain(self.model, self.loss, self.spec, *where))
+        found = watched_plain(self.model, self.loss, self.training.optimization, *where)
+        return self.note(name, found)
 
     def ways(self) -> dict[str, Callable[[], Measured]]:
         """Every way by name; `plain` ones count loader processes too."""

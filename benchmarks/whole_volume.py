@@ -18,12 +18,12 @@ from torch.utils.data import DataLoader, Dataset
 from intracranial.artifacts import DataPaths, load_array
 from intracranial.compute import Compute, loading_processes
 from intracranial.metrics import score_table
-from intracranial.options.stage1 import TrainStage1Options
+from intracranial.options.stage1 import StackAugmentation, TrainStage1Options
 from intracranial.provenance import MADE_BY
-from intracranial.sampling.augment import AugmentSpec, augment
+from intracranial.sampling.augment import augment
 from intracranial.sampling.series_info import SeriesInfo
 from intracranial.sampling.stacks import InputSpec, prepare_slices
-from intracranial.stages.slice_training import augment_spec, input_spec
+from intracranial.stages.slice_training import input_spec
 from intracranial.tasks import Task
 from intracranial.training.losses import focal_loss, known_labels
 from intracranial.training.optimization import GradientClipper
@@ -41,7 +41,7 @@ class VolumeDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         infos: dict[str, SeriesInfo],
         task: Task,
         inputs: InputSpec,
-        augmentation: AugmentSpec | None,
+        augmentation: StackAugmentation | None,
         seed: int,
     ) -> None:
         """Keep what an item needs."""
@@ -94,29 +94,30 @@ def train_and_score(
         `metrics.score_table` of the test series.
     """
     torch.manual_seed(options.seed)
-    pool: dict[str, Any] = {"global_pool": options.pool} if options.pool else {}
+    how = options.optimization
+    pool: dict[str, Any] = {"global_pool": options.network.pool} if options.network.pool else {}
     model = timm.create_model(
-        options.model, in_chans=CHANNELS, num_classes=len(task.labels), **pool
+        options.network.model, in_chans=CHANNELS, num_classes=len(task.labels), **pool
     ).to(compute.device)
     model = model.to(memory_format=torch.channels_last)
     optimizer = create_optimizer_v2(
         model,
-        opt=options.optimizer,
-        lr=options.lr,
-        weight_decay=options.weight_decay,
+        opt=how.optimizer,
+        lr=how.lr,
+        weight_decay=how.weight_decay,
         filter_bias_and_bn=False,
     )
-    steps = passes // options.batch_size
+    steps = passes // how.batch_size
     schedule, _ = create_scheduler_v2(
         optimizer,
         sched="cosine",
         num_epochs=steps,
-        warmup_lr=options.lr * 0.01,
-        warmup_epochs=round(steps * options.warmup_epochs / options.epochs),
+        warmup_lr=how.lr * 0.01,
+        warmup_epochs=round(steps * how.warmup_epochs / how.epochs),
     )
-    ema = ModelEmaV3(model, decay=options.ema_decay, use_warmup=True)
+    ema = ModelEmaV3(model, decay=how.ema_decay, use_warmup=True)
     dataset = VolumeDataset(
-        training[0], training[1], task, input_spec(options), augment_spec(options), options.seed
+        training[0], training[1], task, input_spec(options), options.augmentation, options.seed
     )
     clipper = GradientClipper(compute.device)
     parameters = list(model.parameters())
@@ -124,7 +125,7 @@ def train_and_score(
     for step, (stacks, labels) in enumerate(
         DataLoader(
             dataset,
-            batch_sampler=_batches(list(training[1]), steps, options.batch_size, options.seed),
+            batch_sampler=_batches(list(training[1]), steps, how.batch_size, options.seed),
             num_workers=loading_processes(options.num_workers, options.device),
         )
     ):
@@ -133,7 +134,7 @@ def train_and_score(
             logits = model(compute.place(stacks))
         targets = labels.to(logits.device)
         known = torch.ones_like(targets)
-        loss = focal_loss(logits, targets, known, options.focal_gamma, known_labels(known))
+        loss = focal_loss(logits, targets, known, options.loss.focal_gamma, known_labels(known))
         optimizer.zero_grad()
         loss.backward()
         clipper.clip(parameters)

@@ -10,12 +10,30 @@ from intracranial.config import (
     STAGES,
     load_recipe,
     nearest,
+    option_types,
+    option_values,
     parse_options,
     plain,
     recipe_text,
+    with_values,
 )
 from intracranial.errors import InputError, UsageError
 from tests.tiny_runs import ROOT, options_type
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rates:
+    """How fast."""
+
+    lr: float
+    """A rate."""
+
+    pool: str = "avg"
+    """A word."""
+
+    def __post_init__(self) -> None:
+        if self.lr < 0:
+            raise UsageError(f"--lr {self.lr}: give 0 or more")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,8 +46,7 @@ class Options:
     epochs: int = 20
     """A number."""
 
-    lr: float = 1e-3
-    """A rate."""
+    rates: Rates = Rates(lr=1e-3)
 
     steps: tuple[int, ...] = (1, 2)
     """A list."""
@@ -42,9 +59,6 @@ class Options:
 
     views: bool = False
     """A switch that is off."""
-
-    pool: str = "avg"
-    """A word."""
 
 
 @pytest.fixture
@@ -66,18 +80,19 @@ def test_a_flag_overrides_the_recipe_and_the_recipe_overrides_the_default(recipe
     assert parse().epochs == 20
     assert parse(*config).epochs == 5
     options = parse(*config, "--epochs", "7")
-    assert (options.epochs, options.lr, options.pool) == (7, 0.5, "avg")
+    assert (options.epochs, options.rates) == (7, Rates(lr=0.5))
+    assert parse(*config, "--pool", "max").rates == Rates(lr=0.5, pool="max")
     assert parse("--epochs", "7", f"--config={config[1]}").epochs == 7
 
 
 def test_every_type_of_value_is_read_from_a_recipe(recipe):
     lines = ["lr: 3e-5", "steps: [2, 3, 4]", "limit: null", "report: false", "views: true"]
     options = parse(*recipe("train_stage1:\n  " + "\n  ".join([*lines, "pool: ''"])))
-    assert options.lr == 3e-5  # YAML itself takes 3e-5 for a string
+    assert options.rates.lr == 3e-5  # YAML itself takes 3e-5 for a string
     assert options.steps == (2, 3, 4)
     assert options.limit is None
     assert options.report is False and options.views is True
-    assert options.pool == ""
+    assert options.rates.pool == ""
     assert parse(*recipe("train_stage1:\n  limit: 4\n  steps: [1]\n")).steps == (1,)
 
 
@@ -103,6 +118,10 @@ def test_keys_of_a_recipe_take_a_dash_and_an_underscore_alike(tmp_path: Path):
     ("text", "words"),
     [
         ("train_stage1:\n  epoch: 5\n", "unknown option 'epoch'.*nearest: epochs"),
+        ("train_stage1:\n  poll: max\n", "unknown option 'poll'.*nearest: pool"),
+        ("train_stage1:\n  rates: 1\n", "unknown option 'rates'"),
+        ("train_stage1:\n  lr: fast\n", "section train_stage1"),
+        ("train_stage1:\n  lr: -1\n", "--lr -1"),
         ("train_stage3:\n  epochs: 5\n", "unknown section 'train_stage3'.*train_stage1"),
         ("train_stage1: 5\n", "must hold 'option: value' lines"),
         ("train_stage1:\n  epochs: many\n", "section train_stage1"),
@@ -142,7 +161,7 @@ def test_a_recipe_with_a_base_has_its_options_but_for_its_own(tmp_path: Path):
     for name, text in files.items():
         (tmp_path / name).write_text(text)
     options = parse("--config", str(tmp_path / "third.yaml"))
-    assert (options.epochs, options.lr, options.pool) == (5, 0.25, "max")
+    assert (options.epochs, options.rates) == (5, Rates(lr=0.25, pool="max"))
     assert load_recipe(tmp_path / "third.yaml")["train_stage2"] == {"layers": 1}
 
 
@@ -244,6 +263,21 @@ def test_device_workers_and_places_are_no_part_of_identity():
     assert one.identity() == other.identity()
     longer = parse_options(kind, "train_stage1", ["--config", "configs/tiny.yaml", "--epochs", "9"])
     assert one.identity() != longer.identity()
+
+
+def test_options_are_changed_by_their_names_whether_in_a_group_or_not():
+    options = with_values(Options(), epochs=3, lr=0.5)
+    assert options == Options(epochs=3, rates=Rates(lr=0.5))
+    with pytest.raises(TypeError, match="no option rates"):
+        with_values(Options(), rates=Rates(lr=1))
+    with pytest.raises(UsageError, match="--lr -1"):
+        with_values(Options(), lr=-1)
+
+
+def test_a_recipe_and_a_record_know_options_by_their_own_names():
+    text = recipe_text("train_stage1", Options(rates=Rates(lr=0.5)))
+    assert "  lr: 0.5\n" in text and "rates" not in text
+    assert list(option_values(Options())) == list(option_types(Options))
 
 
 def test_nearest_names_are_offered_only_when_something_is_close():

@@ -1,12 +1,11 @@
 """The README and its pages: every link leads somewhere, every flag exists, every page is linked."""
 
-import dataclasses
 import re
 from pathlib import Path
 
 import pytest
 
-from intracranial.config import STAGES
+from intracranial.config import STAGES, option_types
 from intracranial.provenance import VERSION
 from tests.tiny_runs import ROOT, options_type
 
@@ -29,7 +28,7 @@ def test_every_page_is_linked_from_the_readme():
 @pytest.mark.parametrize("stage", STAGES)
 def test_every_flag_of_a_command_exists(stage: str):
     """A command that is broken by a backslash goes on in the next line."""
-    known = {field.name for field in dataclasses.fields(options_type(stage))}
+    known = set(option_types(options_type(stage)))
     known |= {f"no_{name}" for name in known} | {"help"}
     for page in PAGES:
         text = page.read_text(encoding="utf-8").replace("\\\n", " ")

@@ -8,7 +8,7 @@ import torch
 from intracranial.artifacts import FoldPaths
 from intracranial.models.sequence_classifier import SequenceClassifier, SequenceClassifierConfig
 from intracranial.models.slice_classifier import SliceClassifier, SliceClassifierConfig
-from intracranial.options.preprocess import PreprocessOptions
+from intracranial.options.preprocess import Pixels, PreprocessOptions
 from intracranial.provenance import Request, write_manifest
 from intracranial.sampling.sequences import SequenceSpec
 from intracranial.sampling.stacks import InputSpec
@@ -42,7 +42,7 @@ def write_untrained_run(run: Path, task: Task, fold: int | str = 0) -> FoldPaths
         "model": asdict(first),
         "input": asdict(InputSpec(0.9, 48, 2.5)),
         "steps": [1],
-        "preprocessing": PreprocessOptions(size=64).identity(),
+        "preprocessing": PreprocessOptions(pixels=Pixels(size=64)).identity(),
         "weights_licence": "random initial weights",
         "select": "last",
     }

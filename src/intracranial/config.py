@@ -4,6 +4,9 @@ A recipe is one YAML file with a section per stage (`train_stage1:`) and an opti
 section whose keys apply to every stage that has them. `base: other.yaml` names another recipe to
 start from, beside this one. Flags override the recipe, the recipe its base, and that the defaults.
 Every value, from a recipe or from a flag, is parsed by the same code.
+
+Options of one subject are a group: a frozen dataclass in a field of the stage's options. Groups
+structure the code and `--help`; flags, recipes and identities know options by their own names.
 """
 
 import contextlib
@@ -13,7 +16,7 @@ import io
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_type_hints
 
 import tyro
 import yaml
@@ -38,6 +41,50 @@ NO_RECIPE = ("config", "print_recipe")
 """Options that a recipe cannot set."""
 
 OptionsT = TypeVar("OptionsT")
+
+
+def option_types(options_type: type) -> dict[str, Any]:
+    """The type of every option by its name, those in groups too, as it is annotated."""
+    hints = get_type_hints(options_type, include_extras=True)
+    found: dict[str, Any] = {}
+    for field in dataclasses.fields(options_type):
+        kind = hints[field.name]
+        group = isinstance(kind, type) and dataclasses.is_dataclass(kind)
+        found |= option_types(kind) if group else {field.name: kind}
+    return found
+
+
+def option_values(options: Any) -> dict[str, Any]:  # noqa: ANN401
+    """The value of every option by its name, those in groups too."""
+    found: dict[str, Any] = {}
+    for field in dataclasses.fields(options):
+        value = getattr(options, field.name)
+        found |= option_values(value) if dataclasses.is_dataclass(value) else {field.name: value}
+    return found
+
+
+def with_values(options: OptionsT, **values: Any) -> OptionsT:  # noqa: ANN401
+    """The same options but for some.
+
+    Args:
+        options: of a stage, or a group of them.
+        values: by the names of the options, whether in a group or not.
+
+    Raises:
+        TypeError: there is no such option.
+    """
+    unknown = values.keys() - option_values(options).keys()
+    if unknown:
+        raise TypeError(f"{type(options).__name__} has no option {', '.join(sorted(unknown))}")
+    changes = {}
+    for field in dataclasses.fields(options):  # type: ignore[arg-type]
+        value = getattr(options, field.name)
+        if dataclasses.is_dataclass(value):
+            inside = {name: values[name] for name in option_values(value) if name in values}
+            changes[field.name] = with_values(value, **inside)
+        elif field.name in values:
+            changes[field.name] = values[field.name]
+    return dataclasses.replace(options, **changes)  # type: ignore[type-var]
 
 
 def nearest(word: str, known: Sequence[str]) -> str:
@@ -101,7 +148,9 @@ def _load_recipe(path: Path, users: tuple[Path, ...]) -> dict[str, dict[str, Any
 
 def recipe_text(stage: str, options: Any) -> str:  # noqa: ANN401
     """A recipe that gives these options of a stage without any flag, as YAML."""
-    values = {name: value for name, value in plain(options).items() if name not in NO_RECIPE}
+    values = plain(
+        {name: one for name, one in option_values(options).items() if name not in NO_RECIPE}
+    )
     return str(yaml.safe_dump({stage: values}, sort_keys=False, allow_unicode=True))
 
 
@@ -129,7 +178,7 @@ def _recipe_path(argv: Sequence[str]) -> Path | None:
 
 def _recipe_defaults(options_type: type[OptionsT], stage: str, path: Path, prog: str) -> OptionsT:
     recipe = load_recipe(path)
-    names = [field.name for field in dataclasses.fields(options_type)]  # type: ignore[arg-type]
+    names = list(option_types(options_type))
     section = recipe.get(stage, {})
     for name in section:
         if name not in names:
@@ -140,7 +189,7 @@ def _recipe_defaults(options_type: type[OptionsT], stage: str, path: Path, prog:
     complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint), contextlib.redirect_stdout(complaint):
-            return tyro.cli(options_type, args=_as_flags(values), prog=prog, use_underscores=True)
+            return _parsed(options_type, _as_flags(values), prog)
     except SystemExit:
         raise UsageError(f"recipe {path}, section {stage}:\n{complaint.getvalue()}") from None
 
@@ -154,7 +203,8 @@ def parse_options(
 ) -> OptionsT:
     """Options of one stage: flags over the recipe's section over the dataclass defaults.
 
-    Flags accept `-` and `_` alike; help text is each field's docstring.
+    Flags accept `-` and `_` alike; help text is each field's docstring, and a group's docstring
+    heads its options.
 
     Args:
         options_type: a frozen dataclass; a field named `config` holds the recipe's path.
@@ -173,6 +223,16 @@ def parse_options(
     default: Any = None
     if recipe is not None:  # for --help too, which shows its values
         default = _recipe_defaults(options_type, stage, recipe, prog)
+    return _parsed(options_type, argv, prog, default, description)
+
+
+def _parsed(
+    options_type: type[OptionsT],
+    argv: Sequence[str],
+    prog: str,
+    default: Any = None,  # noqa: ANN401
+    description: str | None = None,
+) -> OptionsT:
     parsed: OptionsT = tyro.cli(
         options_type,
         args=argv,
@@ -180,6 +240,7 @@ def parse_options(
         prog=prog,
         description=description,
         use_underscores=True,
+        config=(tyro.conf.OmitArgPrefixes,),  # the flag of a group's option is its own name
     )
     return parsed
 

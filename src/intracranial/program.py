@@ -78,6 +78,15 @@ def usage() -> str:
     return "\n".join([f"usage: {NAME} COMMAND [OPTIONS]", "", *rows, "", last])
 
 
+def options_type(place: str) -> type:
+    """The class of a stage's options; `place` is its module in `options` and its name."""
+    import importlib
+
+    module, name = place.split(":")
+    found: type = getattr(importlib.import_module(f"{NAME}.options.{module}"), name)
+    return found
+
+
 def _run(stage: str, options: str, prog: str) -> int:
     """Parse the options, do the work, and return the exit code."""
     import importlib
@@ -85,8 +94,7 @@ def _run(stage: str, options: str, prog: str) -> int:
     from intracranial.runlog import run_stage
     from intracranial.threads import cores_for_processes
 
-    module, name = options.split(":")
-    options_type = getattr(importlib.import_module(f"{NAME}.options.{module}"), name)
+    kind = options_type(options)
     plot = importlib.import_module(f"{NAME}.stages.{stage}")
     cores_for_processes()
-    return run_stage(stage, options_type, plot.main, plot.__doc__, prog)
+    return run_stage(stage, kind, plot.main, plot.__doc__, prog)

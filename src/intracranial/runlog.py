@@ -15,7 +15,7 @@ import tyro
 from tqdm import tqdm
 
 from intracranial.artifacts import write_json
-from intracranial.config import parse_options, plain, recipe_text
+from intracranial.config import option_values, parse_options, plain, recipe_text
 from intracranial.errors import (
     EXIT_CLOSED_PIPE,
     EXIT_DONE,
@@ -62,7 +62,7 @@ class Record:
         """Start the clock."""
         self.content: dict[str, Any] = {
             "stage": stage,
-            "options": plain(options),
+            "options": plain(option_values(options)),
             "versions": versions(),
             "started": datetime.now(UTC).isoformat(timespec="seconds"),
             "seconds": {},
@@ -258,7 +258,7 @@ def _run_stage(
         # microseconds, for the folds of a run that a cluster starts at the same moment
         stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%f")
         base = options.record_dir / f"{stamp}_{stage}"
-        dry = getattr(options, "dry_run", False)  # leaves nothing behind
+        dry = option_values(options).get("dry_run", False)  # leaves nothing behind
         new = _first_missing(options.record_dir.parent)
         handler = _start_logging(None if dry else base.with_suffix(".log"))
     except BrokenPipeError:

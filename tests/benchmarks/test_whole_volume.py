@@ -16,6 +16,8 @@ def test_a_net_on_whole_volumes_is_trained_and_scored(tiny: Place):
     infos = series_infos(split, sorted(split.series.index), RSNA_2025)
     here = (tiny.data, infos)
     compute = choose_compute("cpu", "fp32")
-    table = train_and_score(options, 2 * options.batch_size, here, here, RSNA_2025, compute)
+    table = train_and_score(
+        options, 2 * options.optimization.batch_size, here, here, RSNA_2025, compute
+    )
     assert table["series"] == len(infos)
     assert 0 <= table["per_label"][RSNA_2025.overall]["value"] <= 1

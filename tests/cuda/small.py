@@ -1,6 +1,5 @@
 """Small networks of both stages with batches and trainings of them."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -8,29 +7,22 @@ from torch import nn
 
 from intracranial.artifacts import FoldPaths
 from intracranial.compute import Compute
+from intracranial.config import with_values
 from intracranial.models.sequence_classifier import SequenceClassifier, SequenceClassifierConfig
 from intracranial.models.slice_classifier import SliceClassifier, SliceClassifierConfig
+from intracranial.options.training import Optimization, TrainingOptions
 from intracranial.stages.sequence_training import Stage2Loss
 from intracranial.stages.slice_training import Stage1Loss
 from intracranial.training.batches import Batch, TrainingData
 from intracranial.training.loop import Fit, Loss
-from intracranial.training.optimization import FitSpec
 
 LABELS, EDGE, FEATURES = 3, 64, 8
 BATCHES, SIZE = 3, 4
 
-SPEC = FitSpec(
-    epochs=2,
-    optimizer="adamw",
-    lr=1e-3,
-    weight_decay=0.01,
-    schedule="constant",
-    warmup_epochs=0.5,
-    ema_decay=0.9,
-    ema_every=1,
-    select="last",
+SPEC = TrainingOptions(
+    run="run",
     seed=1,
-    checkpoint_minutes=10,
+    optimization=Optimization(epochs=2, lr=1e-3, warmup_epochs=0.5, ema_decay=0.9),
 )
 
 
@@ -100,7 +92,7 @@ def data_of(batches: list[Batch], accumulate: int = 1) -> TrainingData:
 def fit(name: str, compute: Compute, folder: Path, dropout: float = 0.1, **changes: object) -> Fit:
     """A training of one stage that has not begun."""
     model, loss, _ = stage(name, dropout)
-    spec = replace(SPEC, **changes)  # type: ignore[arg-type]
+    spec = with_values(SPEC, **changes)
     return Fit(model, loss, spec, compute, FoldPaths(folder, "run", 0), name, "id")
 
 

@@ -22,10 +22,13 @@ from intracranial.demo.streams import Purpose, stream
 from intracranial.errors import InputError
 from intracranial.imaging.geometry import cache_to_patient, mirror_axis, patient_to_cache
 from intracranial.imaging.series import read_series
-from intracranial.sampling.augment import AugmentSpec, augment
+from intracranial.options.stage1 import StackAugmentation
+from intracranial.sampling.augment import augment
 from tests.challenge import ANEURYSM_PRESENT, LABELS, MODALITIES, TRAIN_COLUMNS
 
-MIRROR = AugmentSpec(1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+MIRROR = StackAugmentation(
+    flip_lr=1.0, flip_other=0.0, rot90=0.0, affine=0.0, drift=0.0, patch_dropout=0.0
+)
 SERIES = 10
 
 

@@ -20,7 +20,7 @@ from intracranial.caching.job import Job, cache_series
 from intracranial.imaging.folder import natural_key, walk
 from intracranial.imaging.outcome import CODES, Findings, LeftOut, base_code, safe_detail
 from intracranial.imaging.series import ReadOptions, Series, SeriesError, read_series
-from intracranial.options.preprocess import PreprocessOptions
+from intracranial.options.preprocess import Pixels, PreprocessOptions
 from tests.imaging.make_series import head, store, write_single_frames
 
 EXPECTED = head() - 1024.0
@@ -379,7 +379,7 @@ def test_caches_are_named_by_the_folder_and_not_by_the_header(tmp_path, uid):
     data = DataPaths(tmp_path / "data")
     write_single_frames(data.series / "1.2.3", store(head(2)), tags={"SeriesInstanceUID": uid})
     before = set(tmp_path.rglob("*"))
-    config = PreprocessOptions(data_dir=data.root, size=16).identity()
+    config = PreprocessOptions(data_dir=data.root, pixels=Pixels(size=16)).identity()
     job = Job("1.2.3", data, config, slices=True, max_gib=1, reader="scan", key=bytes(32))
     outcome = cache_series(job)
     assert (outcome.uid, outcome.code) == ("1.2.3", "")

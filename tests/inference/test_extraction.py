@@ -9,7 +9,7 @@ from intracranial.artifacts import DataPaths, FoldPaths, save_array
 from intracranial.compute import choose_compute
 from intracranial.inference.encoder import Encoder, FeatureSet
 from intracranial.inference.extraction import encode_sets, prepare_views
-from intracranial.sampling.augment import AugmentSpec
+from intracranial.options.stage1 import StackAugmentation
 from intracranial.sampling.features import features_identity, load_features, save_features
 from tests.sampling.test_slice_samples import MIRROR_ALWAYS, series
 from tests.tiny_runs import Place, read
@@ -28,7 +28,7 @@ def extract(encoder: Encoder, tmp_path):
     data, paths = DataPaths(tmp_path / "data"), FoldPaths(tmp_path / "model", "run", 0)
     volume = np.random.default_rng(0).uniform(0, 5, (18, 64, 64)).astype(np.float16)
 
-    def call(views: int, spec: AugmentSpec, axis: str | None = "columns", seed: int = 0):
+    def call(views: int, spec: StackAugmentation, axis: str | None = "columns", seed: int = 0):
         info = replace(series("1.1", n=18), axis=axis)
         save_array(data.sequence("1.1"), volume)
         prepared = prepare_views(encoder, data, info, views, spec, seed)
@@ -40,7 +40,7 @@ def extract(encoder: Encoder, tmp_path):
 
 
 def test_views_stand_beside_the_plain_features_of_every_step(extract):
-    plain, found = extract(0, AugmentSpec()), extract(2, AugmentSpec())
+    plain, found = extract(0, StackAugmentation()), extract(2, StackAugmentation())
     assert set(plain) == {(1, 0), (2, 0)}
     assert set(found) == {(step, view) for step in (1, 2) for view in (0, 1, 2)}
     assert np.array_equal(plain[1, 0].features, found[1, 0].features)
@@ -69,7 +69,7 @@ def test_a_view_says_whether_it_mirrored_and_reversed(extract, axis, mirrored, r
 
 
 def test_views_depend_on_the_seed_and_the_plain_features_do_not(extract):
-    one, again, other = (extract(1, AugmentSpec(), seed=seed) for seed in (0, 0, 1))
+    one, again, other = (extract(1, StackAugmentation(), seed=seed) for seed in (0, 0, 1))
     assert np.array_equal(one[1, 1].features, again[1, 1].features)
     assert not np.array_equal(one[1, 1].features, other[1, 1].features)
     assert np.array_equal(one[1, 0].features, other[1, 0].features)

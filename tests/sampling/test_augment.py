@@ -5,9 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from intracranial.sampling.augment import AugmentSpec, augment
+from intracranial.options.stage1 import StackAugmentation
+from intracranial.sampling.augment import augment
 
-NOTHING = AugmentSpec(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+NOTHING = StackAugmentation(
+    flip_lr=0.0, flip_other=0.0, rot90=0.0, affine=0.0, drift=0.0, patch_dropout=0.0
+)
 EDGE = 48
 
 
@@ -73,7 +76,7 @@ def test_points_follow_turns_and_affine_transforms(name: str, seed: int) -> None
 
 
 def test_the_same_key_gives_the_same_sample() -> None:
-    spec = AugmentSpec(0.5, 0.5, 0.5, 0.5, 10, 0.1, 0.05, 0.01, 0.1)
+    spec = StackAugmentation(patch_dropout=0.1)
     first, second = (
         augment(
             spot_stack(18, 28), np.zeros((0, 2)), "columns", spec, np.random.default_rng([1, 2])

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
+from intracranial.options.stage2 import SequenceAugmentation
 from intracranial.sampling.features import FeatureSet, save_features
 from intracranial.sampling.sequences import (
-    SequenceAugment,
     SequenceDataset,
     SequenceSpec,
     bucketed,
@@ -27,7 +27,7 @@ TASK = RSNA_2025
 LEFT_MCA = TASK.labels.index("Left Middle Cerebral Artery")
 RIGHT_MCA = TASK.labels.index("Right Middle Cerebral Artery")
 BASILAR = TASK.labels.index("Basilar Tip")
-STILL = SequenceAugment(noise=0.0, input_dropout=0.0, slice_dropout=0.0, reverse=0.0, views=True)
+STILL = SequenceAugmentation(noise=0.0, input_dropout=0.0, slice_dropout=0.0, reverse=0.0)
 SPEC = SequenceSpec(("logits",), 512, 4.0)
 
 
@@ -42,7 +42,7 @@ def numbered(n: int, mirrored: bool = False, reversed_slices: bool = False) -> F
 def dataset(
     folder: Path,
     info: SeriesInfo,
-    augmentation: SequenceAugment = STILL,
+    augmentation: SequenceAugmentation = STILL,
     spec: SequenceSpec = SPEC,
     sets: dict[tuple[int, int], FeatureSet] | None = None,
 ) -> SequenceDataset:
@@ -148,9 +148,9 @@ def test_views_take_part_only_when_asked_for(tmp_path: Path):
     shown = {
         views: {
             int(
-                dataset(tmp_path, left_mca(), replace(STILL, views=views), sets=sets)["1.1", epoch][
-                    "targets"
-                ][RIGHT_MCA]
+                dataset(tmp_path, left_mca(), replace(STILL, use_views=views), sets=sets)[
+                    "1.1", epoch
+                ]["targets"][RIGHT_MCA]
             )
             for epoch in range(12)
         }
@@ -195,7 +195,7 @@ def test_slices_are_left_out_at_random_but_never_all(tmp_path: Path):
 
 
 def test_a_sample_depends_on_its_key_alone(tmp_path: Path):
-    noisy = SequenceAugment(0.3, 0.3, 0.3, 0.5, True)
+    noisy = SequenceAugmentation(noise=0.3, input_dropout=0.3, slice_dropout=0.3, reverse=0.5)
     one, two = (dataset(tmp_path, left_mca(), noisy) for _ in range(2))
     first = one["1.1", 3]
     for epoch in range(3):

@@ -7,11 +7,10 @@ import pytest
 import torch
 
 from intracranial.artifacts import DataPaths, save_array
-from intracranial.sampling.augment import AugmentSpec
+from intracranial.options.stage1 import StackAugmentation, StackSampling
 from intracranial.sampling.series_info import SeriesInfo
 from intracranial.sampling.slice_samples import (
     EpochPlanner,
-    PlanSpec,
     StackDataset,
     StackRequest,
     TargetSpec,
@@ -25,7 +24,9 @@ from tests.challenge import OVERALL
 TASK = RSNA_2025
 RIGHT_MCA = TASK.locations.index("Right Middle Cerebral Artery")
 LEFT_MCA = TASK.locations.index("Left Middle Cerebral Artery")
-MIRROR_ALWAYS = AugmentSpec(1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+MIRROR_ALWAYS = StackAugmentation(
+    flip_lr=1.0, flip_other=0.0, rot90=0.0, affine=0.0, drift=0.0, patch_dropout=0.0
+)
 
 
 def series(
@@ -59,7 +60,8 @@ def planner(hard: dict[str, np.ndarray] | None = None, probability: float = 0.0)
         "1.2": series("1.2"),
         "1.3": series("1.3", spots=((20, 6),), localized=False),
     }
-    return EpochPlanner(infos, PlanSpec((1, 2), 3.0, 0.5, probability, 7), hard)
+    sampling = StackSampling(negatives_per_positive=3.0, hard_probability=probability)
+    return EpochPlanner(infos, sampling, (1, 2), 7, hard)
 
 
 def test_an_epoch_is_the_same_each_time_and_another_epoch_is_not() -> None:

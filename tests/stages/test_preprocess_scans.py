@@ -10,7 +10,7 @@ import pydicom
 from intracranial.imaging import decoding
 from intracranial.imaging.dicom.parse import DicomFile
 from intracranial.imaging.dicom.pixels import decode_frames
-from intracranial.options.preprocess import PreprocessOptions
+from intracranial.options.preprocess import Pixels, PreprocessOptions
 from tests.imaging.make_series import Stored, head, store, write_single_frames
 from tests.stages.preprocessed import make_data, rows, run
 
@@ -49,7 +49,7 @@ def test_the_phase_reaches_the_caches_and_is_part_of_what_they_are(tmp_path, cap
 def test_caches_of_before_there_was_a_phase_stay_what_they_are():
     """At the value that its absence meant, the option is no part of the identity."""
     assert set(PreprocessOptions().identity()) == {"size", "mr_window", "orient", "rescale"}
-    assert PreprocessOptions(phase="last").identity()["phase"] == "last"
+    assert PreprocessOptions(pixels=Pixels(phase="last")).identity()["phase"] == "last"
 
 
 def test_what_a_decoder_says_is_logged_with_series_and_file(tmp_path, capsys, monkeypatch):

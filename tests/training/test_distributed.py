@@ -6,7 +6,6 @@ import signal
 import socket
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from unittest.mock import patch
@@ -16,6 +15,7 @@ import torch
 from torch import nn
 
 from intracranial.artifacts import FoldPaths
+from intracranial.config import with_values
 from intracranial.errors import NumericalError, Preempted, UsageError
 from intracranial.training.batches import Batch, TrainingData
 from intracranial.training.distributed import (
@@ -34,7 +34,9 @@ from intracranial.training.step_report import STEPS_AHEAD
 from tests.forked import start_function
 from tests.training.test_loop import BATCHES, SPEC, batches, fit, network, unknown
 
-ONE_STEP = replace(SPEC, optimizer="sgd", lr=1.0, schedule="constant", warmup_epochs=0, max_steps=1)
+ONE_STEP = with_values(
+    SPEC, optimizer="sgd", lr=1.0, schedule="constant", warmup_epochs=0, max_steps=1
+)
 """One step of plain gradient descent with rate 1 moves the weights by the gradient."""
 
 
@@ -91,7 +93,7 @@ def test_the_gradient_of_two_processes_is_that_of_one_with_the_joint_batch(tmp_p
         torch.testing.assert_close(together, whole, atol=1e-5, rtol=0)
 
 
-STEPS = replace(SPEC, optimizer="sgd", schedule="constant", max_steps=3, select="heldout")
+STEPS = with_values(SPEC, optimizer="sgd", schedule="constant", max_steps=3, select="heldout")
 
 
 def with_an_idle_parameter(folder: Path) -> Fit:

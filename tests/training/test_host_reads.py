@@ -1,6 +1,5 @@
 """In an epoch no step waits for the device: the host reads a report only when it has arrived."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from intracranial.artifacts import FoldPaths
 from intracranial.compute import choose_compute
+from intracranial.config import with_values
 from intracranial.models.sequence_classifier import SequenceClassifier, SequenceClassifierConfig
 from intracranial.models.slice_classifier import SliceClassifier, SliceClassifierConfig
 from intracranial.stages.sequence_training import Stage2Loss
@@ -25,7 +25,7 @@ from tests.training.test_loop import SPEC as EPOCHS
 LABELS = 3
 PIECES = 2
 BATCHES = 7
-SPEC = replace(
+SPEC = with_values(
     EPOCHS,
     epochs=1,
     optimizer="sgd",  # AdamW counts steps on the host on a CPU, on CUDA in its fused kernel

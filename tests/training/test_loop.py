@@ -15,27 +15,24 @@ from torch import nn
 
 from intracranial.artifacts import FoldPaths
 from intracranial.compute import choose_compute
+from intracranial.config import with_values
 from intracranial.errors import NumericalError, Preempted, UsageError
+from intracranial.options.training import Optimization, Progress, TrainingOptions
 from intracranial.training import loop
 from intracranial.training.batches import Batch, TrainingData
 from intracranial.training.loop import MOST_SKIPPED, Fit, Loss
-from intracranial.training.optimization import FitSpec
 from intracranial.training.step_report import STEPS_AHEAD, StepReport
 
-SPEC = FitSpec(
-    epochs=3,
-    optimizer="adamw",
-    lr=1e-2,
-    weight_decay=0.0,
-    schedule="cosine",
-    warmup_epochs=0.5,
-    ema_decay=0.9,
-    ema_every=1,
-    select="last",
+SPEC = TrainingOptions(
+    run="run",
     seed=1,
+    optimization=Optimization(
+        epochs=3, lr=1e-2, weight_decay=0.0, schedule="cosine", warmup_epochs=0.5, ema_decay=0.9
+    ),
+    progress=Progress(checkpoint_minutes=0.0),
 )
 BATCHES = 4
-OFTEN = replace(SPEC, evaluate_every=3)
+OFTEN = with_values(SPEC, evaluate_every=3)
 
 
 def batches(epoch: int, first: int) -> list[dict[str, torch.Tensor]]:
@@ -66,7 +63,7 @@ def network() -> nn.Sequential:
 def fit(
     folder: Path,
     loss: Loss | None = None,
-    spec: FitSpec = SPEC,
+    spec: TrainingOptions = SPEC,
     ahead: int = 0,
     model: nn.Module | None = None,
 ) -> Fit:
@@ -111,19 +108,19 @@ def test_a_request_to_stop_that_comes_with_the_last_scores_stops_the_next_fold(
     tmp_path: Path,
 ) -> None:
     def evaluate(ema: nn.Module) -> dict[str, float | None]:
-        if run.epoch + 1 == SPEC.epochs:
+        if run.epoch + 1 == SPEC.optimization.epochs:
             os.kill(os.getpid(), signal.SIGTERM)
         return {"score": 0.5}
 
     data = TrainingData(batches, BATCHES)
     run = fit(tmp_path / "first")
     run.run(data, evaluate)
-    assert len(run.rows) == SPEC.epochs
+    assert len(run.rows) == SPEC.optimization.epochs
     with pytest.raises(Preempted, match="epoch 1"):
         fit(tmp_path / "next").run(data, None)
     following = fit(tmp_path / "next")
     following.run(data, None)  # the request is answered: it goes on to the end
-    assert len(following.rows) == SPEC.epochs
+    assert len(following.rows) == SPEC.optimization.epochs
 
 
 @pytest.mark.parametrize(
@@ -145,7 +142,7 @@ def test_slow_checkpoints_are_left_out_at_the_ends_of_short_epochs_but_for_the_l
 
     monkeypatch.setattr(loop, "save_state", save)
     monkeypatch.setattr(loop.time, "monotonic", lambda: clock)
-    run = fit(tmp_path, spec=replace(SPEC, checkpoint_minutes=minutes))
+    run = fit(tmp_path, spec=with_values(SPEC, checkpoint_minutes=minutes))
     original = run._step
 
     def step(*args: Any) -> StepReport:
@@ -173,10 +170,10 @@ def test_scores_within_an_epoch_are_logged_and_change_no_weight(tmp_path: Path) 
 
     data = TrainingData(batches, BATCHES)
     plain = fit(tmp_path / "plain")
-    spec = replace(OFTEN, max_steps=10)
+    spec = with_values(OFTEN, max_steps=10)
     often = fit(tmp_path / "often", spec=spec)
     plain_weights = state_bytes(
-        fit(tmp_path / "ten", spec=replace(SPEC, max_steps=10)).run(data, None)
+        fit(tmp_path / "ten", spec=with_values(SPEC, max_steps=10)).run(data, None)
     )
     assert state_bytes(often.run(data, evaluate)) == plain_weights
     assert [(row["epoch"], row["step"]) for row in often.rows] == [
@@ -254,7 +251,7 @@ class Overflowing(Broken):
 @pytest.mark.parametrize("ahead", [0, STEPS_AHEAD])
 def test_steps_that_the_scaler_always_leaves_out_end_the_run(tmp_path: Path, ahead: int) -> None:
     def scaled(folder: str, count: int) -> Fit:
-        spec = replace(SPEC, epochs=2 * MOST_SKIPPED)
+        spec = with_values(SPEC, epochs=2 * MOST_SKIPPED)
         run = fit(tmp_path / folder, Overflowing(BATCHES, count), spec, ahead)
         run.compute = replace(run.compute, scaled=True)
         run.scaler = torch.amp.GradScaler("cpu")
@@ -278,8 +275,8 @@ def test_weights_after_a_step_that_was_not_finite_are_neither_saved_nor_scored(
         return {"score": 0.5}
 
     # as on CUDA, with scores and checkpoints after as many steps as can be
-    spec = replace(SPEC, select="heldout", evaluate_every=1, checkpoint_minutes=1e-9)
-    seldom = replace(spec, evaluate_every=0)
+    spec = with_values(SPEC, select="heldout", evaluate_every=1, checkpoint_minutes=1e-9)
+    seldom = with_values(spec, evaluate_every=0)
     for number, each in enumerate((spec, seldom)):
         run = fit(tmp_path / str(number), Broken(BATCHES + broken, gradient), each, STEPS_AHEAD)
         with pytest.raises(NumericalError, match=f"epoch 2, batch {broken + 1};"):
@@ -298,7 +295,7 @@ def test_last_keeps_the_last_weights_and_heldout_the_best(tmp_path: Path) -> Non
     last = fit(tmp_path / "a").run(TrainingData(batches, BATCHES), falling())
     plain = fit(tmp_path / "b").run(TrainingData(batches, BATCHES), None)
     assert state_bytes(last) == state_bytes(plain)
-    chosen = fit(tmp_path / "c", spec=replace(SPEC, select="heldout"))
+    chosen = fit(tmp_path / "c", spec=with_values(SPEC, select="heldout"))
     best = chosen.run(TrainingData(batches, BATCHES), falling())
     assert chosen.best["epoch"] == 1
     assert state_bytes(best) != state_bytes(last)
@@ -306,7 +303,7 @@ def test_last_keeps_the_last_weights_and_heldout_the_best(tmp_path: Path) -> Non
 
 def test_a_short_run_ends_far_from_its_initial_weights(tmp_path: Path) -> None:
     # without warm-up a decay of 0.999 would leave most of the initial weights in the average
-    run = fit(tmp_path, spec=replace(SPEC, epochs=20, ema_decay=0.999))
+    run = fit(tmp_path, spec=with_values(SPEC, epochs=20, ema_decay=0.999))
     initial = run.model[0].weight.detach().clone()
     ema = run.run(TrainingData(batches, BATCHES), None)
     travelled = (run.model[0].weight - initial).norm()
@@ -315,7 +312,7 @@ def test_a_short_run_ends_far_from_its_initial_weights(tmp_path: Path) -> None:
 
 def test_an_unknown_optimizer_is_a_usage_error(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--optimizer nonsense"):
-        fit(tmp_path, spec=replace(SPEC, optimizer="nonsense"))
+        fit(tmp_path, spec=with_values(SPEC, optimizer="nonsense"))
 
 
 def halves(epoch: int, first: int) -> Iterator[Batch]:
@@ -333,7 +330,9 @@ def unknown(made: Iterable[Batch]) -> Iterator[Batch]:
 
 def test_the_gradient_of_accumulated_pieces_is_that_of_the_batch(tmp_path: Path) -> None:
     # one step of plain gradient descent with rate 1 moves the weights by the gradient
-    spec = replace(SPEC, optimizer="sgd", lr=1.0, schedule="constant", warmup_epochs=0, max_steps=1)
+    spec = with_values(
+        SPEC, optimizer="sgd", lr=1.0, schedule="constant", warmup_epochs=0, max_steps=1
+    )
 
     def gradient(folder: str, data: TrainingData) -> torch.Tensor:
         run = fit(tmp_path / folder, spec=spec)
@@ -349,7 +348,7 @@ def test_the_gradient_of_accumulated_pieces_is_that_of_the_batch(tmp_path: Path)
 
 
 def test_max_steps_ends_within_an_epoch_and_again_after_a_stop(tmp_path: Path) -> None:
-    spec = replace(SPEC, max_steps=BATCHES + 1)
+    spec = with_values(SPEC, max_steps=BATCHES + 1)
     run = fit(tmp_path, spec=spec)
     whole = run.run(TrainingData(batches, BATCHES), None)
     assert [row["step"] for row in run.rows] == [BATCHES, BATCHES + 1]
@@ -369,7 +368,7 @@ def test_a_checkpoint_within_an_epoch_changes_no_byte(tmp_path: Path) -> None:
             yield batch
 
     whole = fit(tmp_path / "whole").run(TrainingData(batches, BATCHES), None)
-    spec = replace(SPEC, checkpoint_minutes=1e-9)
+    spec = with_values(SPEC, checkpoint_minutes=1e-9)
     with pytest.raises(Died):
         fit(tmp_path / "cut", spec=spec).run(TrainingData(dying, BATCHES), None)
     resumed = fit(tmp_path / "cut", spec=spec)
@@ -449,7 +448,7 @@ def test_sizes_are_tried_without_compiling_each(tmp_path: Path) -> None:
 
 def test_a_training_that_goes_on_on_another_kind_of_device_says_so(tmp_path: Path, caplog) -> None:
     caplog.set_level("WARNING", logger="intracranial")
-    spec = replace(SPEC, max_steps=BATCHES)
+    spec = with_values(SPEC, max_steps=BATCHES)
     path = fit(tmp_path).paths.checkpoint("stage1")
     fit(tmp_path, spec=spec).run(TrainingData(batches, BATCHES), None)
     fit(tmp_path, spec=spec).run(TrainingData(batches, BATCHES), None)

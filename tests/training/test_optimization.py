@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import nn
 
+from intracranial.options.training import Optimization
 from intracranial.training.optimization import (
     CLIP_HISTORY,
     KERNELS,
-    FitSpec,
     GradientClipper,
     load_optimizer,
     make_optimizer,
@@ -62,7 +62,7 @@ def test_a_clipper_goes_on_from_a_saved_history():
 
 def test_state_from_another_device_is_loaded_without_its_choice_of_kernels():
     model = nn.Linear(3, 2)
-    spec = FitSpec(1, "adamw", 1e-3, 0.0, "constant", 0, 0.9, 1, "last", 0)
+    spec = Optimization(epochs=1, lr=1e-3)
     optimizer = make_optimizer(model, spec)
     model(torch.ones(1, 3)).sum().backward()
     optimizer.step()

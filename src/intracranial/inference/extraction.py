@@ -8,8 +8,9 @@ import numpy as np
 
 from intracranial.artifacts import DataPaths, FoldPaths, ImageFile, write_csv
 from intracranial.inference.encoder import Encoder, PreparedSlices
+from intracranial.options.stage1 import StackAugmentation
 from intracranial.provenance import MADE_BY
-from intracranial.sampling.augment import AugmentSpec, augment
+from intracranial.sampling.augment import augment
 from intracranial.sampling.features import FeatureSet, load_features
 from intracranial.sampling.series_info import SeriesInfo, series_infos
 from intracranial.splits.folds import Split
@@ -33,7 +34,7 @@ def prepare_views(
     data: DataPaths,
     info: SeriesInfo,
     views: int,
-    augmentation: AugmentSpec,
+    augmentation: StackAugmentation,
     seed: int,
 ) -> list[PreparedView]:
     """Read one cached series and make its views; this needs no device.
@@ -70,7 +71,7 @@ def encode_sets(
 
 
 def _view(
-    info: SeriesInfo, spec: AugmentSpec, random_key: list[int], flags: list[tuple[bool, bool]]
+    info: SeriesInfo, spec: StackAugmentation, random_key: list[int], flags: list[tuple[bool, bool]]
 ) -> Callable[[np.ndarray], np.ndarray]:
     def transform(slices: np.ndarray) -> np.ndarray:
         rng = np.random.default_rng(random_key)

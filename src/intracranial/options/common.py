@@ -2,12 +2,12 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar
 
 from intracranial.artifacts import FINAL_FOLD, DataPaths, FoldPaths
-from intracranial.config import plain
+from intracranial.config import option_types, option_values, plain
 from intracranial.errors import UsageError
 from intracranial.provenance import Request
 
@@ -39,8 +39,18 @@ class Before:
 
 def _marks(options_type: type) -> dict[str, tuple[Any, ...]]:
     """What each option is annotated with."""
-    hints = get_type_hints(options_type, include_extras=True)
-    return {one.name: getattr(hints[one.name], "__metadata__", ()) for one in fields(options_type)}
+    kinds = option_types(options_type)
+    return {name: getattr(kind, "__metadata__", ()) for name, kind in kinds.items()}
+
+
+def before(options_type: type) -> dict[str, Any]:
+    """For each option that came later, what its absence in a manifest means."""
+    return {
+        name: mark.value
+        for name, found in _marks(options_type).items()
+        for mark in found
+        if isinstance(mark, Before)
+    }
 
 
 def check_above_zero(name: str, value: float) -> None:
@@ -51,6 +61,36 @@ def check_above_zero(name: str, value: float) -> None:
     """
     if not (math.isfinite(value) and value > 0):
         raise UsageError(f"{name} {value}: give more than 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Computing:
+    """How numbers are computed."""
+
+    precision: Precision = "auto"
+    """auto, bf16, fp16 or fp32; auto takes bf16 where the device is fast at it."""
+
+    deterministic: Setting[bool] = False
+    """On CUDA, use only kernels that give the same bits every time; slower. A CPU always does."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompiledComputing(Computing):
+    """How numbers are computed."""
+
+    compile: Setting[bool] = False
+    """Compile the network with torch.compile: a minute at the start, faster on a GPU."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """A part of the work, or a look at it."""
+
+    limit: int | None = None
+    """Use only the first N series (a trial; the artifact is marked as partial)."""
+
+    dry_run: Setting[bool] = False
+    """Say what would be done, and do nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,16 +121,16 @@ class DataOptions:
 
     def identity(self) -> dict[str, Any]:
         """The options that change the result, JSON-ready; without those at their value `Before`."""
-        marks, before = _marks(type(self)), self.before()
+        marks, absent = _marks(type(self)), before(type(self))
         values = {
-            name: plain(getattr(self, name))
-            for name, found in marks.items()
-            if _SETTING not in found
+            name: plain(value)
+            for name, value in option_values(self).items()
+            if _SETTING not in marks[name]
         }
         return {
             name: value
             for name, value in values.items()
-            if name not in before or value != before[name]
+            if name not in absent or value != absent[name]
         }
 
     def request(
@@ -109,17 +149,8 @@ class DataOptions:
             fold: of which the artifact is, where it is of one.
         """
         of_fold = {} if fold is None else {"fold": str(fold)}
-        return Request(kind, {**self.identity(), **of_fold}, inputs, partial, self.before())
-
-    @classmethod
-    def before(cls) -> dict[str, Any]:
-        """For each option that came later, what its absence in a manifest means."""
-        return {
-            name: mark.value
-            for name, found in _marks(cls).items()
-            for mark in found
-            if isinstance(mark, Before)
-        }
+        options = {**self.identity(), **of_fold}
+        return Request(kind, options, inputs, partial, before(type(self)))
 
 
 @dataclass(frozen=True, kw_only=True)

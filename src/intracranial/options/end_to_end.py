@@ -10,8 +10,8 @@ from intracranial.options.evaluation import EvaluationOptions
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvalEndToEndOptions(EvaluationOptions):
-    """Run DICOM folders through both stages and score the result."""
+class Elsewhere:
+    """Series from elsewhere, in place of the held-out fold."""
 
     series_dir: Setting[Path | None] = None
     """Score the series in this folder (one folder each) in place of the held-out fold."""
@@ -25,8 +25,19 @@ class EvalEndToEndOptions(EvaluationOptions):
     localizers: Setting[Path | None] = None
     """Aneurysm centres of --series_dir, a table like train_localizers.csv."""
 
-    precision: Precision = "auto"
-    """Precision of stage 1: auto, bf16, fp16 or fp32."""
+    def __post_init__(self) -> None:
+        """Check flags against each other."""
+        if (self.series_dir is None) != (self.out_dir is None):
+            raise UsageError("--series_dir and --out_dir go together")
+        if self.series_dir is None and (self.labels or self.localizers):
+            raise UsageError("--labels and --localizers go with --series_dir")
+        if self.localizers and not self.labels:
+            raise UsageError("--localizers needs --labels")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inference:
+    """How the networks are applied."""
 
     views: tuple[str, ...] = ()
     """Test-time augmentation: flip, reverse, crop, crop90; each takes as long as the plain view,
@@ -35,6 +46,17 @@ class EvalEndToEndOptions(EvaluationOptions):
     steps: tuple[int, ...] = ()
     """Steps of stage 1 to use, of those it was trained with; each is a pass (default: all)."""
 
+    precision: Precision = "auto"
+    """Precision of stage 1: auto, bf16, fp16 or fp32."""
+
+    compile: Setting[bool] = False
+    """Compile stage 1 with torch.compile: a minute at the start, faster on a GPU."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """Which series are too large or too slow."""
+
     max_series_gib: float = 8.0
     """Largest series in GiB of decoded pixels; larger ones are rejected unread."""
 
@@ -42,8 +64,15 @@ class EvalEndToEndOptions(EvaluationOptions):
     """Time limit for reading one series, in seconds; slower ones are rejected. Ignored with
     --num_workers 0. Changing it alone does not rescore: add --overwrite."""
 
-    compile: Setting[bool] = False
-    """Compile stage 1 with torch.compile: a minute at the start, faster on a GPU."""
+    def __post_init__(self) -> None:
+        """Check the limits."""
+        check_above_zero("--max_series_gib", self.max_series_gib)
+        check_above_zero("--max_series_seconds", self.max_series_seconds)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvalEndToEndOptions(EvaluationOptions):
+    """Run DICOM folders through both stages and score the result."""
 
     report: Setting[bool] = True
     """Write report.html."""
@@ -54,26 +83,26 @@ class EvalEndToEndOptions(EvaluationOptions):
     limit: int | None = None
     """Score only the first N series (a trial; the figures are marked as partial)."""
 
+    elsewhere: Elsewhere = Elsewhere()
+    inference: Inference = Inference()
+    reading: Reading = Reading()
+
     @property
     def record_dir(self) -> Path:
         """Folder for the run record and the log file: a model folder may be read-only."""
-        return self.out_dir / "runs" if self.out_dir is not None else super().record_dir
+        out_dir = self.elsewhere.out_dir
+        return out_dir / "runs" if out_dir is not None else super().record_dir
 
     def identity(self) -> dict[str, Any]:
         """The options that change the result; the order of views and steps does not."""
-        sets = {"views": sorted(set(self.views)), "steps": sorted(set(self.steps))}
+        sets = {
+            "views": sorted(set(self.inference.views)),
+            "steps": sorted(set(self.inference.steps)),
+        }
         return {**super().identity(), **sets}
 
     def __post_init__(self) -> None:
         """Check flags against each other."""
         super().__post_init__()
-        if (self.series_dir is None) != (self.out_dir is None):
-            raise UsageError("--series_dir and --out_dir go together")
-        if self.series_dir is None and (self.labels or self.localizers):
-            raise UsageError("--labels and --localizers go with --series_dir")
-        if self.localizers and not self.labels:
-            raise UsageError("--localizers needs --labels")
-        if self.series_dir is not None and self.fold == "all":
+        if self.elsewhere.series_dir is not None and self.fold == "all":
             raise UsageError("--series_dir needs one --fold (or --fold final)")
-        check_above_zero("--max_series_gib", self.max_series_gib)
-        check_above_zero("--max_series_seconds", self.max_series_seconds)

@@ -4,14 +4,14 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from intracranial.errors import UsageError
-from intracranial.options.common import Before, Precision, Setting
+from intracranial.options.common import Before, CompiledComputing, Precision
 from intracranial.options.evaluation import EvaluationOptions
-from intracranial.options.training import TrainingOptions
+from intracranial.options.training import LossOptions, Optimization, TrainingOptions
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainStage1Options(TrainingOptions):
-    """Train the slice classifier on the spots of every fold but one."""
+class SliceNetwork:
+    """The slice classifier, and what it starts from."""
 
     model: str = "convnext_base.dinov3_lvd1689m"
     """timm backbone, any name that timm.list_models() knows."""
@@ -21,6 +21,14 @@ class TrainStage1Options(TrainingOptions):
 
     pool: str = ""
     """timm global pooling of the encoder ('' for the model's own; catavgmax for small lesions)."""
+
+    dropout: float = 0.1
+    """Dropout before the linear classifier, 0..1."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StackInput:
+    """What of the cached slices the network sees."""
 
     crop: float = 0.875
     """Central share of the cached field that the network sees, 0..1 (448 of 512 pixels)."""
@@ -34,29 +42,19 @@ class TrainStage1Options(TrainingOptions):
     steps: tuple[int, ...] = (1, 2)
     """Distances in slices between the three slices of a stack; training draws one of them."""
 
-    epochs: int = 20
-    """Passes over the positive spots."""
+    def __post_init__(self) -> None:
+        """Check that there is something to see."""
+        if not 0 < self.crop <= 1:
+            raise UsageError(f"--crop {self.crop}: give a share above 0 and at most 1")
+        if self.input_size < 32:
+            raise UsageError(f"--input_size {self.input_size}: give 32 pixels or more")
+        if not self.steps or min(self.steps) < 1:
+            raise UsageError(f"--steps {self.steps}: give distances of 1 slice or more")
 
-    optimizer: str = "mars"
-    """timm optimizer."""
 
-    lr: float = 3e-5
-    """Learning rate after warm-up."""
-
-    ema_every: int = 3
-    """Steps between updates of the weight average."""
-
-    focal_gamma: float = 2.0
-    """Focusing exponent of the classification loss; 0 is cross-entropy."""
-
-    dropout: float = 0.1
-    """Dropout before the linear classifier, 0..1."""
-
-    heatmap_weight: float = 0.1
-    """Weight of the localisation loss; 0 trains the classifier alone."""
-
-    heatmap_sigma: float = 4.0
-    """Standard deviation of the Gaussian at a localizer in mm."""
+@dataclass(frozen=True, kw_only=True)
+class StackSampling:
+    """Which stacks an epoch shows."""
 
     negatives_per_positive: float = 1.0
     """Negative stacks per positive one in an epoch."""
@@ -72,6 +70,16 @@ class TrainStage1Options(TrainingOptions):
 
     hard_probability: float = 0.5
     """Probability that a negative stack is a hard negative, where there are any."""
+
+    def __post_init__(self) -> None:
+        """Check that a series shows something."""
+        if self.slices_per_series < 1:
+            raise UsageError(f"--slices_per_series {self.slices_per_series}: give 1 or more")
+
+
+@dataclass(frozen=True, kw_only=True)
+class StackAugmentation:
+    """How training stacks are varied."""
 
     flip_lr: float = 0.5
     """Probability of a left-right flip, which exchanges paired labels."""
@@ -100,24 +108,33 @@ class TrainStage1Options(TrainingOptions):
     patch_dropout: float = 0.05
     """Share of 32-pixel patches that are blanked."""
 
-    compile: Setting[bool] = False
-    """Compile the network with torch.compile: a minute at the start, faster on a GPU."""
 
-    def __post_init__(self) -> None:
-        """Check flags against each other."""
-        super().__post_init__()
-        if not 0 < self.crop <= 1:
-            raise UsageError(f"--crop {self.crop}: give a share above 0 and at most 1")
-        if self.input_size < 32:
-            raise UsageError(f"--input_size {self.input_size}: give 32 pixels or more")
-        if self.slices_per_series < 1:
-            raise UsageError(f"--slices_per_series {self.slices_per_series}: give 1 or more")
-        if not self.steps or min(self.steps) < 1:
-            raise UsageError(f"--steps {self.steps}: give distances of 1 slice or more")
+@dataclass(frozen=True, kw_only=True)
+class SliceLossOptions(LossOptions):
+    """What is minimised: the classification loss and a weighted localisation loss."""
+
+    heatmap_weight: float = 0.1
+    """Weight of the localisation loss; 0 trains the classifier alone."""
+
+    heatmap_sigma: float = 4.0
+    """Standard deviation of the Gaussian at a localizer in mm."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainStage1Options(TrainingOptions):
+    """Train the slice classifier on the spots of every fold but one."""
+
+    network: SliceNetwork = SliceNetwork()
+    input: StackInput = StackInput()
+    sampling: StackSampling = StackSampling()
+    augmentation: StackAugmentation = StackAugmentation()
+    loss: SliceLossOptions = SliceLossOptions(focal_gamma=2.0)
+    optimization: Optimization = Optimization(epochs=20, optimizer="mars", lr=3e-5, ema_every=3)
+    computing: CompiledComputing = CompiledComputing()
 
     def default_run(self) -> str:
         """The model's name."""
-        return self.model
+        return self.network.model
 
 
 @dataclass(frozen=True, kw_only=True)

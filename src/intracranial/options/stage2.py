@@ -5,17 +5,14 @@ from typing import Literal
 
 from intracranial.errors import UsageError
 from intracranial.options.evaluation import EvaluationOptions
-from intracranial.options.training import TrainingOptions
+from intracranial.options.training import LossOptions, Optimization, TrainingOptions
 
 PARTS = ("features", "logits", "peaks")
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainStage2Options(TrainingOptions):
-    """Train the sequence classifier on the features of every fold but one."""
-
-    parts: tuple[str, ...] = ("features", "logits", "peaks")
-    """Stage-1 output to look at: features, logits, peaks (heat-map maxima)."""
+class SequenceNetwork:
+    """The sequence classifier."""
 
     layers: int = 3
     """Transformer layers."""
@@ -38,6 +35,21 @@ class TrainStage2Options(TrainingOptions):
     head_dropout: float = 0.15
     """Dropout before the outputs, 0..1."""
 
+    def __post_init__(self) -> None:
+        """Check that the width can be divided."""
+        if self.width % (2 * self.heads):
+            raise UsageError(
+                f"--width {self.width} must be a multiple of twice --heads {self.heads}"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SequenceInput:
+    """What of the stage-1 output the network sees, and in which batches."""
+
+    parts: tuple[str, ...] = ("features", "logits", "peaks")
+    """Stage-1 output to look at: features, logits, peaks (heat-map maxima)."""
+
     limit_slices: int = 512
     """Longer series are thinned to this many slices, in training and evaluation alike."""
 
@@ -45,20 +57,20 @@ class TrainStage2Options(TrainingOptions):
     """Batches whose series are drawn together and sorted by length: more of them mean less padding
     (7 % of the slices with 12, 20 % with 4) and batches that are less random."""
 
-    epochs: int = 12
-    """Passes over the training series."""
+    def __post_init__(self) -> None:
+        """Check that there is something to see."""
+        if self.bucket < 1:
+            raise UsageError(f"--bucket {self.bucket}: give 1 or more")
+        unknown = [part for part in self.parts if part not in PARTS]
+        if unknown or not self.parts:
+            raise UsageError(f"--parts {' '.join(self.parts)}: choose from {', '.join(PARTS)}")
+        if self.limit_slices < 1:
+            raise UsageError(f"--limit_slices {self.limit_slices}: give 1 or more")
 
-    lr: float = 1e-5
-    """Learning rate after warm-up."""
 
-    focal_gamma: float = 0.0
-    """Focusing exponent of the loss; 0 is cross-entropy."""
-
-    slice_weight: float = 0.5
-    """Weight of the per-slice loss."""
-
-    slice_sigma: float = 4.0
-    """Standard deviation of the per-slice targets in mm."""
+@dataclass(frozen=True, kw_only=True)
+class SequenceAugmentation:
+    """How training sequences are varied."""
 
     noise: float = 0.1
     """Noise on the inputs, relative to each input's standard deviation over the series."""
@@ -75,20 +87,27 @@ class TrainStage2Options(TrainingOptions):
     use_views: bool = True
     """Train on the augmented views too, where extract_features.py made some."""
 
-    def __post_init__(self) -> None:
-        """Check flags against each other."""
-        super().__post_init__()
-        if self.bucket < 1:
-            raise UsageError(f"--bucket {self.bucket}: give 1 or more")
-        unknown = [part for part in self.parts if part not in PARTS]
-        if unknown or not self.parts:
-            raise UsageError(f"--parts {' '.join(self.parts)}: choose from {', '.join(PARTS)}")
-        if self.width % (2 * self.heads):
-            raise UsageError(
-                f"--width {self.width} must be a multiple of twice --heads {self.heads}"
-            )
-        if self.limit_slices < 1:
-            raise UsageError(f"--limit_slices {self.limit_slices}: give 1 or more")
+
+@dataclass(frozen=True, kw_only=True)
+class SequenceLossOptions(LossOptions):
+    """What is minimised: the loss of the series and a weighted loss of its slices."""
+
+    slice_weight: float = 0.5
+    """Weight of the per-slice loss."""
+
+    slice_sigma: float = 4.0
+    """Standard deviation of the per-slice targets in mm."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainStage2Options(TrainingOptions):
+    """Train the sequence classifier on the features of every fold but one."""
+
+    network: SequenceNetwork = SequenceNetwork()
+    input: SequenceInput = SequenceInput()
+    augmentation: SequenceAugmentation = SequenceAugmentation()
+    loss: SequenceLossOptions = SequenceLossOptions(focal_gamma=0.0)
+    optimization: Optimization = Optimization(epochs=12, lr=1e-5)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,10 +15,11 @@ from intracranial.inference.sequence_predictor import SequencePredictor
 from intracranial.lineage import data_identities, open_stage
 from intracranial.models.slice_classifier import HEATMAP_STRIDE
 from intracranial.options.common import ModelOptions
+from intracranial.options.stage1 import StackAugmentation
 from intracranial.provenance import MADE_BY
 from intracranial.report.projections import array_directions
 from intracranial.report.readme_figures import Example
-from intracranial.sampling.augment import AugmentSpec, augment
+from intracranial.sampling.augment import augment
 from intracranial.sampling.features import load_features
 from intracranial.sampling.series_info import series_infos
 from intracranial.sampling.slice_samples import gaussian_peaks
@@ -27,7 +28,9 @@ from intracranial.splits.folds import load_split
 from intracranial.splits.spots import eligible_negatives, exclusion_radius
 from intracranial.tasks import SERIES_COLUMN, Task
 
-MIRROR = AugmentSpec(1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+MIRROR = StackAugmentation(
+    flip_lr=1.0, flip_other=0.0, rot90=0.0, affine=0.0, drift=0.0, patch_dropout=0.0
+)
 
 
 def best_ranked_example(options: ModelOptions) -> tuple[Example, Task]:

@@ -10,29 +10,10 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from intracranial.options.stage1 import StackAugmentation
+
 DROPPED_PATCH = 32
 """Edge of a dropped patch in input pixels."""
-
-
-@dataclass(frozen=True)
-class AugmentSpec:
-    """Probabilities and sizes of the augmentations of stage 1.
-
-    `flip_lr`, `flip_other` (rows, and the remaining axis), `rot90`: probabilities.
-    `affine`: probability of a rotation up to `rotate` degrees, a zoom up to `zoom` (share) and a
-    shift up to `shift` (share of the edge). `drift`: standard deviation of an additive offset and
-    of a gain, as a share of the value range. `patch_dropout`: share of patches set to the mean.
-    """
-
-    flip_lr: float = 0.5
-    flip_other: float = 0.0
-    rot90: float = 0.0
-    affine: float = 0.5
-    rotate: float = 10.0
-    zoom: float = 0.1
-    shift: float = 0.05
-    drift: float = 0.01
-    patch_dropout: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -53,7 +34,7 @@ def augment(
     stack: np.ndarray,
     points: np.ndarray,
     axis: str | None,
-    spec: AugmentSpec,
+    spec: StackAugmentation,
     rng: np.random.Generator,
 ) -> Augmented:
     """Draw and apply one augmentation.
@@ -109,7 +90,7 @@ def _flip_columns(stack: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np
 
 
 def _affine(
-    stack: np.ndarray, points: np.ndarray, spec: AugmentSpec, rng: np.random.Generator
+    stack: np.ndarray, points: np.ndarray, spec: StackAugmentation, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
     edge = stack.shape[-1]
     angle = rng.uniform(-spec.rotate, spec.rotate)

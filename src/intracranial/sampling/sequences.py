@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from intracranial.options.stage2 import PARTS
+from intracranial.options.stage2 import PARTS, SequenceAugmentation
 from intracranial.sampling.features import FeatureSet, load_features
 from intracranial.sampling.sample_errors import blame
 from intracranial.sampling.series_info import SeriesInfo
@@ -42,22 +42,6 @@ class SequenceSpec:
             raise ValueError(f"parts {self.parts}: some of {', '.join(PARTS)} are expected")
         if self.limit < 1:
             raise ValueError(f"limit {self.limit} is below 1")
-
-
-@dataclass(frozen=True)
-class SequenceAugment:
-    """Augmentation of sequences.
-
-    `noise`: standard deviation relative to each input's own over the series; `input_dropout`:
-    share of inputs set to zero; `slice_dropout`: share of slices left out; `reverse`: probability
-    of reversing the slice order; `views`: whether augmented views take part.
-    """
-
-    noise: float
-    input_dropout: float
-    slice_dropout: float
-    reverse: float
-    views: bool
 
 
 def tokens_of(found: FeatureSet, parts: Sequence[str]) -> np.ndarray:
@@ -101,7 +85,7 @@ class SequenceDataset(Dataset[dict[str, torch.Tensor]]):
         infos: dict[str, SeriesInfo],
         task: Task,
         spec: SequenceSpec,
-        augmentation: SequenceAugment,
+        augmentation: SequenceAugmentation,
         seed: int,
     ) -> None:
         """Keep the specifications; files are read when an item is made.
@@ -131,7 +115,7 @@ class SequenceDataset(Dataset[dict[str, torch.Tensor]]):
             rng = np.random.default_rng([self.seed, 3, epoch, zlib.crc32(uid.encode())])
 
             def drawn(keys: list[tuple[int, int]]) -> list[tuple[int, int]]:
-                allowed = [key for key in keys if self.augmentation.views or key[1] == 0]
+                allowed = [key for key in keys if self.augmentation.use_views or key[1] == 0]
                 return [allowed[rng.integers(len(allowed))]]
 
             (found,) = load_features(self.path_of(uid), drawn).values()

@@ -5,6 +5,7 @@ sample's augmentation on (seed, epoch, position), so that the number of workers 
 an interruption change nothing.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,8 +13,9 @@ import torch
 from torch.utils.data import Dataset
 
 from intracranial.artifacts import DataPaths, ImageFile
+from intracranial.options.stage1 import StackAugmentation, StackSampling
 from intracranial.provenance import MADE_BY
-from intracranial.sampling.augment import AugmentSpec, augment
+from intracranial.sampling.augment import augment
 from intracranial.sampling.sample_errors import blame
 from intracranial.sampling.series_info import SeriesInfo
 from intracranial.sampling.stacks import (
@@ -38,23 +40,6 @@ class StackRequest:
     position: int
 
 
-@dataclass(frozen=True)
-class PlanSpec:
-    """How an epoch is put together.
-
-    `steps` to choose from; `negatives_per_positive`; `shift_positive`, the probability that a
-    positive stack is centred one slice beside its localizer; `hard_negatives`, the probability
-    that a negative is a hard one; `seed`; `slices_per_series` where no label has a place.
-    """
-
-    steps: tuple[int, ...]
-    negatives_per_positive: float
-    shift_positive: float
-    hard_negatives: float
-    seed: int
-    slices_per_series: int = 8
-
-
 class SeriesPlanner:
     """Draws the stacks of each epoch where no label has a place: slices have their series' labels.
 
@@ -62,19 +47,35 @@ class SeriesPlanner:
     random; series without give `negatives_per_positive` times as many in all.
     """
 
-    def __init__(self, infos: dict[str, SeriesInfo], spec: PlanSpec, task: Task) -> None:
-        """Part the training series by whether they have the finding; `spec` says how to draw."""
-        self.infos, self.spec = infos, spec
+    def __init__(
+        self,
+        infos: dict[str, SeriesInfo],
+        sampling: StackSampling,
+        steps: Sequence[int],
+        seed: int,
+        task: Task,
+    ) -> None:
+        """Part the training series by whether they have the finding.
+
+        Args:
+            infos: training series.
+            sampling: how to draw.
+            steps: of the stacks, to draw from.
+            seed: keys what is drawn.
+            task: the labels.
+        """
+        self.infos = infos
+        self.sampling, self.steps, self.seed = sampling, steps, seed
         positive = {uid: bool(task.has_finding(info.labels)) for uid, info in infos.items()}
         self.positives = [uid for uid, found in positive.items() if found]
         self.negatives = [uid for uid, found in positive.items() if not found]
 
     def epoch(self, epoch: int) -> list[StackRequest]:
         """Stacks of one epoch in the order in which they are shown."""
-        rng = np.random.default_rng([self.spec.seed, 1, epoch])
-        count = self.spec.slices_per_series
+        rng = np.random.default_rng([self.seed, 1, epoch])
+        count = self.sampling.slices_per_series
         chosen = [one for uid in self.positives for one in self._slices(uid, count, rng)]
-        wanted = round(self.spec.negatives_per_positive * len(chosen))
+        wanted = round(self.sampling.negatives_per_positive * len(chosen))
         if not self.positives:
             wanted = count * len(self.negatives)
         order = rng.permutation(len(self.negatives)).tolist()
@@ -82,7 +83,7 @@ class SeriesPlanner:
             # as equal a share each as whole stacks allow
             share = wanted * (turn + 1) // len(order) - wanted * turn // len(order)
             chosen += self._slices(self.negatives[number], share, rng)
-        steps = rng.choice(self.spec.steps, size=len(chosen))
+        steps = rng.choice(self.steps, size=len(chosen))
         return [
             StackRequest(uid, index, int(steps[position]), epoch, position)
             for position, (uid, index) in enumerate(
@@ -102,18 +103,22 @@ class EpochPlanner:
     def __init__(
         self,
         infos: dict[str, SeriesInfo],
-        spec: PlanSpec,
+        sampling: StackSampling,
+        steps: Sequence[int],
+        seed: int,
         hard: dict[str, np.ndarray] | None = None,
     ) -> None:
         """Prepare the positives, the slices allowed as negatives, and the hard negatives.
 
         Args:
             infos: training series.
-            spec: how to draw.
+            sampling: how to draw.
+            steps: of the stacks, to draw from.
+            seed: keys what is drawn.
             hard: slice indices of hard negatives by series.
         """
         self.infos = infos
-        self.spec = spec
+        self.sampling, self.steps, self.seed = sampling, steps, seed
         self.positives = [
             (uid, int(index)) for uid, info in infos.items() for index in np.unique(info.indices)
         ]
@@ -132,13 +137,13 @@ class EpochPlanner:
 
     def epoch(self, epoch: int) -> list[StackRequest]:
         """Stacks of one epoch in the order in which they are shown."""
-        rng = np.random.default_rng([self.spec.seed, 1, epoch])
+        rng = np.random.default_rng([self.seed, 1, epoch])
         chosen = [self._shifted(uid, index, rng) for uid, index in self.positives]
-        negatives = round(self.spec.negatives_per_positive * max(1, len(chosen)))
+        negatives = round(self.sampling.negatives_per_positive * max(1, len(chosen)))
         if self.sources:
             chosen += [self._negative(rng) for _ in range(negatives)]
         order = rng.permutation(len(chosen))
-        steps = rng.choice(self.spec.steps, size=len(chosen))
+        steps = rng.choice(self.steps, size=len(chosen))
         return [
             StackRequest(
                 chosen[source][0], chosen[source][1], int(steps[position]), epoch, position
@@ -147,12 +152,12 @@ class EpochPlanner:
         ]
 
     def _shifted(self, uid: str, index: int, rng: np.random.Generator) -> tuple[str, int]:
-        if rng.random() < self.spec.shift_positive:
+        if rng.random() < self.sampling.shift_positive:
             index += int(rng.choice((-1, 1)))
         return uid, min(max(index, 0), self.infos[uid].n - 1)
 
     def _negative(self, rng: np.random.Generator) -> tuple[str, int]:
-        if self.hard and rng.random() < self.spec.hard_negatives:
+        if self.hard and rng.random() < self.sampling.hard_probability:
             return self.hard[rng.integers(len(self.hard))]
         uid = self.sources[rng.integers(len(self.sources))]
         allowed = self.allowed[uid]
@@ -188,7 +193,7 @@ class StackDataset(Dataset[dict[str, torch.Tensor]]):
         task: Task,
         inputs: InputSpec,
         target: TargetSpec,
-        augmentation: AugmentSpec | None,
+        augmentation: StackAugmentation | None,
         seed: int,
     ) -> None:
         """Keep the specifications; caches are opened when an item is made.

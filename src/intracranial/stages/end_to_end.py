@@ -94,7 +94,7 @@ def score_jobs(
         InputError: no series could be read, or the weights do not tell what they were trained on.
         UsageError: there is no such view or step.
     """
-    check_views(options.views)
+    check_views(options.inference.views)
     require_record(trained.paths, "stage1", trained.stage1)
     require_record(trained.paths, "stage2", trained.stage2)
     jobs = jobs[: options.limit]
@@ -131,23 +131,23 @@ def _score(
         trained.stage1,
         trained.stage2,
         options.device,
-        options.precision,
-        options.max_series_gib,
-        options.views,
-        options.compile,
-        options.steps,
+        options.inference.precision,
+        options.reading.max_series_gib,
+        options.inference.views,
+        options.inference.compile,
+        options.inference.steps,
     )
     log.info("%s: %d series, %s", name, len(jobs), predictor.compute.reason)
     with record.timed(f"detect {name}"):
-        results = run_jobs(predictor, jobs, options.readers, options.max_series_seconds)
+        results = run_jobs(predictor, jobs, options.readers, options.reading.max_series_seconds)
     record.count(f"series of {name}", len(results.scored))
     record.count(f"mean seconds per series of {name}", mean_seconds(results))
     if not results.scored:
         raise InputError(
             f"none of {len(jobs)} series could be read; the first: {results.rejected[0].message}"
         )
-    if options.localizers is not None:
-        attach_localizers(results, options.localizers, predictor.cache.size, task)
+    if options.elsewhere.localizers is not None:
+        attach_localizers(results, options.elsewhere.localizers, predictor.cache.size, task)
     sample = sample_of(results, task, known.key)
     metrics = metrics_of(
         results,
@@ -156,7 +156,7 @@ def _score(
         (trained.stage1, trained.stage2),
         Settings(options.resamples, options.seed),
         reference,
-        held_out=options.series_dir is None,
+        held_out=options.elsewhere.series_dir is None,
         overlap=known.overlap,
     )
     keys = [{SERIES_COLUMN: found.uid} for found in results.scored]
@@ -180,17 +180,17 @@ def _score(
                 trained.paths,
                 trained.stage1,
                 name,
-                held_out=options.series_dir is None,
+                held_out=options.elsewhere.series_dir is None,
             )
         log.info("wrote %s", out.report)
-    if options.series_dir is None:
+    if options.elsewhere.series_dir is None:
         metrics["split_hash"] = trained.stage1["split"]["hash"]
     return metrics
 
 
 def _reference(options: EvalEndToEndOptions, trained: Trained, task: Task) -> Reference | None:
     """Held-out predictions to fix calibration and thresholds on, for labelled other series."""
-    if options.labels is None:
+    if options.elsewhere.labels is None:
         return None
     how = {name: options.identity()[name] for name in ("views", "steps")}
     found = reference_predictions(trained.paths, trained.stage2, task, how)
@@ -204,7 +204,7 @@ def _recognition(options: EvalEndToEndOptions, trained: Trained) -> Recognition:
     """By what the scored series are recognised; the log says, for other series, what is missing."""
     key = read_key(options.data)
     overlap = open_overlap(trained.paths, trained.manifests, key)
-    if options.series_dir is None:  # the split tells that these are in no training
+    if options.elsewhere.series_dir is None:  # the split tells that these are in no training
         return Recognition(key, overlap)
     if overlap is None:
         log.warning(
@@ -235,13 +235,15 @@ def _request(
         "stage2": trained.stage2["identity"],
         "series": digest(fingerprints.contents(folders, sources)),
     }
-    if options.labels is not None:
-        inputs["labels"] = file_digest(options.labels, "Give --labels a table.")
-    if options.localizers is not None:
-        inputs["localizers"] = file_digest(options.localizers, "Give --localizers a table.")
+    if options.elsewhere.labels is not None:
+        inputs["labels"] = file_digest(options.elsewhere.labels, "Give --labels a table.")
+    if options.elsewhere.localizers is not None:
+        inputs["localizers"] = file_digest(
+            options.elsewhere.localizers, "Give --localizers a table."
+        )
     if reference is not None:
         inputs["held-out predictions"] = file_digest(reference.path)
-    if options.series_dir is not None:
+    if options.elsewhere.series_dir is not None:
         path, key = trained.paths.membership, known.key
         inputs["membership"] = "absent" if known.overlap is None else file_digest(path)
         inputs["secret key"] = "absent" if key is None else key_identity(key)

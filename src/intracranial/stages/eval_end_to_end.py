@@ -21,7 +21,7 @@ from intracranial.runlog import Record, log
 
 def main(options: EvalEndToEndOptions, record: Record) -> int:
     """Score the held-out fold, every fold, or a folder of series."""
-    if options.series_dir is not None and options.out_dir is not None:
+    if options.elsewhere.series_dir is not None and options.elsewhere.out_dir is not None:
         return score_folder(options, record)
     if options.fold == FINAL_FOLD:
         raise UsageError("--fold final has no held-out series: give --series_dir and --out_dir")
@@ -34,13 +34,13 @@ def score_folder(options: EvalEndToEndOptions, record: Record) -> int:
     from intracranial.lineage import open_weights
     from intracranial.stages.end_to_end import Trained, score_jobs
 
-    assert options.series_dir is not None and options.out_dir is not None
+    assert options.elsewhere.series_dir is not None and options.elsewhere.out_dir is not None
     paths = options.fold_paths(options.fold)
     stage1, stage2, task = open_weights(paths)
-    jobs = folder_jobs(options.series_dir, options.labels, task)
-    out = ScoredFolderPaths(options.out_dir)
-    trained = Trained(paths, stage1, stage2)
-    return score_jobs(options, record, jobs, trained, out, options.series_dir.name, task)
+    jobs = folder_jobs(options.elsewhere.series_dir, options.elsewhere.labels, task)
+    out = ScoredFolderPaths(options.elsewhere.out_dir)
+    trained, name = Trained(paths, stage1, stage2), options.elsewhere.series_dir.name
+    return score_jobs(options, record, jobs, trained, out, name, task)
 
 
 def score_held_out(options: EvalEndToEndOptions, record: Record) -> int:

@@ -36,10 +36,10 @@ def main(options: ExtractFeaturesOptions, record: Record) -> int:
     from intracranial.splits.folds import load_split
 
     rank = find_rank()
-    if options.dry_run and rank is not None and rank.index:
+    if options.trial.dry_run and rank is not None and rank.index:
         return 0
     split = load_split(options.data, options.folds)
-    if options.dry_run:
+    if options.trial.dry_run:
         lead(options, split, record, None)
         return 0
     folds = FINAL_FOLD if options.train_on_all else options.fold
@@ -103,7 +103,7 @@ def lead(
 
     works = works_of(options, split)
     planned = [(work, decide(work, options.overwrite)) for work in works]
-    if options.dry_run:
+    if options.trial.dry_run:
         for work, todo in planned:
             preview(work, todo, options, split)
         return
@@ -129,7 +129,8 @@ def mine(options: ExtractFeaturesOptions, split: "Split", fold: int | str) -> No
     """Write the hard negatives of the held-out series, if asked to."""
     from intracranial.inference.extraction import mine_hard_negatives
 
-    if options.mine_hard_negatives and fold != FINAL_FOLD:
+    if options.mining.mine_hard_negatives and fold != FINAL_FOLD:
         paths = options.fold_paths(fold)
-        count = mine_hard_negatives(paths, split, int(fold), split.task, options.hard_threshold)
+        threshold = options.mining.hard_threshold
+        count = mine_hard_negatives(paths, split, int(fold), split.task, threshold)
         log.info("wrote %s with %d slices", paths.hard_negatives, count)

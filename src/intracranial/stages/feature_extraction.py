@@ -14,15 +14,17 @@ from typing import Any, TypeVar
 
 from intracranial.artifacts import FINAL_FOLD, FoldPaths, free_gib, remove_temporaries
 from intracranial.compute import choose_compute, determinism_explained, make_deterministic
+from intracranial.config import option_types
 from intracranial.inference.encoder import Encoder, trained_steps
 from intracranial.inference.extraction import encode_sets, prepare_views
 from intracranial.lineage import data_identities, open_stage
 from intracranial.models.slice_classifier import SliceClassifier, SliceClassifierConfig
+from intracranial.options.common import before
 from intracranial.options.features import ExtractFeaturesOptions
+from intracranial.options.stage1 import StackAugmentation
 from intracranial.processes.team import Team, share_out
 from intracranial.provenance import Plan, Request, plan, write_manifest
 from intracranial.runlog import log, progress
-from intracranial.sampling.augment import AugmentSpec
 from intracranial.sampling.features import features_identity, save_features
 from intracranial.sampling.series_info import SeriesInfo, series_infos
 from intracranial.sidecar import build, damaged, part
@@ -63,10 +65,10 @@ def fold_work(
     paths = options.fold_paths(fold)
     current = data_identities(options.data, split.identity)
     stage1 = open_stage(paths, "stage1", current, task)
-    partial = f"--limit {options.limit}" if options.limit else stage1["partial"]
+    partial = f"--limit {options.trial.limit}" if options.trial.limit else stage1["partial"]
     inputs = {**current, "stage1": stage1["identity"]}
     request = options.request("features", inputs, partial, fold)
-    return FoldWork(fold, paths, stage1, request, sorted(split.series.index)[: options.limit])
+    return FoldWork(fold, paths, stage1, request, sorted(split.series.index)[: options.trial.limit])
 
 
 def decide(work: FoldWork, overwrite: bool) -> Plan:
@@ -151,8 +153,8 @@ def _common(works: Sequence[FoldWork]) -> dict[str, str]:
 
 
 def _encoder(work: FoldWork, options: ExtractFeaturesOptions) -> Encoder:
-    compute = choose_compute(options.device, options.precision)
-    encoder = Encoder(work.paths, work.stage1, compute, options.compile)
+    compute = choose_compute(options.device, options.computing.precision)
+    encoder = Encoder(work.paths, work.stage1, compute, options.computing.compile)
     log.info("%s: %s", work.paths.root, compute.reason)
     return encoder
 
@@ -165,7 +167,7 @@ def _extract(
     task: Task,
 ) -> None:
     """Encode series, fold by fold, in the order of their names."""
-    if options.deterministic:
+    if options.computing.deterministic:
         make_deterministic()
     chosen = set(items)
     for work in works:
@@ -204,19 +206,19 @@ def extract_fold(
             writing.result()
 
 
-def augmentation_of(path: Path, stage1: Mapping[str, Any]) -> AugmentSpec:
+def augmentation_of(path: Path, stage1: Mapping[str, Any]) -> StackAugmentation:
     """The augmentation of a stage-1 training, among its options in the sidecar.
 
     Raises:
         InputError: they lack a part of it, or it is damaged.
     """
-    names = AugmentSpec.__dataclass_fields__
-    options = part(path, stage1, "config", dict)
+    names = option_types(StackAugmentation)
+    options = {**before(StackAugmentation), **part(path, stage1, "config", dict)}
     missing = [name for name in names if name not in options]
     if missing:
         raise damaged(path, f"`config` lacks {', '.join(map(repr, missing))}")
     augmentation = {name: options[name] for name in names}
-    return part(path, {"config": augmentation}, "config", AugmentSpec)
+    return part(path, {"config": augmentation}, "config", StackAugmentation)
 
 
 def ahead(

@@ -91,7 +91,7 @@ def lead(options: PreprocessOptions, record: Record, team: Team | None) -> int:
     if sources:
         workers = options.num_workers * (team.rank.count if team else 1)
         for line in describe(
-            sources, options.size, options.slices, workers, free, len(state.task.labels)
+            sources, options.pixels.size, options.slices, workers, free, len(state.task.labels)
         ):
             log.info("%s", line)
     clear(state, data)

@@ -58,8 +58,8 @@ def make_job(uid: str, options: PreprocessOptions, key: bytes) -> Job:
         data=options.data,
         config=options.identity(),
         slices=options.slices,
-        max_gib=options.max_series_gib,
-        reader=options.reader,
+        max_gib=options.reading.max_series_gib,
+        reader=options.reading.reader,
         key=key,
     )
 
@@ -124,7 +124,7 @@ def help_out(options: PreprocessOptions, team: Team) -> int:
 def _read_all(uids: Sequence[str], options: PreprocessOptions) -> Iterator[Outcome]:
     key = make_key(options.data)
     jobs = [make_job(uid, options, key) for uid in uids]
-    outcomes = run_jobs(jobs, options.num_workers, options.max_series_seconds)
+    outcomes = run_jobs(jobs, options.num_workers, options.reading.max_series_seconds)
     return progress(outcomes, len(jobs), "series")
 
 

@@ -20,7 +20,6 @@ from intracranial.provenance import Plan, Request, write_manifest
 from intracranial.runlog import log
 from intracranial.sampling.features import load_features
 from intracranial.sampling.sequences import (
-    SequenceAugment,
     SequenceDataset,
     SequenceSpec,
     bucketed,
@@ -28,7 +27,7 @@ from intracranial.sampling.sequences import (
 )
 from intracranial.sampling.series_info import SeriesInfo, series_infos
 from intracranial.splits.folds import Split
-from intracranial.stages.slice_training import fit_spec, selecting, selection_series
+from intracranial.stages.slice_training import selecting, selection_series
 from intracranial.tasks import Task
 from intracranial.training.batches import Batch, PieceLoader, TrainingData, key
 from intracranial.training.checkpoint import save_weights
@@ -40,7 +39,8 @@ from intracranial.training.preview import preview
 
 def sequence_spec(options: TrainStage2Options, task: Task) -> SequenceSpec:
     """What of the stage-1 output stage 2 sees; where no label has a place there are no peaks."""
-    return SequenceSpec(parts_of(options, task), options.limit_slices, options.slice_sigma)
+    parts = parts_of(options, task)
+    return SequenceSpec(parts, options.input.limit_slices, options.loss.slice_sigma)
 
 
 def parts_of(options: TrainStage2Options, task: Task) -> tuple[str, ...]:
@@ -49,7 +49,7 @@ def parts_of(options: TrainStage2Options, task: Task) -> tuple[str, ...]:
     Raises:
         UsageError: nothing is left.
     """
-    parts = tuple(part for part in options.parts if part != "peaks" or task.locations)
+    parts = tuple(part for part in options.input.parts if part != "peaks" or task.locations)
     if not parts:
         raise UsageError("--parts peaks: no label of this task has a place, so there are no peaks")
     return parts
@@ -72,13 +72,13 @@ def model_config(
         skip=sum(sizes[part] for part in before) if known else -1,
         inputs=sum(sizes[part] for part in parts),
         labels=len(task.labels),
-        width=options.width,
-        feed_forward=options.feed_forward,
-        layers=options.layers,
-        heads=options.heads,
-        pool=options.pool,
-        dropout=options.dropout,
-        head_dropout=options.head_dropout,
+        width=options.network.width,
+        feed_forward=options.network.feed_forward,
+        layers=options.network.layers,
+        heads=options.network.heads,
+        pool=options.network.pool,
+        dropout=options.network.dropout,
+        head_dropout=options.network.head_dropout,
     )
 
 
@@ -130,30 +130,35 @@ def training_data(
         infos,
         task,
         sequence_spec(options, task),
-        SequenceAugment(
-            options.noise,
-            options.input_dropout,
-            options.slice_dropout,
-            options.reverse,
-            options.use_views,
-        ),
+        options.augmentation,
         options.seed,
     )
 
     def batches(epoch: int) -> list[list[tuple[str, int]]]:
-        return bucketed(infos, options.batch_size, options.bucket, epoch, options.seed)
+        return bucketed(
+            infos, options.optimization.batch_size, options.input.bucket, epoch, options.seed
+        )
 
     workers = loading_processes(options.num_workers, options.device)
     pin = is_cuda(options.device)
     per_epoch = len(batches(0))
     loader = PieceLoader(
-        dataset, batches, per_epoch, options.epochs, options.accumulate, workers, pin, collate
+        dataset,
+        batches,
+        per_epoch,
+        options.optimization.epochs,
+        options.optimization.accumulate,
+        workers,
+        pin,
+        collate,
     )
 
     def members(epoch: int, number: int) -> list[dict[str, Any]]:
         return [{"uid": uid, "epoch": epoch} for uid, _ in batches(epoch)[number]]
 
-    return TrainingData(loader.pieces, per_epoch, options.accumulate, members, loader.close)
+    return TrainingData(
+        loader.pieces, per_epoch, options.optimization.accumulate, members, loader.close
+    )
 
 
 def feature_width(paths: FoldPaths, uids: list[str]) -> int:
@@ -194,7 +199,7 @@ def preview_stage2(
     data = training_data(options, paths, series_infos(split, uids, task), task)
     counts = len(uids), len(watched)
     model = SequenceClassifier(model_config(options, feature_width(paths, uids), task))
-    preview(options, paths, "stage2", request, todo, counts, data, model, fit_spec(options))
+    preview(options, paths, "stage2", request, todo, counts, data, model)
 
 
 def fit_stage2(
@@ -219,8 +224,8 @@ def fit_stage2(
         What the manifest keeps for later stages.
     """
     paths = options.fold_paths(fold)
-    compute = choose_compute(options.device, options.precision)
-    if options.deterministic:
+    compute = choose_compute(options.device, options.computing.precision)
+    if options.computing.deterministic:
         make_deterministic()
     log.info("fold %s: %s", fold, compute.reason)
     uids, watched = selection_series(options, split, fold, uids)
@@ -253,8 +258,10 @@ def fit_stage2(
         labels = np.stack([info.labels for info in infos.values()])
         return logged_scores(task, labels, np.stack(found))
 
-    loss = Stage2Loss(options.focal_gamma, options.slice_weight, options.label_smoothing)
-    fit = Fit(model, loss, fit_spec(options), compute, paths, "stage2", request.identity)
+    loss = Stage2Loss(
+        options.loss.focal_gamma, options.loss.slice_weight, options.loss.label_smoothing
+    )
+    fit = Fit(model, loss, options, compute, paths, "stage2", request.identity)
     if is_first():
         # only now: until here nothing was made that a later run could go on from
         write_manifest(paths.manifest("stage2"), request, complete=False)
@@ -266,10 +273,10 @@ def fit_stage2(
         "task": task.record(),
         "model": asdict(config),
         "sequence": asdict(spec),
-        "precision": options.precision,
+        "precision": options.computing.precision,
         "seed": options.seed,
         "fold": fold,
-        "select": options.select,
+        "select": options.progress.select,
         "split": {"folds": split.folds, "hash": split.split_hash},
         "trained_on": trained_on(uids),
         "training_labels": label_counts(split, uids, task),

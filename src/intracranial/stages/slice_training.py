@@ -24,15 +24,13 @@ from intracranial.models.slice_classifier import (
     SliceClassifier,
     SliceClassifierConfig,
 )
-from intracranial.options.stage1 import TrainStage1Options
+from intracranial.options.stage1 import StackAugmentation, TrainStage1Options
 from intracranial.options.training import TrainingOptions
 from intracranial.provenance import Plan, Request, read_manifest, write_manifest
 from intracranial.runlog import log
-from intracranial.sampling.augment import AugmentSpec
 from intracranial.sampling.series_info import SeriesInfo, series_infos
 from intracranial.sampling.slice_samples import (
     EpochPlanner,
-    PlanSpec,
     SeriesPlanner,
     StackDataset,
     StackRequest,
@@ -47,37 +45,24 @@ from intracranial.training.contact_sheet import draw_batches
 from intracranial.training.distributed import is_first, process_count
 from intracranial.training.loop import Fit, LossParts
 from intracranial.training.losses import focal_loss, heatmap_loss, known_labels, known_peaks
-from intracranial.training.optimization import FitSpec
 from intracranial.training.preview import preview
 
 
 def input_spec(options: TrainStage1Options) -> InputSpec:
     """How cached pixels become input."""
-    return InputSpec(options.crop, options.input_size, options.input_mean)
+    return InputSpec(options.input.crop, options.input.input_size, options.input.input_mean)
 
 
 def model_config(options: TrainStage1Options, task: Task) -> SliceClassifierConfig:
     """The network that these options describe."""
     return SliceClassifierConfig(
-        backbone=options.model,
+        backbone=options.network.model,
         labels=len(task.labels),
-        input_size=options.input_size,
-        pool=options.pool,
-        dropout=options.dropout,
+        input_size=options.input.input_size,
+        pool=options.network.pool,
+        dropout=options.network.dropout,
         heatmap=bool(task.locations),
     )
-
-
-def augment_spec(options: TrainStage1Options) -> AugmentSpec:
-    """Augmentation of the training stacks."""
-    names = AugmentSpec.__dataclass_fields__
-    return AugmentSpec(**{name: getattr(options, name) for name in names})
-
-
-def fit_spec(options: TrainingOptions) -> FitSpec:
-    """Length and speed of the training of either stage."""
-    names = FitSpec.__dataclass_fields__
-    return FitSpec(**{name: getattr(options, name) for name in names})
 
 
 def selection_series(
@@ -92,10 +77,10 @@ def selection_series(
         UsageError: `heldout` without a held-out fold.
         InputError: too few groups for `inner`.
     """
-    if options.select == "inner":
+    if options.progress.select == "inner":
         return inner_split(split, uids, options.seed)
     watched: list[str] = [] if fold == FINAL_FOLD else split.held_out(int(fold))
-    if options.select == "heldout" and not watched:
+    if options.progress.select == "heldout" and not watched:
         raise UsageError("--select heldout needs a held-out fold; use --select last")
     return uids, watched
 
@@ -117,7 +102,7 @@ def stack_dataset(
     task: Task,
     inputs: InputSpec,
     sigma_mm: float = 4.0,
-    augmentation: AugmentSpec | None = None,
+    augmentation: StackAugmentation | None = None,
     seed: int = 0,
 ) -> StackDataset:
     """Data set of stacks; the heat map's geometry follows from the input size."""
@@ -138,51 +123,52 @@ def training_data(
     Raises:
         InputError: there is no positive spot, or fewer stacks than one batch.
     """
-    spec = PlanSpec(
-        options.steps,
-        options.negatives_per_positive,
-        options.shift_positive,
-        options.hard_probability,
-        options.seed,
-        options.slices_per_series,
-    )
+    drawn = (options.sampling, options.input.steps, options.seed)
     planner: EpochPlanner | SeriesPlanner
     if task.locations:
-        planner = EpochPlanner(infos, spec, hard)
+        planner = EpochPlanner(infos, *drawn, hard)
         if not planner.positives:
             raise InputError("the training folds hold no positive spot: check train_localizers.csv")
     else:
-        planner = SeriesPlanner(infos, spec, task)
+        planner = SeriesPlanner(infos, *drawn, task)
     dataset = stack_dataset(
         data,
         infos,
         task,
         input_spec(options),
-        options.heatmap_sigma,
-        augment_spec(options),
+        options.loss.heatmap_sigma,
+        options.augmentation,
         options.seed,
     )
-    per_epoch = len(planner.epoch(0)) // options.batch_size
+    per_epoch = len(planner.epoch(0)) // options.optimization.batch_size
     if per_epoch == 0:
         raise InputError(
             f"an epoch has {len(planner.epoch(0))} stacks, fewer than --batch_size "
-            f"{options.batch_size}: give a smaller batch"
+            f"{options.optimization.batch_size}: give a smaller batch"
         )
 
     def batches(epoch: int) -> list[list[StackRequest]]:
-        plan, size = planner.epoch(epoch), options.batch_size
+        plan, size = planner.epoch(epoch), options.optimization.batch_size
         return [plan[i * size : (i + 1) * size] for i in range(per_epoch)]
 
     workers = loading_processes(options.num_workers, options.device)
     pin = is_cuda(options.device)
     loader = PieceLoader(
-        dataset, batches, per_epoch, options.epochs, options.accumulate, workers, pin
+        dataset,
+        batches,
+        per_epoch,
+        options.optimization.epochs,
+        options.optimization.accumulate,
+        workers,
+        pin,
     )
 
     def members(epoch: int, number: int) -> list[dict[str, Any]]:
         return [asdict(request) for request in batches(epoch)[number]]
 
-    return TrainingData(loader.pieces, per_epoch, options.accumulate, members, loader.close)
+    return TrainingData(
+        loader.pieces, per_epoch, options.optimization.accumulate, members, loader.close
+    )
 
 
 class Stage1Loss:
@@ -229,12 +215,12 @@ def sidecar_content(
         "task": task.record(),
         "model": asdict(model_config(options, task)),
         "input": asdict(input_spec(options)),
-        "steps": options.steps,
+        "steps": options.input.steps,
         "preprocessing": preprocessing,
         "weights_licence": licence,
         "seed": options.seed,
         "fold": fold,
-        "select": options.select,
+        "select": options.progress.select,
         "split": {"folds": split.folds, "hash": split.split_hash},
         "trained_on": trained_on(uids),
     }
@@ -242,7 +228,7 @@ def sidecar_content(
 
 def selecting(options: TrainingOptions, watched: list[str]) -> list[str]:
     """The series whose scores chose the weights."""
-    return [] if options.select == "last" else watched
+    return [] if options.progress.select == "last" else watched
 
 
 def preview_stage1(
@@ -260,8 +246,8 @@ def preview_stage1(
     data = training_data(options, options.data, series_infos(split, uids, task), task, hard)
     counts = len(uids), len(watched)
     model = SliceClassifier(model_config(options, task))
-    paths, spec = options.fold_paths(fold), fit_spec(options)
-    preview(options, paths, "stage1", request, todo, counts, data, model, spec)
+    paths = options.fold_paths(fold)
+    preview(options, paths, "stage1", request, todo, counts, data, model)
 
 
 def fit_stage1(
@@ -288,37 +274,40 @@ def fit_stage1(
         What the manifest keeps for later stages.
     """
     paths = options.fold_paths(fold)
-    compute = choose_compute(options.device, options.precision)
-    if options.deterministic:
+    compute = choose_compute(options.device, options.computing.precision)
+    if options.computing.deterministic:
         make_deterministic()
     log.info("fold %s: %s", fold, compute.reason)
     torch.manual_seed(key(options.seed, "initial weights"))
-    model = SliceClassifier(model_config(options, task), options.weights)
-    licence = weights_licence(model.encoder, options.weights)
-    log.info("%s, %s", options.model, licence)
+    model = SliceClassifier(model_config(options, task), options.network.weights)
+    licence = weights_licence(model.encoder, options.network.weights)
+    log.info("%s, %s", options.network.model, licence)
     uids, watched = selection_series(options, split, fold, uids)
     data = training_data(options, options.data, series_infos(split, uids, task), task, hard)
     log.info(
         "%d training series, %d batches of %d stacks per epoch",
         len(uids),
         data.batches_per_epoch,
-        options.batch_size,
+        options.optimization.batch_size,
     )
-    requests = spot_requests(split, watched, options.steps[:1])
+    requests = spot_requests(split, watched, options.input.steps[:1])
     dataset = stack_dataset(
         options.data, series_infos(split, watched, task), task, input_spec(options)
     )
 
     workers = loading_processes(options.num_workers, options.device)
     # what a process trains with at once fits into its memory; a whole batch may not
-    piece = -(-options.batch_size // (options.accumulate * process_count()))
+    pieces = options.optimization.accumulate * process_count()
+    piece = -(-options.optimization.batch_size // pieces)
 
     def evaluate(ema: nn.Module) -> dict[str, float | None]:
         return spot_scores(ema, dataset, requests, piece, workers, compute, task)
 
-    loss = Stage1Loss(options.focal_gamma, options.heatmap_weight, options.label_smoothing)
-    fit = Fit(model, loss, fit_spec(options), compute, paths, "stage1", request.identity)
-    if options.compile:
+    loss = Stage1Loss(
+        options.loss.focal_gamma, options.loss.heatmap_weight, options.loss.label_smoothing
+    )
+    fit = Fit(model, loss, options, compute, paths, "stage1", request.identity)
+    if options.computing.compile:
         compile_network(fit.model)
     if is_first():
         # only now: until here nothing was made that a later run could go on from

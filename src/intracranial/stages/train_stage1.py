@@ -33,7 +33,7 @@ def main(options: TrainStage1Options, record: Record) -> int:
     from intracranial.splits.folds import chosen_folds, load_split
     from intracranial.training.distributed import processes
 
-    check_backbone(options.model)
+    check_backbone(options.network.model)
     split = load_split(options.data, options.folds)
     with processes(options.device):
         for fold in [FINAL_FOLD] if options.train_on_all else chosen_folds(split, options.fold):
@@ -49,16 +49,16 @@ def train(options: TrainStage1Options, split: "Split", fold: int | str, record: 
     from intracranial.stages.training_files import begun, decide, finish
 
     paths = options.fold_paths(fold)
-    uids = split.training(fold)[: options.limit]
-    hard = hard_negatives(options.hard_negatives, options.model_dir, split, fold, uids)
+    uids = split.training(fold)[: options.trial.limit]
+    hard = hard_negatives(options.sampling.hard_negatives, options.model_dir, split, fold, uids)
     inputs = data_identities(options.data, split.identity)
     if hard:
         inputs["hard negatives"] = digest({uid: hard[uid].tolist() for uid in sorted(hard)})
-    if options.weights not in ("auto", "none"):
-        inputs["weights"] = file_digest(Path(options.weights), "Give --weights a file.")
+    if options.network.weights not in ("auto", "none"):
+        inputs["weights"] = file_digest(Path(options.network.weights), "Give --weights a file.")
     partial = options.partial(split.partial)
     request = options.request("stage1", inputs, partial, fold)
-    if options.dry_run:
+    if options.trial.dry_run:
         todo = decide(paths, "stage1", request, options.overwrite)
         preview_stage1(options, split, fold, uids, hard, request, todo, split.task)
         return

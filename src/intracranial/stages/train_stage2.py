@@ -49,10 +49,10 @@ def train(options: TrainStage2Options, split: "Split", fold: int | str, record: 
     features = open_stage(paths, "features", current, split.task)
     current["features"] = features["identity"]
     extracted = set(extracted_series(split, features))
-    uids = [uid for uid in split.training(fold) if uid in extracted][: options.limit]
+    uids = [uid for uid in split.training(fold) if uid in extracted][: options.trial.limit]
     partial = options.partial(features["partial"])
     request = options.request("stage2", current, partial, fold)
-    if options.dry_run:
+    if options.trial.dry_run:
         todo = decide(paths, "stage2", request, options.overwrite)
         preview_stage2(options, split, fold, uids, request, todo, split.task)
         return

@@ -22,6 +22,7 @@ from intracranial.artifacts import FoldPaths, write_json
 from intracranial.compute import Compute, determinism_explained
 from intracranial.errors import NumericalError, Preempted, UsageError
 from intracranial.models.depthwise import speed_up_depthwise
+from intracranial.options.training import TrainingOptions
 from intracranial.runlog import log, progress
 from intracranial.training import memory
 from intracranial.training.batches import Batch, TrainingData, key, placed
@@ -40,7 +41,6 @@ from intracranial.training.distributed import (
 from intracranial.training.epoch_log import EpochLog
 from intracranial.training.loaders import deaths_explained
 from intracranial.training.optimization import (
-    FitSpec,
     GradientClipper,
     load_optimizer,
     make_optimizer,
@@ -86,7 +86,7 @@ class Fit:
         self,
         model: nn.Module,
         loss: Loss,
-        spec: FitSpec,
+        options: TrainingOptions,
         compute: Compute,
         paths: FoldPaths,
         stage: str,
@@ -97,7 +97,7 @@ class Fit:
         Args:
             model: network to train.
             loss: forward pass and loss.
-            spec: how to train.
+            options: of the stage.
             compute: device and precision.
             paths: where checkpoint and log go.
             stage: `stage1` or `stage2`, for file names.
@@ -106,7 +106,7 @@ class Fit:
         Raises:
             UsageError: unknown optimizer, or TensorBoard is asked for and not installed.
         """
-        self.spec, self.compute, self.paths = spec, compute, paths
+        self.options, self.compute, self.paths = options, compute, paths
         self.stage, self.identity = stage, identity
         self.loss = loss
         self.model = model.to(compute.device)
@@ -115,8 +115,8 @@ class Fit:
         if compute.device.type == "cpu":
             speed_up_depthwise(self.model)
         self.parameters = [p for p in model.parameters() if p.requires_grad]
-        self.optimizer = make_optimizer(self.model, spec)
-        self.ema = ModelEmaV3(self.model, decay=spec.ema_decay, use_warmup=True)
+        self.optimizer = make_optimizer(self.model, options.optimization)
+        self.ema = ModelEmaV3(self.model, decay=options.optimization.ema_decay, use_warmup=True)
         self.network: nn.Module | None = None  # made with the first batch
         self.scaler = torch.amp.GradScaler(compute.device.type, enabled=compute.scaled)
         self.clipper = GradientClipper(compute.device)
@@ -125,7 +125,7 @@ class Fit:
         # on a CPU a result is there when the call returns
         self.ahead = STEPS_AHEAD if on_cuda else 0
         self.reports: deque[StepReport] = deque()
-        self.log = EpochLog(paths, stage, spec.tensorboard) if is_first() else None
+        self.log = EpochLog(paths, stage, options.progress.tensorboard) if is_first() else None
         self.epoch = 0
         self.batch = 0
         self.sums: dict[str, float] = {}
@@ -159,7 +159,7 @@ class Fit:
                 different checkpoints.
         """
         self.higher_is_better = higher_is_better
-        scheduler = make_schedule(self.optimizer, self.spec, data.batches_per_epoch)
+        scheduler = make_schedule(self.optimizer, self.options.optimization, data.batches_per_epoch)
         self._resume()
         self._check_place()
         if is_first():
@@ -172,10 +172,10 @@ class Fit:
             determinism_explained(),
             deaths_explained(),
         ):
-            while self.epoch < self.spec.epochs and self._batches_left(data) > 0:
+            while self.epoch < self.options.optimization.epochs and self._batches_left(data) > 0:
                 self._run_epoch(data, scheduler, evaluate)
                 self._close_epoch(data, evaluate)
-        if self.spec.select != "last" and is_first():
+        if self.options.progress.select != "last" and is_first():
             self._select()
         return self.ema.module
 
@@ -184,12 +184,12 @@ class Fit:
             log.warning(
                 "--select %s: no epoch could be scored (too few labels?), so the last weights are "
                 "kept",
-                self.spec.select,
+                self.options.progress.select,
             )
             return
         log.info(
             "--select %s: the weights after epoch %.4g, score %.4g",
-            self.spec.select,
+            self.options.progress.select,
             self.best["epoch"],
             self.best["score"],
         )
@@ -197,10 +197,10 @@ class Fit:
 
     def _batches_left(self, data: TrainingData) -> int:
         """Batches that this epoch has in all, fewer where `max_steps` ends it."""
-        if self.spec.max_steps is None:
+        if self.options.trial.max_steps is None:
             return data.batches_per_epoch
         before = self.epoch * data.batches_per_epoch
-        return min(data.batches_per_epoch, self.spec.max_steps - before)
+        return min(data.batches_per_epoch, self.options.trial.max_steps - before)
 
     def _run_epoch(
         self,
@@ -214,16 +214,16 @@ class Fit:
             _joined(data.pieces(self.epoch, self.batch), data.accumulate), count - self.batch
         )
         if is_first():
-            what = f"epoch {self.epoch + 1} of {self.spec.epochs}"
+            what = f"epoch {self.epoch + 1} of {self.options.optimization.epochs}"
             batches = progress(batches, count - self.batch, what)
         for pieces in placed(batches, self.compute, self.copying):
             update = self.epoch * data.batches_per_epoch + self.batch
             scheduler.step(update)
             self.reports.append(self._step(pieces, stop_request.pending, data))
-            if update % self.spec.ema_every == 0:
-                self.ema.update(self.model, step=update // self.spec.ema_every + 1)
+            if update % self.options.optimization.ema_every == 0:
+                self.ema.update(self.model, step=update // self.options.optimization.ema_every + 1)
             self.batch += 1
-            every = self.spec.evaluate_every
+            every = self.options.progress.evaluate_every
             score = every > 0 and (update + 1) % every == 0 and self.batch < count
             stop, save = self._read_reports(self.ahead, data)
             if stop or save or score or self.batch == count:
@@ -286,7 +286,7 @@ class Fit:
 
     def _seed(self, piece: int) -> int:
         place = (piece, process_index()) if piece or process_index() else ()
-        return key(self.spec.seed, self.stage, self.epoch, self.batch, *place)
+        return key(self.options.seed, self.stage, self.epoch, self.batch, *place)
 
     def _loss(self, network: nn.Module, piece: Batch, counts: torch.Tensor) -> LossParts:
         with self.compute.autocast():
@@ -355,7 +355,9 @@ class Fit:
 
     def _close_epoch(self, data: TrainingData, evaluate: Evaluate | None) -> None:
         steps = (self.epoch + 1) * data.batches_per_epoch
-        last = self.epoch + 1 == self.spec.epochs or steps >= (self.spec.max_steps or math.inf)
+        last = self.epoch + 1 == self.options.optimization.epochs or steps >= (
+            self.options.trial.max_steps or math.inf
+        )
         self._add_row(data, evaluate, last)
         self.epoch, self.batch, self.sums = self.epoch + 1, 0, {}
         long_ago = time.monotonic() - self.saved >= self.save_seconds / SAVE_SHARE
@@ -389,7 +391,7 @@ class Fit:
         log.info(
             "epoch %.4g of %d: %s",
             epoch,
-            self.spec.epochs,
+            self.options.optimization.epochs,
             ", ".join(
                 f"{name} {value:.4g}"
                 for name, value in row.items()
@@ -398,7 +400,7 @@ class Fit:
         )
 
     def _remember_best(self, score: float | None, epoch: float) -> None:
-        if self.spec.select == "last" or score is None:
+        if self.options.progress.select == "last" or score is None:
             return
         sign = 1 if self.higher_is_better else -1
         if not self.best or sign * score > sign * self.best["score"]:
@@ -406,7 +408,7 @@ class Fit:
             self.best = {"score": score, "epoch": epoch, "weights": weights}
 
     def _is_due(self) -> bool:
-        minutes = self.spec.checkpoint_minutes
+        minutes = self.options.progress.checkpoint_minutes
         return minutes > 0 and time.monotonic() - self.saved > 60 * minutes
 
     def _save(self) -> None:

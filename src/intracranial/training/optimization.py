@@ -2,8 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from timm.optim import create_optimizer_v2
@@ -11,6 +10,7 @@ from timm.scheduler import create_scheduler_v2
 from torch import nn
 
 from intracranial.errors import UsageError
+from intracranial.options.training import Optimization
 
 CLIP_HISTORY = 256
 """Gradient norms whose median is the clipping threshold."""
@@ -27,34 +27,6 @@ KERNELS = ("capturable", "foreach", "fused")
 
 LOWEST_LR = 0.01
 """Learning rate at the start of the warm-up and at the end of a cosine, as a share of the full."""
-
-
-@dataclass(frozen=True)
-class FitSpec:
-    """How long and how fast to train.
-
-    `epochs`; `optimizer`, `lr` and `weight_decay` as timm's; `schedule` is constant or cosine,
-    after `warmup_epochs` of linear warm-up; the EMA has `ema_decay` and is updated every
-    `ema_every` steps; `select` is last, inner or heldout; `seed` keys all random numbers;
-    `max_steps` ends the training early; `checkpoint_minutes` is the time between checkpoints and
-    `evaluate_every` the steps between scores within an epoch, 0 for none; `tensorboard` asks for
-    event files.
-    """
-
-    epochs: int
-    optimizer: str
-    lr: float
-    weight_decay: float
-    schedule: Literal["constant", "cosine"]
-    warmup_epochs: float
-    ema_decay: float
-    ema_every: int
-    select: str
-    seed: int
-    max_steps: int | None = None
-    checkpoint_minutes: float = 0.0
-    evaluate_every: int = 0
-    tensorboard: bool = False
 
 
 class GradientClipper:
@@ -98,7 +70,7 @@ class GradientClipper:
         return norm
 
 
-def make_optimizer(model: nn.Module, spec: FitSpec) -> torch.optim.Optimizer:
+def make_optimizer(model: nn.Module, spec: Optimization) -> torch.optim.Optimizer:
     """The optimizer of a placed network.
 
     Raises:
@@ -131,7 +103,9 @@ def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> N
     optimizer.load_state_dict(state)
 
 
-def make_schedule(optimizer: torch.optim.Optimizer, spec: FitSpec, batches_per_epoch: int) -> Any:  # noqa: ANN401
+def make_schedule(
+    optimizer: torch.optim.Optimizer, spec: Optimization, batches_per_epoch: int
+) -> Any:  # noqa: ANN401
     """Timm's scheduler; it has no state, its `step` is told the number of the update."""
     constant = spec.schedule == "constant"
     # timm counts whole epochs; counting updates as "epochs" lets the warm-up be a fraction.

@@ -9,7 +9,7 @@ from intracranial.provenance import Plan, Request
 from intracranial.runlog import log
 from intracranial.training.batches import TrainingData
 from intracranial.training.checkpoint import load_state
-from intracranial.training.optimization import FitSpec, make_optimizer
+from intracranial.training.optimization import make_optimizer
 
 CHECKPOINT_COPIES = 5
 """Sets of weights in a checkpoint at most: network, average, and up to three of the optimizer. A
@@ -25,7 +25,6 @@ def preview(
     series: tuple[int, int],
     data: TrainingData,
     model: nn.Module,
-    spec: FitSpec,
 ) -> None:
     """Log the plan of one fold, and refuse what a run would refuse.
 
@@ -38,28 +37,27 @@ def preview(
         series: numbers of training and of watched series.
         data: the batches.
         model: a network of the configuration that would be trained.
-        spec: length and speed of the training.
 
     Raises:
         UsageError: there is no such optimizer, device or precision.
     """
-    choose_compute(options.device, options.precision)
-    make_optimizer(model, spec)
+    choose_compute(options.device, options.computing.precision)
+    make_optimizer(model, options.optimization)
     log.info("%s: %s", paths.weights(stage), _words(paths, stage, request, todo))
-    steps = options.epochs * data.batches_per_epoch
+    steps = options.optimization.epochs * data.batches_per_epoch
     log.info(
         "%d training series, %d watched; %d epochs of %d batches of %d in %d pieces: %d steps",
         *series,
-        options.epochs,
+        options.optimization.epochs,
         data.batches_per_epoch,
-        options.batch_size,
-        options.accumulate,
-        min(steps, options.max_steps or steps),
+        options.optimization.batch_size,
+        options.optimization.accumulate,
+        min(steps, options.trial.max_steps or steps),
     )
     if request.partial:
         log.info("the artifact will be marked as partial: %s", request.partial)
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    copies = CHECKPOINT_COPIES + (options.select != "last")
+    copies = CHECKPOINT_COPIES + (options.progress.select != "last")
     mib = sum(tensor.nbytes for tensor in model.state_dict().values()) / 2**20
     log.info(
         "%.1f million parameters: weights %.1f MiB; while it runs, checkpoints of up to %.1f MiB, "
