@@ -37,7 +37,7 @@ from intracranial.sampling.slice_samples import (
     TargetSpec,
 )
 from intracranial.sampling.stacks import InputSpec
-from intracranial.splits.folds import Split, first_of_group
+from intracranial.splits.folds import ALWAYS_TRAINS, Split, first_of_group
 from intracranial.tasks import Task
 from intracranial.training.batches import Batch, PieceLoader, TrainingData, key
 from intracranial.training.checkpoint import save_weights
@@ -86,9 +86,13 @@ def selection_series(
 
 
 def inner_split(split: Split, uids: list[str], seed: int) -> tuple[list[str], list[str]]:
-    """Divide training series into nine tenths and a tenth, by group, for `--select inner`."""
+    """Divide training series into nine tenths and a tenth, by group, for `--select inner`.
+
+    Series that are never held out are never in the tenth.
+    """
     groups = first_of_group(split.series.index.to_series(), split.series["group"])
-    inner = {group for group in groups.unique() if key("inner", seed, group) % 10 == 0}
+    divided = groups[split.series["fold"] != ALWAYS_TRAINS]
+    inner = {group for group in divided.unique() if key("inner", seed, group) % 10 == 0}
     chosen = [uid for uid in uids if groups[uid] in inner]
     rest = [uid for uid in uids if groups[uid] not in inner]
     if not chosen or not rest:
