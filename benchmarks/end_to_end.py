@@ -46,6 +46,7 @@ from intracranial.imaging.outcome import Findings
 from intracranial.imaging.series import read_series
 from intracranial.inference.fold import FoldPredictor
 from intracranial.inference.points import POINT_COLUMNS, point_row
+from intracranial.lineage import TrainedFold
 from intracranial.models.sequence_classifier import SequenceClassifier
 from intracranial.models.slice_classifier import SliceClassifier, SliceClassifierConfig
 from intracranial.options.preprocess import Pixels, PreprocessOptions
@@ -136,7 +137,7 @@ def make_predictor(options: Options) -> FoldPredictor:
         "precision": options.precision,
     }
     how = (options.device, options.precision, GIB)
-    return FoldPredictor(paths, stage1, stage2, *how, compiled=options.compile)
+    return FoldPredictor(TrainedFold(paths, TASK, stage1, stage2), *how, compiled=options.compile)
 
 
 class Bench:

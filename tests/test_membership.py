@@ -251,7 +251,7 @@ def test_limits_and_the_inner_tenth_are_found_again_without_membership(tiny: Pla
     assert not set(known["selecting"]["series"]) & set(known["training"]["series"])
     assert place.call("eval_stage1", "--resamples", "0").code == 0
     before = read(place.fold().metrics("stage1"))
-    assert before["training"]["weighted_auc"]
+    assert before["training"]["score"]
     place.fold().membership.unlink()
     said = place.call("eval_stage1", "--resamples", "0", "--overwrite")
     assert said.code == 0 and "no figures" not in said.text

@@ -138,7 +138,7 @@ def test_the_three_metrics_files_have_one_shape(tiny: Place):
         assert metrics["intervals"]["resamples"] == 2000
         assert metrics["intervals"]["optimistic"] is None
         assert list(metrics["subgroups"]) == sorted(
-            ("modality", "plane", "sex", "age", "slice_thickness", "slice_distance", "aneurysms")
+            ("modality", "plane", "sex", "age", "slice_thickness", "slice_distance", "findings")
         )
         assert metrics["subgroups"]["age"].keys() == {"60 to 74"}
         # Eight series are too few to fit on; the file says so.

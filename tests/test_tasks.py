@@ -74,7 +74,7 @@ def test_sides_are_told_by_words_or_by_pairs(tmp_path: Path):
         ("name: a\nlabels: []\n", "one or more"),
         ("name: a\nlabels: [yes, no]\n", "True is no text; put it in quotes"),
         ("name: a\nlabels: ['a,b']\n", "label 'a,b'"),
-        ("name: a\nlabels: [fold]\n", "names no other column"),
+        ("name: a\nlabels: [fold]\n", "label 'fold'"),
         ("name: a\nlabels: [x]\noveral: x\n", "`overal` is no key of a task"),
         ("name: a\nlabels: [x]\noverall: y\n", "`overall` 'y' is none of the labels"),
         ("name: a\nlabels: [x, y]\noverall: y\nlocations: [y]\n", "`locations`"),

@@ -43,14 +43,13 @@ def main(options: Options) -> int:
     require_packages("the export", *PACKAGES)
     from intracranial.deployment.onnx_export import export_fold
     from intracranial.inference.run import chosen_folds
-    from intracranial.lineage import open_weights
+    from intracranial.lineage import open_fold
 
     run = options.model.absolute()
     for fold in chosen_folds(run, options.fold or None):
         paths = FoldPaths(run.parent, run.name, fold)
-        stage1, stage2, _ = open_weights(paths)
         out_dir = options.out_dir / paths.root.name
-        found = export_fold(paths, stage1, stage2, out_dir)
+        found = export_fold(open_fold(paths), out_dir)
         differences = ", ".join(f"{stage} {value:.1e}" for stage, value in found.items())
         print(f"wrote {out_dir}; largest difference from torch: {differences}")
     return 0

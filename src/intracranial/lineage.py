@@ -138,8 +138,35 @@ def _folds_in_words(names: Sequence[str]) -> str:
     return f"folds {', '.join(names)}" if names else "no trained folds"
 
 
-def open_weights(paths: FoldPaths) -> tuple[dict[str, Any], dict[str, Any], Task]:
-    """Manifests of both stages of one fold, and their task, from the run's folder alone.
+@dataclass(frozen=True)
+class TrainedFold:
+    """Both trained stages of one fold: whatever opens them takes this.
+
+    Attributes:
+        paths: of the fold.
+        task: that both stages were trained for.
+        stage1: sidecar of the slice classifier, see `NEEDED`.
+        stage2: sidecar of the sequence classifier.
+    """
+
+    paths: FoldPaths
+    task: Task
+    stage1: dict[str, Any]
+    stage2: dict[str, Any]
+
+    @property
+    def manifests(self) -> dict[str, dict[str, Any]]:
+        """The sidecars by the names of the stages."""
+        return {"stage1": self.stage1, "stage2": self.stage2}
+
+
+def open_fold(paths: FoldPaths, current: Mapping[str, str] | None = None) -> TrainedFold:
+    """Open both stages of one fold; the run's folder alone is enough.
+
+    Args:
+        paths: the fold's paths.
+        current: identities of what they may have been made from as they are now, where the training
+            data are at hand.
 
     Raises:
         MissingArtifact, UsageError: as `require_fold`.
@@ -147,8 +174,9 @@ def open_weights(paths: FoldPaths) -> tuple[dict[str, Any], dict[str, Any], Task
             of different tasks.
     """
     require_fold(paths)
-    stage1 = open_stage(paths, "stage1", {})
-    stage2 = open_stage(paths, "stage2", {"stage1": stage1["identity"]})
+    inputs = dict(current or {})
+    stage1 = open_stage(paths, "stage1", inputs)
+    stage2 = open_stage(paths, "stage2", {**inputs, "stage1": stage1["identity"]})
     task, other = (
         task_of(paths.manifest(kind), manifest)
         for kind, manifest in (("stage1", stage1), ("stage2", stage2))
@@ -159,7 +187,7 @@ def open_weights(paths: FoldPaths) -> tuple[dict[str, Any], dict[str, Any], Task
             f"labels, stage 2 for {other.name!r} with {len(other.labels)}, or they differ in the "
             f"labels: run {MADE_BY['stage2']} --overwrite"
         )
-    return stage1, stage2, task
+    return TrainedFold(paths, task, stage1, stage2)
 
 
 def task_of(path: Path, manifest: Mapping[str, Any]) -> Task:

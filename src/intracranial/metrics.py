@@ -58,7 +58,7 @@ def score_table(task: Task, targets: np.ndarray, probabilities: np.ndarray) -> d
     }
     values = values_of(per_label)
     table: dict[str, Any] = {
-        "score": cell(task.score_of(values)),
+        "score": cell(_plain(task.score_of(values))),
         "others_mean": others_cell(task, values),
         "per_label": per_label,
         "left_out": [label for label in task.labels if label not in values],
@@ -73,7 +73,7 @@ def score_table(task: Task, targets: np.ndarray, probabilities: np.ndarray) -> d
             label: prior_loss(one["positives"], one["negatives"])
             for label, one in per_label.items()
         }
-        prior = task.score_of({label: priors[label] for label in values})
+        prior = _plain(task.score_of({label: priors[label] for label in values}))
         table["ratio_to_prior"] = _ratio(table["score"]["value"], prior)
     return table
 
@@ -176,6 +176,11 @@ def _label_score(task: Task, targets: np.ndarray, probabilities: np.ndarray) -> 
     value = float(np.nanmean(losses(targets, probabilities))) if known else None
     prior = prior_loss(positives, negatives) if known else None
     return {**cell(value), **counts, "ratio_to_prior": _ratio(value, prior)}
+
+
+def _plain(value: Any) -> float | None:  # noqa: ANN401
+    """A number of numpy as Python's: a checkpoint takes no other."""
+    return None if value is None else float(value)
 
 
 def _ratio(value: float | None, prior: float | None) -> float | None:

@@ -10,6 +10,7 @@ from torch import nn
 
 from intracranial.errors import EXIT_INPUT, InputError, NumericalError
 from intracranial.inference.run import Predictor
+from intracranial.lineage import open_fold
 from intracranial.models.sequence_classifier import SequenceOutput
 from intracranial.models.slice_classifier import SliceOutput
 from intracranial.tasks import RSNA_2025
@@ -103,22 +104,20 @@ def test_a_description_says_what_goes_in(exported: Path, tiny: Place):
 
 def test_a_file_that_differs_is_not_kept(tiny: Place, tmp_path: Path, monkeypatch):
     monkeypatch.setattr(onnx_export, "TOLERANCE", -1.0)
-    paths = tiny.fold()
-    manifests = [read(paths.manifest(stage)) for stage in ("stage1", "stage2")]
+    trained = open_fold(tiny.fold())
     with pytest.raises(NumericalError, match=r"stage1\.onnx: onnxruntime differs"):
-        onnx_export.export_fold(paths, *manifests, tmp_path / "out")
+        onnx_export.export_fold(trained, tmp_path / "out")
     assert not list((tmp_path / "out").iterdir())
 
 
 def test_a_nan_is_no_small_difference(tiny: Place, tmp_path: Path, monkeypatch):
     found = iter([1e-6, float("nan"), 1e-6])
     monkeypatch.setattr(onnx_export, "_difference", lambda *_: next(found))
-    paths = tiny.fold()
-    manifests = [read(paths.manifest(stage)) for stage in ("stage1", "stage2")]
+    trained = open_fold(tiny.fold())
     with pytest.raises(
         NumericalError, match=r"stage1\.onnx: onnxruntime differs from torch by nan"
     ):
-        onnx_export.export_fold(paths, *manifests, tmp_path / "out")
+        onnx_export.export_fold(trained, tmp_path / "out")
     assert not list((tmp_path / "out").iterdir())
     assert np.isnan(onnx_export.largest([0.0, float("nan")]))
     assert np.isnan(onnx_export.largest([float("nan"), 0.0]))
@@ -131,8 +130,8 @@ def test_a_run_that_is_not_there_is_said(tmp_path: Path):
 
 def test_what_would_be_written_down_is_checked(tmp_path: Path):
     paths = write_untrained_run(tmp_path / "model" / "run", RSNA_2025)
-    stage1, stage2 = read(paths.manifest("stage1")), read(paths.manifest("stage2"))
-    stage1["preprocessing"]["orient"] = "nonsense"
+    trained = open_fold(paths)
+    trained.stage1["preprocessing"]["orient"] = "nonsense"
     with pytest.raises(InputError, match=r"stage1\.json: `preprocessing\.orient` is 'nonsense'"):
-        onnx_export.export_fold(paths, stage1, stage2, tmp_path / "onnx")
+        onnx_export.export_fold(trained, tmp_path / "onnx")
     assert not (tmp_path / "onnx").exists()

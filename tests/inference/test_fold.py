@@ -8,6 +8,7 @@ import pytest
 from intracranial.artifacts import FoldPaths
 from intracranial.inference import fold
 from intracranial.inference.fold import FoldPredictor
+from intracranial.lineage import TrainedFold
 from intracranial.tasks import RSNA_2025
 
 OF_BEFORE = {"size": 64, "mr_window": "fixed", "orient": "stored"}
@@ -16,13 +17,9 @@ OF_BEFORE = {"size": 64, "mr_window": "fixed", "orient": "stored"}
 def predictor_of(preprocessing: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> FoldPredictor:
     monkeypatch.setattr(fold, "Encoder", lambda *args: None)
     monkeypatch.setattr(fold, "SequencePredictor", lambda *args: None)
-    stage1 = {
-        "task": RSNA_2025.record(),
-        "model": {"labels": len(RSNA_2025.labels)},
-        "preprocessing": preprocessing,
-    }
     paths = FoldPaths(Path("model"), "run", 0)
-    return FoldPredictor(paths, stage1, {}, "cpu", "fp32", max_gib=2.0)
+    trained = TrainedFold(paths, RSNA_2025, {"preprocessing": preprocessing}, {})
+    return FoldPredictor(trained, "cpu", "fp32", max_gib=2.0)
 
 
 def test_size_window_orientation_and_rescale_are_those_of_the_caches(monkeypatch):

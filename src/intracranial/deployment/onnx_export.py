@@ -15,12 +15,13 @@ import torch
 from torch import nn
 from torch.export import Dim
 
-from intracranial.artifacts import FoldPaths, atomic_path, write_json
+from intracranial.artifacts import atomic_path, write_json
 from intracranial.compute import choose_compute
 from intracranial.errors import NumericalError
 from intracranial.inference.encoder import Encoder
 from intracranial.inference.preprocessing import Preprocessing
 from intracranial.inference.sequence_predictor import SequencePredictor
+from intracranial.lineage import TrainedFold
 from intracranial.runlog import log
 from intracranial.sidecar import part
 
@@ -71,15 +72,11 @@ class _Stage2(nn.Module):
         return output.logits, output.slice_logits
 
 
-def export_fold(
-    paths: FoldPaths, stage1: dict[str, Any], stage2: dict[str, Any], out_dir: Path
-) -> dict[str, float]:
+def export_fold(trained: TrainedFold, out_dir: Path) -> dict[str, float]:
     """Write stage1.onnx, stage2.onnx and onnx.json, which says what goes in and comes out.
 
     Args:
-        paths: the fold's paths.
-        stage1: its manifest.
-        stage2: its manifest.
+        trained: the fold's sidecars.
         out_dir: where the files go.
 
     Returns:
@@ -90,6 +87,7 @@ def export_fold(
         InputError: they do not fit the manifest, or it is damaged.
         NumericalError: onnxruntime differs by more than `TOLERANCE`, or gives NaN.
     """
+    paths, stage1, stage2 = trained.paths, trained.stage1, trained.stage2
     part(paths.manifest("stage1"), stage1, "preprocessing", Preprocessing)  # it is written down
     encoder = Encoder(paths, stage1, choose_compute("cpu", "fp32"))
     first = encoder.model.to(memory_format=torch.contiguous_format)

@@ -4,11 +4,9 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from intracranial.artifacts import FoldPaths
 from intracranial.caching.read_ahead import PreparedSeries, Rejected, read_ahead
 from intracranial.compute import choose_compute
 from intracranial.errors import UsageError
@@ -20,7 +18,7 @@ from intracranial.inference.preprocessing import Preprocessing
 from intracranial.inference.sequence_predictor import SequencePredictor
 from intracranial.inference.series_prediction import SeriesPrediction
 from intracranial.inference.views import PLAIN, VIEWS, check_views, views_of
-from intracranial.lineage import task_of
+from intracranial.lineage import TrainedFold
 from intracranial.sampling.features import FeatureSet
 from intracranial.sampling.series_info import flip_axis, slice_mm
 from intracranial.sidecar import part
@@ -59,9 +57,7 @@ class FoldPredictor:
 
     def __init__(
         self,
-        paths: FoldPaths,
-        stage1: dict[str, Any],
-        stage2: dict[str, Any],
+        trained: TrainedFold,
         device: str,
         precision: str,
         max_gib: float,
@@ -72,9 +68,7 @@ class FoldPredictor:
         """Load both networks.
 
         Args:
-            paths: the fold's paths.
-            stage1: its manifest.
-            stage2: its manifest.
+            trained: the fold's sidecars.
             device: see `choose_compute`.
             precision: of stage 1; stage 2 runs as it was trained.
             max_gib: largest series to read.
@@ -84,12 +78,11 @@ class FoldPredictor:
 
         Raises:
             UsageError: there is no such view, step or device.
-            InputError: a manifest does not tell the task or is damaged, or labels lack the partner
-                that a flip exchanges them with.
+            InputError: a sidecar is damaged, or labels lack the partner that a flip exchanges them
+                with.
         """
         check_views(views)
-        sidecar = paths.manifest("stage1")
-        self.task = task_of(sidecar, stage1)
+        paths, stage1, self.task = trained.paths, trained.stage1, trained.task
         self.views = tuple(name for name in VIEWS if name in views)
         if "flip" in views:
             if not self.task.flips:
@@ -97,13 +90,13 @@ class FoldPredictor:
                     f"view 'flip': a left-right flip has no meaning for the task {self.task.name!r}"
                 )
             self.task.mirrored()  # can it?
-        preprocessing = part(sidecar, stage1, "preprocessing", Preprocessing)
+        preprocessing = part(paths.manifest("stage1"), stage1, "preprocessing", Preprocessing)
         self.read, self.cache = preprocessing.reading(max_gib), preprocessing.caching()
         self.compute = choose_compute(device, precision)
         self.encoder = Encoder(paths, stage1, self.compute, compiled)
         if steps:
             self.encoder.steps = _chosen_steps(steps, self.encoder.steps)
-        self.sequences = SequencePredictor(paths, stage2, device)
+        self.sequences = SequencePredictor(paths, trained.stage2, device)
 
     def detect(self, series: PreparedSeries) -> Detection:
         """Run both stages on one prepared series, in every view that it has.

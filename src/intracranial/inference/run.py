@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from numbers import Integral
 from os import PathLike
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -23,11 +22,10 @@ from intracranial.imaging.outcome import SeriesError, Status
 from intracranial.inference.fold import Detection, FoldPredictor, average, or_rejected
 from intracranial.inference.points import Point
 from intracranial.inference.views import check_views
-from intracranial.lineage import open_weights
+from intracranial.lineage import TrainedFold, open_fold
 from intracranial.options.common import check_above_zero
 from intracranial.provenance import MADE_BY, digest
 from intracranial.runlog import log
-from intracranial.tasks import Task
 
 STAGES = ("stage1", "stage2")
 
@@ -79,7 +77,7 @@ class Predictor:
         run: its name.
         task: labels and locations that it was trained for.
         folds: the folds that are averaged.
-        manifests: of stage 1 and stage 2, by fold.
+        trained: the sidecars of each fold.
         labels: names, in the order of every probability vector.
         compute: device and precision, with the reason for them.
         identity: changes whenever the same series could give other numbers.
@@ -131,29 +129,16 @@ class Predictor:
         self.num_workers, self.max_series_seconds = num_workers, max_series_seconds
         root = Path(run).absolute()
         chosen = chosen_folds(root, folds)
-        manifests: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {}
-        tasks: dict[str, Task] = {}
-        for fold in chosen:
-            stage1, stage2, task = open_weights(FoldPaths(root.parent, root.name, fold))
-            manifests[fold], tasks[fold] = (stage1, stage2), task
-        _check_alike(root, {fold: stage1 for fold, (stage1, _) in manifests.items()}, tasks)
-        self.task = tasks[chosen[0]]
+        trained = [open_fold(FoldPaths(root.parent, root.name, fold)) for fold in chosen]
+        _check_alike(root, trained)
+        self.task = trained[0].task
         self.labels = self.task.labels
-        self.run, self.folds, self.manifests = root.name, tuple(manifests), manifests
-        made_from = [[one["identity"] for one in pair] for pair in manifests.values()]
+        self.run, self.folds, self.trained = root.name, chosen, tuple(trained)
+        made_from = [[fold.stage1["identity"], fold.stage2["identity"]] for fold in trained]
         self.identity = digest([made_from, sorted(set(views)), sorted(set(steps))])
         self.fold_predictors = tuple(
-            FoldPredictor(
-                FoldPaths(root.parent, root.name, fold),
-                stage1,
-                stage2,
-                device,
-                precision,
-                max_series_gib,
-                views,
-                steps=steps,
-            )
-            for fold, (stage1, stage2) in manifests.items()
+            FoldPredictor(fold, device, precision, max_series_gib, views, steps=steps)
+            for fold in trained
         )
         self.compute = self.fold_predictors[0].compute
 
@@ -287,18 +272,20 @@ def _finished(manifest: Path, stage: str) -> bool:
     return manifest.exists() and bool(read_json(manifest, MADE_BY[stage]).get("complete"))
 
 
-def _check_alike(run: Path, manifests: dict[str, dict[str, Any]], tasks: dict[str, Task]) -> None:
+def _check_alike(run: Path, trained: Sequence[TrainedFold]) -> None:
     """Refuse folds that predict different labels, or whose series cannot share one volume."""
-    (first, one), *others = manifests.items()
-    for fold, other in others:
-        if tasks[fold] != tasks[first]:
+    first, *others = trained
+    for other in others:
+        names = f"fold {first.paths.fold}", f"fold {other.paths.fold}"
+        if other.task != first.task:
             raise InputError(
-                f"{run}: fold {first} predicts {len(tasks[first].labels)} labels of the task "
-                f"{tasks[first].name!r}, fold {fold} {len(tasks[fold].labels)} of "
-                f"{tasks[fold].name!r}, or others; name folds that belong together"
+                f"{run}: {names[0]} predicts {len(first.task.labels)} labels of the task "
+                f"{first.task.name!r}, {names[1]} {len(other.task.labels)} of "
+                f"{other.task.name!r}, or others; name folds that belong together"
             )
-        if other["preprocessing"] != one["preprocessing"]:
+        prepared = [one.stage1["preprocessing"] for one in (first, other)]
+        if prepared[1] != prepared[0]:
             raise InputError(
-                f"{run}: fold {first} was trained on series prepared with {one['preprocessing']}, "
-                f"fold {fold} with {other['preprocessing']}; name folds that belong together"
+                f"{run}: {names[0]} was trained on series prepared with {prepared[0]}, "
+                f"{names[1]} with {prepared[1]}; name folds that belong together"
             )

@@ -38,7 +38,7 @@ def write_series_page(path: Path, found: Detection, predictor: Predictor) -> Non
     ranked = [point for point in found.points if point.rank is not None]
     shown: Sequence[Point | None] = ranked[:PICTURES] or [None]
     cases = [case_view(_case(found, point, task)) for point in shown]
-    stage1, _ = next(iter(predictor.manifests.values()))
+    stage1 = predictor.trained[0].stage1
     page = (
         page_environment()
         .get_template(TEMPLATE)

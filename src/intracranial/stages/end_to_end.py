@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from intracranial.artifacts import FoldPaths, ScoredFolderPaths, read_json, write_csv
+from intracranial.artifacts import ScoredFolderPaths, read_json, write_csv
 from intracranial.caching.fingerprints import Fingerprints, look_at
 from intracranial.caching.secret import key_identity, read_key
 from intracranial.errors import EXIT_DONE, EXIT_REJECTED, InputError
@@ -21,7 +21,7 @@ from intracranial.evaluation.views import write_views
 from intracranial.inference.fold import FoldPredictor
 from intracranial.inference.points import POINT_COLUMNS, point_row
 from intracranial.inference.views import check_views
-from intracranial.lineage import require_record
+from intracranial.lineage import TrainedFold, require_record
 from intracranial.membership import Overlap, open_overlap
 from intracranial.options.end_to_end import EvalEndToEndOptions
 from intracranial.processes.locks import only_one
@@ -37,21 +37,7 @@ from intracranial.provenance import (
 from intracranial.report.assemble import write_end_to_end_report
 from intracranial.runlog import Record, log
 from intracranial.statistics.intervals import Settings
-from intracranial.tasks import SERIES_COLUMN, Task
-
-
-@dataclass(frozen=True)
-class Trained:
-    """Both stages of one fold: paths and manifests."""
-
-    paths: FoldPaths
-    stage1: dict[str, Any]
-    stage2: dict[str, Any]
-
-    @property
-    def manifests(self) -> dict[str, dict[str, Any]]:
-        """The manifests by the names of the stages."""
-        return {"stage1": self.stage1, "stage2": self.stage2}
+from intracranial.tasks import SERIES_COLUMN
 
 
 @dataclass(frozen=True)
@@ -71,10 +57,9 @@ def score_jobs(
     options: EvalEndToEndOptions,
     record: Record,
     jobs: list[Job],
-    trained: Trained,
+    trained: TrainedFold,
     out: ScoredFolderPaths,
     name: str,
-    task: Task,
 ) -> int:
     """Score series unless the same files were scored with the same weights already.
 
@@ -85,7 +70,6 @@ def score_jobs(
         trained: both stages.
         out: where results go.
         name: of the fold or folder, for log and report.
-        task: labels and locations.
 
     Returns:
         Exit code 0, or 4 when series were rejected.
@@ -99,7 +83,7 @@ def score_jobs(
     require_record(trained.paths, "stage2", trained.stage2)
     jobs = jobs[: options.limit]
     fingerprints = Fingerprints(out.fingerprints)
-    reference = _reference(options, trained, task)
+    reference = _reference(options, trained)
     known = _recognition(options, trained)
     request = _request(options, jobs, trained, fingerprints, reference, known)
     outputs = [out.predictions, out.points, out.views, *([out.report] if options.report else [])]
@@ -107,7 +91,7 @@ def score_jobs(
         log.info("%s: nothing to do, these series are scored", out.root)
         return _exit_code(read_json(out.metrics, MADE_BY[request.kind]), options)
     with only_one(out.lock, f"the scores in {out.root}"):
-        metrics = _score(options, record, jobs, trained, out, name, task, reference, known)
+        metrics = _score(options, record, jobs, trained, out, name, reference, known)
         fingerprints.save()
         write_manifest(out.metrics, request, complete=True, content=metrics)
     log.info("wrote %s", out.metrics)
@@ -118,18 +102,16 @@ def _score(
     options: EvalEndToEndOptions,
     record: Record,
     jobs: list[Job],
-    trained: Trained,
+    trained: TrainedFold,
     out: ScoredFolderPaths,
     name: str,
-    task: Task,
     reference: Reference | None,
     known: Recognition,
 ) -> dict[str, Any]:
     """Score and write everything but the metrics file, whose content is returned."""
+    task = trained.task
     predictor = FoldPredictor(
-        trained.paths,
-        trained.stage1,
-        trained.stage2,
+        trained,
         options.device,
         options.inference.precision,
         options.reading.max_series_gib,
@@ -188,19 +170,19 @@ def _score(
     return metrics
 
 
-def _reference(options: EvalEndToEndOptions, trained: Trained, task: Task) -> Reference | None:
+def _reference(options: EvalEndToEndOptions, trained: TrainedFold) -> Reference | None:
     """Held-out predictions to fix calibration and thresholds on, for labelled other series."""
     if options.elsewhere.labels is None:
         return None
     how = {name: options.identity()[name] for name in ("views", "steps")}
-    found = reference_predictions(trained.paths, trained.stage2, task, how)
+    found = reference_predictions(trained.paths, trained.stage2, trained.task, how)
     if found is None:
         return None
     path, sample = found
     return Reference(path, f"held-out predictions of {trained.paths.root.name}", sample)
 
 
-def _recognition(options: EvalEndToEndOptions, trained: Trained) -> Recognition:
+def _recognition(options: EvalEndToEndOptions, trained: TrainedFold) -> Recognition:
     """By what the scored series are recognised; the log says, for other series, what is missing."""
     key = read_key(options.data)
     overlap = open_overlap(trained.paths, trained.manifests, key)
@@ -223,7 +205,7 @@ def _recognition(options: EvalEndToEndOptions, trained: Trained) -> Recognition:
 def _request(
     options: EvalEndToEndOptions,
     jobs: list[Job],
-    trained: Trained,
+    trained: TrainedFold,
     fingerprints: Fingerprints,
     reference: Reference | None,
     known: Recognition,

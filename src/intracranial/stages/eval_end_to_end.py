@@ -31,26 +31,25 @@ def main(options: EvalEndToEndOptions, record: Record) -> int:
 def score_folder(options: EvalEndToEndOptions, record: Record) -> int:
     """Score the folders in --series_dir; the run's folder alone is enough."""
     from intracranial.evaluation.end_to_end import folder_jobs
-    from intracranial.lineage import open_weights
-    from intracranial.stages.end_to_end import Trained, score_jobs
+    from intracranial.lineage import open_fold
+    from intracranial.stages.end_to_end import score_jobs
 
     assert options.elsewhere.series_dir is not None and options.elsewhere.out_dir is not None
     paths = options.fold_paths(options.fold)
-    stage1, stage2, task = open_weights(paths)
-    jobs = folder_jobs(options.elsewhere.series_dir, options.elsewhere.labels, task)
+    trained = open_fold(paths)
+    jobs = folder_jobs(options.elsewhere.series_dir, options.elsewhere.labels, trained.task)
     out = ScoredFolderPaths(options.elsewhere.out_dir)
-    trained, name = Trained(paths, stage1, stage2), options.elsewhere.series_dir.name
-    return score_jobs(options, record, jobs, trained, out, name, task)
+    return score_jobs(options, record, jobs, trained, out, options.elsewhere.series_dir.name)
 
 
 def score_held_out(options: EvalEndToEndOptions, record: Record) -> int:
     """Score the held-out series of one fold, or of each."""
     from intracranial.evaluation.all_folds import check_seed_runs, summarise_folds
     from intracranial.evaluation.end_to_end import held_out_jobs
-    from intracranial.lineage import data_identities, open_stage
+    from intracranial.lineage import data_identities, open_fold, open_stage
     from intracranial.report.folds_page import write_folds_report
     from intracranial.splits.folds import chosen_folds, load_split
-    from intracranial.stages.end_to_end import Trained, score_jobs
+    from intracranial.stages.end_to_end import score_jobs
 
     check_seed_runs(options, "end_to_end")
     split = load_split(options.data, options.folds)
@@ -58,14 +57,11 @@ def score_held_out(options: EvalEndToEndOptions, record: Record) -> int:
     for fold in chosen_folds(split, options.fold):
         paths = options.fold_paths(fold)
         current = data_identities(options.data, split.identity)
-        for kind in ("stage1", "features", "stage2"):
-            manifest = open_stage(paths, kind, current, split.task)
-            current[kind] = manifest["identity"]
-        stage1 = open_stage(paths, "stage1", {}, split.task)
-        stage2 = open_stage(paths, "stage2", {}, split.task)
+        for kind in ("stage1", "features"):
+            current[kind] = open_stage(paths, kind, current, split.task)["identity"]
+        trained, out = open_fold(paths, current), ScoredFolderPaths(paths.root)
         jobs = held_out_jobs(split, int(fold), options.data, split.task)
-        trained, out = Trained(paths, stage1, stage2), ScoredFolderPaths(paths.root)
-        code = max(code, score_jobs(options, record, jobs, trained, out, str(fold), split.task))
+        code = max(code, score_jobs(options, record, jobs, trained, out, str(fold)))
     if options.fold == ALL_FOLDS:
         pooled = summarise_folds(options, split, "end_to_end", split.task)
         if options.report:
