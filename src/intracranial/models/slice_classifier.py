@@ -146,11 +146,12 @@ class SliceClassifier(nn.Module):
 
     def forward(self, stacks: torch.Tensor) -> SliceOutput:
         """Stacks float32 (B, 3, H, W) -> `SliceOutput`."""
-        if self.heatmap is None:
-            final, heatmap = self.encoder.forward_features(stacks), None
+        head, maps = self.heatmap, []
+        if head is None:
+            final = self.encoder.forward_features(stacks)
         else:
-            indices = self.heatmap.indices
-            final, maps = self.encoder.forward_intermediates(stacks, indices=indices)
-            heatmap = self.heatmap(maps)
+            final, maps = self.encoder.forward_intermediates(stacks, indices=head.indices)
         features = self.encoder.forward_head(final, pre_logits=True)
-        return SliceOutput(features, self.classifier(self.dropout(features)), heatmap)
+        logits = self.classifier(self.dropout(features))
+        # last: the order in which gradients meet in the encoder decides their last bits
+        return SliceOutput(features, logits, None if head is None else head(maps))
