@@ -39,7 +39,7 @@ from benchmarks.side_by_side import (
 from intracranial.artifacts import FoldPaths, write_csv
 from intracranial.caching.read_ahead import Rejected, prepare_series, read_ahead
 from intracranial.evaluation.end_to_end import Job, arrays, run_jobs
-from intracranial.evaluation.prediction_rows import prediction_rows
+from intracranial.evaluation.predictions import prediction_rows
 from intracranial.imaging.cache import to_cache
 from intracranial.imaging.folder import discover, walk
 from intracranial.imaging.outcome import Findings

@@ -72,8 +72,7 @@ def main(options: Options) -> int:
     import numpy as np
 
     from intracranial.ensembles.combination import align, check_runs, combine, format_ensemble
-    from intracranial.evaluation.prediction_rows import prediction_rows
-    from intracranial.evaluation.predictions import GROUP_COLUMN
+    from intracranial.evaluation.predictions import GROUP_COLUMN, prediction_rows
     from intracranial.evaluation.scored_runs import load_run, task_of_scores
     from intracranial.statistics.crossfit import over_folds, over_patients
     from intracranial.statistics.intervals import Settings

@@ -7,8 +7,7 @@ import pytest
 
 from intracranial.artifacts import FoldPaths, ScoredFolderPaths, write_csv, write_json
 from intracranial.errors import InputError, MissingArtifact, UsageError
-from intracranial.evaluation.prediction_rows import prediction_rows
-from intracranial.evaluation.predictions import GROUP_COLUMN, read_predictions
+from intracranial.evaluation.predictions import GROUP_COLUMN, prediction_rows, read_predictions
 from intracranial.evaluation.scored_runs import load_run
 from intracranial.provenance import Request, write_manifest
 from intracranial.tasks import RSNA_2025 as TASK

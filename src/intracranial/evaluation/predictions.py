@@ -1,4 +1,4 @@
-"""Predictions tables read back: as a sample, and as what other series are calibrated on."""
+"""Predictions tables: written, read back as a sample, and as what others are calibrated on."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -57,6 +57,32 @@ def numbers(
                 )
             found[number, position] = value
     return found
+
+
+def prediction_rows(
+    task: Task, keys: list[dict[str, Any]], targets: np.ndarray | None, probabilities: np.ndarray
+) -> tuple[list[str], list[dict[str, Any]]]:
+    """Columns and rows of a predictions table: keys, probabilities, and targets as `true <label>`.
+
+    Args:
+        task: the labels.
+        keys: leading cells of each row, SeriesInstanceUID among them.
+        targets: (N, L), NaN where a label is not known (an empty cell); None where there are no
+            labels at all.
+        probabilities: (N, L).
+    """
+    columns = [*(keys[0] if keys else {SERIES_COLUMN: ""}), *task.labels]
+    if targets is not None:
+        columns += [TRUE + label for label in task.labels]
+    rows = []
+    for number, row in enumerate(keys):
+        cells = dict(row)
+        cells.update(zip(task.labels, map(float, probabilities[number]), strict=True))
+        if targets is not None:
+            for label, value in zip(task.labels, targets[number], strict=True):
+                cells[TRUE + label] = "" if np.isnan(value) else int(value)
+        rows.append(cells)
+    return columns, rows
 
 
 def read_predictions(path: Path, task: Task, made_by: str) -> Sample:

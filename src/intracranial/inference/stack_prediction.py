@@ -98,6 +98,6 @@ def logged_scores(
     table = score_table(task, targets, probabilities)
     logged = {"score": table["score"]["value"]}
     if task.overall is not None:
-        name = "auc_overall" if task.metric == "auc" else "loss_overall"
+        name = "auc_overall" if task.metric == "auc" else "overall"
         logged[name] = table["per_label"][task.overall]["value"]
     return logged

@@ -260,12 +260,13 @@ def learning_curves(logs: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure |
 
     Args:
         logs: per stage the rows of its log: `epoch`, `loss`, `lr`; further columns are drawn when
-            their name contains "loss" or "auc". Cells may be text, empty ones are gaps.
+            their name contains "loss" or says that they are scores. Cells may be text, empty ones
+            are gaps.
     """
     logs = {name: rows for name, rows in logs.items() if rows}
     if not logs:
         return None
-    scored = {name: _columns(rows, "auc") for name, rows in logs.items()}
+    scored = {name: _score_columns(rows) for name, rows in logs.items()}
     width = 3 if any(scored.values()) else 2
     figure = _figure(3.2 * width, 2.4 * len(logs))
     grid = figure.subplots(len(logs), width, squeeze=False)
@@ -279,7 +280,7 @@ def learning_curves(logs: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure |
         panels[1].yaxis.set_major_formatter(lambda value, _: f"{value:g}")
         if width == 3:
             _curve_panel(panels[2], f"{name}: score", epochs, rows, scored[name])
-            panels[2].set_ylim(0, 1)
+            panels[2].set_ylim(0, max(1, panels[2].get_ylim()[1]))
     return figure
 
 
@@ -394,6 +395,12 @@ def _columns(rows: Sequence[Mapping[str, Any]], part: str) -> list[str]:
         for name in names
         if part in name and name != "loss" and np.isfinite(_numbers(rows, name)).any()
     ]
+
+
+def _score_columns(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Of the overall label where the task has one, else of the score."""
+    found = (_columns(rows, name) for name in ("auc", "overall", "score"))
+    return next((columns for columns in found if columns), [])
 
 
 def _numbers(rows: Sequence[Mapping[str, Any]], column: str) -> np.ndarray:

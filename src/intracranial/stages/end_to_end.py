@@ -15,8 +15,7 @@ from intracranial.evaluation.end_to_end import (
     run_jobs,
 )
 from intracranial.evaluation.end_to_end_scores import Reference, metrics_of, sample_of, views_of
-from intracranial.evaluation.prediction_rows import prediction_rows
-from intracranial.evaluation.predictions import GROUP_COLUMN, reference_predictions
+from intracranial.evaluation.predictions import GROUP_COLUMN, prediction_rows, reference_predictions
 from intracranial.evaluation.views import write_views
 from intracranial.inference.fold import FoldPredictor
 from intracranial.inference.points import POINT_COLUMNS, point_row

@@ -43,8 +43,7 @@ def score(options: EvalStage1Options, split: "Split", fold: int, record: Record)
     import numpy as np
 
     from intracranial.compute import choose_compute, loading_processes
-    from intracranial.evaluation.prediction_rows import prediction_rows
-    from intracranial.evaluation.predictions import GROUP_COLUMN
+    from intracranial.evaluation.predictions import GROUP_COLUMN, prediction_rows
     from intracranial.evaluation.stage_scores import stage_metrics
     from intracranial.evaluation.subgroups import sample_of_split
     from intracranial.inference.encoder import Encoder

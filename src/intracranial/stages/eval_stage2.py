@@ -42,8 +42,7 @@ def score(options: EvalStage2Options, split: "Split", fold: int, record: Record)
     """Score one fold, unless it is scored."""
     import numpy as np
 
-    from intracranial.evaluation.prediction_rows import prediction_rows
-    from intracranial.evaluation.predictions import GROUP_COLUMN
+    from intracranial.evaluation.predictions import GROUP_COLUMN, prediction_rows
     from intracranial.evaluation.stage_scores import stage_metrics
     from intracranial.evaluation.subgroups import sample_of_split
     from intracranial.inference.sequence_predictor import SequencePredictor

@@ -11,7 +11,7 @@ from intracranial.artifacts import atomic_path
 
 PANELS = {
     "loss": lambda name: name == "loss" or name.endswith("_loss"),
-    "score": lambda name: name in ("score", "auc_overall", "loss_overall"),
+    "score": lambda name: name in ("score", "auc_overall", "overall"),
     "learning rate": lambda name: name == "lr",
 }
 """Title of each panel, and which columns of the log it shows."""

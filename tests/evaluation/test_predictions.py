@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from intracranial.evaluation.prediction_rows import prediction_rows
+from intracranial.evaluation.predictions import prediction_rows
 from intracranial.tasks import RSNA_2025, SERIES_COLUMN
 from tests.challenge import OVERALL
 
