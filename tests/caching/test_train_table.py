@@ -85,3 +85,17 @@ def test_a_series_that_is_there_twice_is_named_with_its_lines(tmp_path: Path):
     rows = [row("1.1"), row("1.2"), [f" {cell}" for cell in row("1.1")]]
     with pytest.raises(InputError, match=rf"column {SERIES_COLUMN}: 1\.1 .*lines 2, 4"):
         read_train_csv(write(tmp_path, *rows), RSNA_2025)
+
+
+def test_decimals_of_a_column_with_gaps_are_labels(tmp_path: Path):
+    given = row("1.1", BASILAR, ANEURYSM_PRESENT)
+    given[4:] = [{"0": "0.0", "1": "1.0"}[cell] for cell in given[4:]]
+    given[4] = ""
+    _, (read,) = read_train_csv(write(tmp_path, given), RSNA_2025)
+    assert [read[label] for label in (LABELS[0], LABELS[1], BASILAR)] == ["", "0", "1"]
+
+
+def test_a_folder_of_other_labels_without_a_task_is_told_of_task_yaml(tmp_path: Path):
+    path = write(tmp_path, ["1.1", "1"], header=("SeriesInstanceUID", "bleed"))
+    with pytest.raises(InputError, match=r"task\.yaml beside it names other labels"):
+        read_train_csv(path, RSNA_2025)

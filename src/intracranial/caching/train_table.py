@@ -11,7 +11,7 @@ import numpy as np
 from intracranial.config import nearest
 from intracranial.errors import InputError
 from intracranial.runlog import log
-from intracranial.tasks import SERIES_COLUMN, Task
+from intracranial.tasks import RSNA_2025, SERIES_COLUMN, Task
 from intracranial.user_tables import UserTable, column_faults, read_user_table
 
 ID_PATTERN = re.compile(r"(?!\.)[A-Za-z0-9._-]{1,64}")
@@ -26,6 +26,10 @@ PATIENT_COLUMN = "PatientID"
 REPORT_COLUMNS = ("PatientAge", "PatientSex", "Modality")
 """Optional columns that serve reports and the balance of folds."""
 
+CELLS = {"0": "0", "1": "1", "0.0": "0", "1.0": "1", "": ""}
+"""Cells of a label, as they are given and as they are meant: a column of numbers with gaps gets
+decimals from many programs."""
+
 SHOWN = 5
 """Bad rows of a kind that a message names."""
 
@@ -34,10 +38,11 @@ def form(task: Task) -> str:
     """What train.csv looks like, in words."""
     labels = ", ".join(task.labels[:4]) + (", ..." if len(task.labels) > 4 else "")
     optional = ", ".join((*REPORT_COLUMNS, PATIENT_COLUMN, USE_COLUMN))
+    others = ". A file task.yaml beside it names other labels" if task == RSNA_2025 else ""
     return (
         f"train.csv has one row per series: {SERIES_COLUMN} (the name of its folder in series/) "
         f"and a column for each label of the task {task.name!r} ({labels}) with 1, 0, or nothing "
-        f"where it is not known; {optional} are optional"
+        f"where it is not known; {optional} are optional{others}"
     )
 
 
@@ -63,6 +68,8 @@ def read_train_csv(path: Path, task: Task) -> tuple[list[str], list[dict[str, st
         listed = "".join(f"\n  {fault}" for fault in faults)
         raise InputError(f"{path}: {len(faults)} things are wrong{listed}\n{form(task)}")
     rows = [{name: cell or "" for name, cell in row.items()} for row in table.rows]
+    for row in rows:
+        row.update({label: CELLS[row[label]] for label in task.labels})
     for line in doubts(path, table.lines, rows, task):
         log.warning("%s", line)
     return table.columns, rows
@@ -138,7 +145,7 @@ def _faults(table: UserTable, task: Task) -> list[str]:
         odd = [
             f"line {line}: {row[label]!r}"
             for line, row in numbered
-            if (row[label] or "") not in ("0", "1", "")
+            if (row[label] or "") not in CELLS
         ]
         faults += _fault(label, odd, "is neither 0 nor 1, nor empty for not known")
     if USE_COLUMN in table.columns:

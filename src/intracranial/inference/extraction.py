@@ -88,12 +88,13 @@ def mine_hard_negatives(
     """Write hard_negatives.csv of one fold from its features; returns the number of slices.
 
     Series without features (a limited extraction) are left out. Slices near a localizer do not
-    count, nor does a series with a positive location that has no localizer, since any of its
-    slices may show that finding.
+    count, nor does a series with a positive location that has no localizer, or with any positive
+    label where none has a place, since any of its slices may show that finding.
     """
     rows = []
     for uid, info in series_infos(split, split.held_out(fold), task).items():
-        if not info.localized or not paths.feature(uid).exists():
+        anywhere = not task.locations and bool(task.has_finding(info.labels))
+        if anywhere or not info.localized or not paths.feature(uid).exists():
             continue
         for index, probability in _mined_slices(
             info, load_features(paths.feature(uid)), task, threshold

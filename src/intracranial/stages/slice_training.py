@@ -126,6 +126,7 @@ def training_data(
 
     Raises:
         InputError: there is no positive spot, or fewer stacks than one batch.
+        UsageError: hard negatives for labels without places.
     """
     drawn = (options.sampling, options.input.steps, options.seed)
     planner: EpochPlanner | SeriesPlanner
@@ -133,6 +134,8 @@ def training_data(
         planner = EpochPlanner(infos, *drawn, hard)
         if not planner.positives:
             raise InputError("the training folds hold no positive spot: check train_localizers.csv")
+    elif hard:
+        raise UsageError("--hard_negatives: no label of this task has a place; leave it out")
     else:
         planner = SeriesPlanner(infos, *drawn, task)
     dataset = stack_dataset(
