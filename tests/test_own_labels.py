@@ -15,7 +15,17 @@ from intracranial.sampling.features import load_features
 from intracranial.splits.folds import ALWAYS_TRAINS, load_split
 from intracranial.tasks import SERIES_COLUMN
 from tests.schema import assert_documented
-from tests.tiny_runs import DATA_STAGES, RECIPE, ROOT, Place, Said, call_stage, read, run_tool
+from tests.tiny_runs import (
+    DATA_STAGES,
+    MODEL_STAGES,
+    RECIPE,
+    ROOT,
+    Place,
+    Said,
+    call_stage,
+    read,
+    run_tool,
+)
 
 EXAMPLE = ROOT / "examples" / "own_labels"
 
@@ -23,7 +33,8 @@ EXAMPLE = ROOT / "examples" / "own_labels"
 def run_stage(stage: str, recipe: Path, data: Path, *flags: str) -> Said:
     where = ["--config", str(recipe), "--data_dir", str(data)]
     if stage not in DATA_STAGES:
-        where += ["--model_dir", str(data / "model"), "--run", "own"]
+        where += ["--model_dir", str(data / "model")]
+        where += [] if "--run" in flags else ["--run", "own"]
     return call_stage(stage, *where, *flags)
 
 
@@ -59,6 +70,18 @@ def test_the_example_learns_its_labels(example: FoldPaths):
         assert metrics["others_mean"] is None and metrics["score_name"] == "mean AUC"
         assert metrics["score"]["value"] > 0.75
     assert read(example.metrics("end_to_end"))["localisation"] is None
+
+
+@pytest.mark.slow
+def test_all_folds_of_labels_without_places_are_one_table(example: FoldPaths):
+    data = data_of(example).root
+    for stage in MODEL_STAGES:
+        flags = ["--fold", "all"]
+        flags += ["--epochs", "1", "--overwrite"] if stage.startswith("train") else []
+        said = run_stage(stage, EXAMPLE / "recipe.yaml", data, *flags, "--run", "folds")
+        assert said.code == EXIT_DONE, (stage, said.text)
+    metrics = read(FoldPaths(data / "model", "folds", "all").metrics("end_to_end"))
+    assert metrics["localisation"] is None and metrics["series"] == 44
 
 
 def test_labels_that_nobody_knows_take_no_part(example: FoldPaths):

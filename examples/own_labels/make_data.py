@@ -49,14 +49,17 @@ def make_head(rng: np.random.Generator, bleed: bool, fracture: bool) -> np.ndarr
 def write_series(folder: Path, volume: np.ndarray, patient: str) -> None:
     """One file per slice."""
     folder.mkdir(parents=True)
-    series, study = (generate_uid(entropy_srcs=[folder.name, kind]) for kind in ("series", "study"))
+
+    def uid(*what: str) -> str:
+        return generate_uid(entropy_srcs=[folder.name, *what])
+
     for number, image in enumerate(volume):
         file = pydicom.Dataset()
         file.file_meta = FileMetaDataset()
         file.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
         file.SOPClassUID = file.file_meta.MediaStorageSOPClassUID = CTImageStorage
-        file.SOPInstanceUID = file.file_meta.MediaStorageSOPInstanceUID = f"{series}.{number + 1}"
-        file.SeriesInstanceUID, file.StudyInstanceUID = series, study
+        file.SOPInstanceUID = file.file_meta.MediaStorageSOPInstanceUID = uid("image", str(number))
+        file.SeriesInstanceUID, file.StudyInstanceUID = uid("series"), uid("study")
         file.Modality, file.PatientID, file.InstanceNumber = "CT", patient, number + 1
         file.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"]
         file.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]

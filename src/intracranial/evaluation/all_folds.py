@@ -164,7 +164,9 @@ def _end_to_end(
     """
     sample, samples = rows
     folders = [ScoredFolderPaths(options.fold_paths(fold).root) for fold in range(split.folds)]
-    located = located_of_split(split, sample.uids.tolist(), [one.points for one in folders])
+    located = None
+    if task.locations:
+        located = located_of_split(split, sample.uids.tolist(), [one.points for one in folders])
     views = joined(
         [
             read_views(folder.views, task, one.uids.tolist())

@@ -57,7 +57,7 @@ def score_held_out(options: EvalEndToEndOptions, record: Record) -> int:
     for fold in chosen_folds(split, options.fold):
         paths = options.fold_paths(fold)
         current = data_identities(options.data, split.identity)
-        for kind in ("stage1", "features"):
+        for kind in ("stage1", "features", "stage2"):
             current[kind] = open_stage(paths, kind, current, split.task)["identity"]
         trained, out = open_fold(paths, current), ScoredFolderPaths(paths.root)
         jobs = held_out_jobs(split, int(fold), options.data, split.task)
