@@ -227,12 +227,6 @@ class Task:
         """
         return mirror_permutation(self.labels, self.pairs)
 
-    def mirrored_locations(self) -> tuple[int, ...]:
-        """The same of `locations`."""
-        labels = [self.labels[index] for index in self.mirrored()]
-        partner = dict(zip(self.labels, labels, strict=True))
-        return tuple(self.locations.index(partner[name]) for name in self.locations)
-
     def short_name(self, label: str) -> str:
         """The label's short name for plots."""
         return (self.short or {}).get(label, label)

@@ -231,6 +231,11 @@ def test_a_limit_that_nothing_keeps_is_named(run: Path, limit: dict[str, object]
         Predictor(run, device="cpu", **limit)
 
 
+def test_a_fold_that_is_named_twice_counts_once(run: Path):
+    predictor = Predictor(run, [0, "0"], device="cpu", precision="fp32")
+    assert predictor.folds == ("0",) and len(predictor.fold_predictors) == 1
+
+
 @pytest.mark.parametrize("kind", [str, Path])
 def test_one_folder_is_not_taken_for_many(predictor, others: Path, kind: type):
     with pytest.raises(UsageError, match="one folder, not several: give a list"):

@@ -128,7 +128,8 @@ class Predictor:
         check_above_zero("max_series_seconds", max_series_seconds)
         self.num_workers, self.max_series_seconds = num_workers, max_series_seconds
         root = Path(run).absolute()
-        chosen = chosen_folds(root, folds)
+        # a fold that is named twice counts once
+        chosen = tuple(dict.fromkeys(chosen_folds(root, folds)))
         trained = [open_fold(FoldPaths(root.parent, root.name, fold)) for fold in chosen]
         _check_alike(root, trained)
         self.task = trained[0].task

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from intracranial.artifacts import FoldPaths
-from intracranial.compute import choose_compute, is_cuda, loading_processes, make_deterministic
+from intracranial.compute import choose_compute, make_deterministic
 from intracranial.errors import InputError, UsageError
 from intracranial.inference.series_prediction import plain_views, predict_series
 from intracranial.inference.stack_prediction import logged_scores
@@ -29,7 +29,7 @@ from intracranial.sampling.series_info import SeriesInfo, series_infos
 from intracranial.splits.folds import Split
 from intracranial.stages.slice_training import selecting, selection_series
 from intracranial.tasks import Task
-from intracranial.training.batches import Batch, PieceLoader, TrainingData, key
+from intracranial.training.batches import Batch, TrainingData, key, keyed_data
 from intracranial.training.checkpoint import save_weights
 from intracranial.training.distributed import is_first, share_work
 from intracranial.training.loop import Fit, LossParts
@@ -139,26 +139,11 @@ def training_data(
             infos, options.optimization.batch_size, options.input.bucket, epoch, options.seed
         )
 
-    workers = loading_processes(options.num_workers, options.device)
-    pin = is_cuda(options.device)
-    per_epoch = len(batches(0))
-    loader = PieceLoader(
-        dataset,
-        batches,
-        per_epoch,
-        options.optimization.epochs,
-        options.optimization.accumulate,
-        workers,
-        pin,
-        collate,
-    )
+    def member(request: tuple[str, int]) -> dict[str, Any]:
+        uid, epoch = request
+        return {"uid": uid, "epoch": epoch}
 
-    def members(epoch: int, number: int) -> list[dict[str, Any]]:
-        return [{"uid": uid, "epoch": epoch} for uid, _ in batches(epoch)[number]]
-
-    return TrainingData(
-        loader.pieces, per_epoch, options.optimization.accumulate, members, loader.close
-    )
+    return keyed_data(options, dataset, batches, len(batches(0)), member, collate)
 
 
 def feature_width(paths: FoldPaths, uids: list[str]) -> int:

@@ -1,7 +1,6 @@
 """Assembles stage-1 training and scoring from the split, the caches and the network."""
 
 from dataclasses import asdict
-from typing import Any
 
 import numpy as np
 import torch
@@ -11,7 +10,6 @@ from intracranial.artifacts import FINAL_FOLD, DataPaths
 from intracranial.compute import (
     choose_compute,
     compile_network,
-    is_cuda,
     loading_processes,
     make_deterministic,
 )
@@ -39,7 +37,7 @@ from intracranial.sampling.slice_samples import (
 from intracranial.sampling.stacks import InputSpec
 from intracranial.splits.folds import ALWAYS_TRAINS, Split, first_of_group
 from intracranial.tasks import Task
-from intracranial.training.batches import Batch, PieceLoader, TrainingData, key
+from intracranial.training.batches import Batch, TrainingData, key, keyed_data
 from intracranial.training.checkpoint import save_weights
 from intracranial.training.contact_sheet import draw_batches
 from intracranial.training.distributed import is_first, process_count
@@ -158,24 +156,7 @@ def training_data(
         plan, size = planner.epoch(epoch), options.optimization.batch_size
         return [plan[i * size : (i + 1) * size] for i in range(per_epoch)]
 
-    workers = loading_processes(options.num_workers, options.device)
-    pin = is_cuda(options.device)
-    loader = PieceLoader(
-        dataset,
-        batches,
-        per_epoch,
-        options.optimization.epochs,
-        options.optimization.accumulate,
-        workers,
-        pin,
-    )
-
-    def members(epoch: int, number: int) -> list[dict[str, Any]]:
-        return [asdict(request) for request in batches(epoch)[number]]
-
-    return TrainingData(
-        loader.pieces, per_epoch, options.optimization.accumulate, members, loader.close
-    )
+    return keyed_data(options, dataset, batches, per_epoch, asdict)
 
 
 class Stage1Loss:

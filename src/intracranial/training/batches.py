@@ -16,7 +16,8 @@ from typing import Any, TypeVar
 import torch
 from torch.utils.data import Dataset
 
-from intracranial.compute import Compute
+from intracranial.compute import Compute, is_cuda, loading_processes
+from intracranial.options.training import TrainingOptions
 from intracranial.training.distributed import process_count, process_index
 from intracranial.training.loaders import Batch, load
 
@@ -115,6 +116,42 @@ class PieceLoader:
         if self._stream is not None:
             self._stream.close()
         self._stream = None
+
+
+def keyed_data(
+    options: TrainingOptions,
+    dataset: Dataset[Batch],
+    batches: Callable[[int], Sequence[Sequence[Any]]],
+    per_epoch: int,
+    member: Callable[[Any], dict[str, Any]],
+    collate: Callable[[list[Batch]], Batch] | None = None,
+) -> TrainingData:
+    """Training data that are loaded as the options of a stage say.
+
+    Args:
+        options: of the stage.
+        dataset: what is loaded.
+        batches: requests to it, by batch, of an epoch.
+        per_epoch: batches of every epoch.
+        member: says of a request, JSON-ready, what it is of.
+        collate: see `load`.
+    """
+    accumulate = options.optimization.accumulate
+    loader = PieceLoader(
+        dataset,
+        batches,
+        per_epoch,
+        options.optimization.epochs,
+        accumulate,
+        loading_processes(options.num_workers, options.device),
+        is_cuda(options.device),
+        collate,
+    )
+
+    def members(epoch: int, number: int) -> list[dict[str, Any]]:
+        return [member(request) for request in batches(epoch)[number]]
+
+    return TrainingData(loader.pieces, per_epoch, accumulate, members, loader.close)
 
 
 def _load_pieces(
