@@ -17,12 +17,13 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import tyro
 
 if TYPE_CHECKING:
     from intracranial.artifacts import DataPaths, FoldPaths
+    from intracranial.lineage import Stage1Sidecar
     from intracranial.options.stage1 import TrainStage1Options
     from intracranial.splits.folds import Split
 
@@ -138,7 +139,7 @@ class Trained:
 
     recipe: "TrainStage1Options"
     paths: "FoldPaths"
-    stage1: dict[str, Any]
+    stage1: "Stage1Sidecar"
     data: "DataPaths"
     test: "DataPaths"
     test_split: "Split"
@@ -148,14 +149,14 @@ def trained(options: Options, folder: Path, seed: int) -> Trained:
     """Open what the stage scripts wrote."""
     from intracranial.artifacts import DataPaths, FoldPaths
     from intracranial.config import parse_options
+    from intracranial.lineage import open_stage1
     from intracranial.options.stage1 import TrainStage1Options
-    from intracranial.provenance import read_manifest
     from intracranial.splits.folds import load_split
 
     arguments = ["--config", str(options.config), "--seed", str(seed)]
     recipe = parse_options(TrainStage1Options, "train_stage1", arguments)
     paths = FoldPaths(folder / "model", recipe.run_name, 0)
-    stage1 = read_manifest(paths.manifest("stage1"), "stage1")
+    stage1 = open_stage1(paths, {})
     test = DataPaths(folder / "test")
     return Trained(recipe, paths, stage1, DataPaths(folder / "data"), test, load_split(test, 2))
 
@@ -196,7 +197,7 @@ def score_whole_volume(options: Options, folder: Path, seed: int) -> dict[str, f
     made = trained(options, folder, seed)
     infos = series_infos(made.test_split, sorted(made.test_split.series.index), TASK)
     split = load_split(made.data, None)
-    training = series_infos(split, training_series(made.paths, "stage1", made.stage1, split), TASK)
+    training = series_infos(split, training_series(made.paths, made.stage1, split), TASK)
     rows = made.paths.log_csv("stage1").read_text().splitlines()
     batches = int(rows[-1].split(",")[rows[0].split(",").index("step")])
     table = train_and_score(

@@ -13,7 +13,7 @@ files come from the page cache.
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from itertools import cycle, islice
 from pathlib import Path
@@ -46,7 +46,7 @@ from intracranial.imaging.outcome import Findings
 from intracranial.imaging.series import read_series
 from intracranial.inference.fold import FoldPredictor
 from intracranial.inference.points import POINT_COLUMNS, point_row
-from intracranial.lineage import TrainedFold
+from intracranial.lineage import Stage1Sidecar, Stage2Sidecar, TrainedFold
 from intracranial.models.sequence_classifier import SequenceClassifier
 from intracranial.models.slice_classifier import SliceClassifier, SliceClassifierConfig
 from intracranial.options.preprocess import Pixels, PreprocessOptions
@@ -112,6 +112,17 @@ class Options:
     """Compile stage 1, as eval_end_to_end.py --compile does."""
 
 
+UNTRAINED: dict[str, Any] = {
+    "identity": "benchmark",
+    "inputs": {},
+    "partial": None,
+    "config": {},
+    "task": TASK,
+    "select": "last",
+}
+"""What the sidecars of weights say that nothing was trained for."""
+
+
 def make_predictor(options: Options) -> FoldPredictor:
     """Both networks with random weights, opened as those of a run."""
     paths = FoldPaths(options.out_dir / "model", options.model, 0)
@@ -124,20 +135,24 @@ def make_predictor(options: Options) -> FoldPredictor:
     second = model_config(training, encoder.width, TASK)
     save_weights(paths.weights("stage1"), encoder)
     save_weights(paths.weights("stage2"), SequenceClassifier(second))
-    stage1: dict[str, Any] = {
-        "task": TASK.record(),
-        "model": asdict(first),
-        "input": asdict(InputSpec(0.875, options.input_size, 2.5)),
-        "steps": (1, 2),
-        "preprocessing": PreprocessOptions(pixels=Pixels(size=options.size)).identity(),
-    }
-    stage2 = {
-        "model": asdict(second),
-        "sequence": asdict(sequence_spec(training, TASK)),
-        "precision": options.precision,
-    }
+    stage1 = Stage1Sidecar(
+        path=paths.manifest("stage1"),
+        **UNTRAINED,
+        model=first,
+        input=InputSpec(0.875, options.input_size, 2.5),
+        steps=(1, 2),
+        preprocessing=PreprocessOptions(pixels=Pixels(size=options.size)).identity(),
+        weights_licence="random initial weights",
+    )
+    stage2 = Stage2Sidecar(
+        path=paths.manifest("stage2"),
+        **UNTRAINED,
+        model=second,
+        sequence=sequence_spec(training, TASK),
+        precision=options.precision,
+    )
     how = (options.device, options.precision, GIB)
-    return FoldPredictor(TrainedFold(paths, TASK, stage1, stage2), *how, compiled=options.compile)
+    return FoldPredictor(TrainedFold(paths, stage1, stage2), *how, compiled=options.compile)
 
 
 class Bench:

@@ -41,6 +41,7 @@ from benchmarks.side_by_side import (
 from intracranial.artifacts import DataPaths, load_array
 from intracranial.compute import choose_compute
 from intracranial.inference.encoder import ENCODE_BATCH, Encoder
+from intracranial.lineage import Stage1Sidecar
 from intracranial.models.slice_classifier import SliceClassifier, SliceClassifierConfig
 from intracranial.options.features import ExtractFeaturesOptions
 from intracranial.options.stage1 import StackAugmentation
@@ -52,6 +53,15 @@ from intracranial.tasks import RSNA_2025 as TASK
 from intracranial.training.checkpoint import save_weights
 
 STEPS = (1, 2)
+
+UNTRAINED: dict[str, Any] = {
+    "identity": "benchmark",
+    "inputs": {},
+    "partial": None,
+    "task": TASK,
+    "select": "last",
+}
+"""What the sidecar of weights says that nothing was trained for."""
 OURS, WHOLE, BARE, PLAIN = "encoder", "with reading and writing", "bare forward", "plain"
 GRAPHS = "bare forward, CUDA graphs"
 SAME = {torch.float32: 1e-3, torch.bfloat16: 0.1, torch.float16: 0.05}
@@ -120,13 +130,17 @@ class Bench:
         network = SliceClassifier(config)
         save_weights(self.paths.weights("stage1"), network)
         inputs = InputSpec(0.875, options.input_size, 2.5)
-        self.manifest: dict[str, Any] = {
-            "model": asdict(config),
-            "input": asdict(inputs),
-            "steps": STEPS,
-            "config": asdict(StackAugmentation()),
-        }
-        self.encoder = Encoder(self.paths, self.manifest, self.compute, options.compile)
+        self.stage1 = Stage1Sidecar(
+            path=self.paths.manifest("stage1"),
+            **UNTRAINED,
+            config=asdict(StackAugmentation()),
+            model=config,
+            input=inputs,
+            steps=STEPS,
+            preprocessing={},
+            weights_licence="random initial weights",
+        )
+        self.encoder = Encoder(self.paths, self.stage1, self.compute, options.compile)
         self.graphs: torch.nn.Module | None = None
         if options.compile and self.compute.device.type == "cuda":
             self.graphs = copy.deepcopy(network).to(memory_format=torch.channels_last)
@@ -161,7 +175,7 @@ class Bench:
         """Feature files of all series from their caches."""
         request = Request("features", {}, {})
         uids = list(self.infos)
-        work = FoldWork(0, self.paths, self.manifest, request, uids)
+        work = FoldWork(0, self.paths, self.stage1, request, uids)
         extract_fold(work, self.encoder, self.infos, set(uids), self.extraction)
 
     @torch.inference_mode()

@@ -12,9 +12,12 @@ import pytest
 
 from intracranial.errors import EXIT_INPUT, EXIT_STALE, EXIT_USAGE, InputError
 from intracranial.inference.run import Predictor
+from intracranial.lineage import open_stage2
+from intracranial.tasks import RSNA_2025
 from tests.challenge import LABELS
 from tests.tiny_data import uid_of
 from tests.tiny_runs import ONE_THREAD, Place, edit, read, run_tool
+from tests.untrained_runs import write_untrained_run
 from tools.kaggle_submission import frequencies, prior_of_file, written_whole
 
 GATEWAY = """
@@ -281,12 +284,16 @@ def test_a_prior_that_is_none_is_refused(tmp_path: Path, text: str):
 
 
 @pytest.mark.parametrize("counts", [{}, {"series": 0, "positives": {}}, {"series": 3}, 5])
-def test_damaged_counts_of_labels_are_named(counts: object):
-    path = Path("fold-0/stage2.json")
+def test_damaged_counts_of_labels_are_named(counts: object, tmp_path: Path):
+    paths = write_untrained_run(tmp_path / "model" / "run", RSNA_2025)
+
+    def shares(counts: object) -> dict[str, float]:
+        edit(paths.manifest("stage2"), training_labels=counts)
+        return frequencies(open_stage2(paths, {}), ("A",))[0]
+
     with pytest.raises(InputError, match=r"stage2\.json: `training_labels`.*train_stage2\.py"):
-        frequencies(path, {"training_labels": counts}, ("A",))
+        shares(counts)
     for positives in ({}, {"A": 4}):
         with pytest.raises(InputError, match="are no counts of the labels"):
-            frequencies(path, {"training_labels": {"series": 3, "positives": positives}}, ("A",))
-    sound = {"series": 4, "positives": {"A": 1}}
-    assert frequencies(path, {"training_labels": sound}, ("A",))[0] == {"A": 0.25}
+            shares({"series": 3, "positives": positives})
+    assert shares({"series": 4, "positives": {"A": 1}}) == {"A": 0.25}

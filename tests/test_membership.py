@@ -286,18 +286,18 @@ def fold(tmp_path: Path) -> FoldPaths:
     return FoldPaths(tmp_path, "run", 0)
 
 
-MANIFEST = {"trained_on": trained_on(("1.1", "1.2"))}
+TRAINED = trained_on(("1.1", "1.2"))
 
 
 def test_each_stage_keeps_the_part_of_the_other(fold: FoldPaths):
-    assert read_part(fold, "stage1", MANIFEST) is None
+    assert read_part(fold, "stage1", TRAINED) is None
     write_part(fold, "stage1", PART)
     write_part(fold, "stage2", replace(PART, key="other"))
     write_part(fold, "stage1", PART)
-    assert read_part(fold, "stage1", MANIFEST) == PART
-    assert read_part(fold, "stage2", MANIFEST) == replace(PART, key="other")
+    assert read_part(fold, "stage1", TRAINED) == PART
+    assert read_part(fold, "stage2", TRAINED) == replace(PART, key="other")
     with pytest.raises(InputError, match="is not of the weights beside it"):
-        read_part(fold, "stage1", {"trained_on": trained_on(("1.1",))})
+        read_part(fold, "stage1", trained_on(("1.1",)))
     assert [path.name for path in fold.root.iterdir()] == ["membership.json"]
 
 
@@ -324,7 +324,7 @@ def test_a_stage_waits_until_the_other_has_written(
 
     monkeypatch.setattr(membership, "only_one", held_at_first)
     write_part(fold, "stage1", PART)
-    assert len(tries) == 3 and read_part(fold, "stage1", MANIFEST) == PART
+    assert len(tries) == 3 and read_part(fold, "stage1", TRAINED) == PART
     monkeypatch.setattr(membership, "LOCK_SECONDS", -1.0)
     tries.clear()
     with pytest.raises(Busy):
@@ -333,9 +333,9 @@ def test_a_stage_waits_until_the_other_has_written(
 
 def test_hashes_are_compared_under_their_own_key_alone(fold: FoldPaths):
     key = bytes(range(32))
-    assert open_overlap(fold, {"stage1": MANIFEST}, key) is None
+    assert open_overlap(fold, {"stage1": TRAINED}, key) is None
     write_part(fold, "stage1", replace(PART, key=key_identity(key)))
     for given, expected in ((key, key), (bytes(32), None), (None, None)):
-        found = open_overlap(fold, {"stage1": MANIFEST}, given)
+        found = open_overlap(fold, {"stage1": TRAINED}, given)
         assert found is not None and found.key == expected
         assert key.hex() not in repr(found) and repr(key) not in repr(found)

@@ -1,6 +1,6 @@
 """Whatever is wrong in a sidecar is said with its file, its key and what to do."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -9,6 +9,7 @@ import pytest
 from intracranial.artifacts import FoldPaths
 from intracranial.errors import InputError, MissingArtifact, UsageError
 from intracranial.inference.run import Predictor
+from intracranial.lineage import open_stage1
 from intracranial.sidecar import build, part
 from intracranial.stages.feature_extraction import augmentation_of
 from tests.inference.test_other_tasks import THREE
@@ -74,9 +75,8 @@ def test_a_network_that_cannot_be_built_is_the_sidecar_s_fault(error: Exception)
     def make(_: Sizes) -> None:
         raise error
 
-    manifest = {"model": {"edge": 3, "share": 0.5}}
     with pytest.raises(InputError, match=r"stage1\.json: no network .* `model` .*too large"):
-        build(PATH, manifest, "model", Sizes, make)
+        build(PATH, "model", Sizes(3, 0.5), make)
 
 
 def test_an_error_that_already_says_what_to_do_is_left_as_it_is():
@@ -84,7 +84,7 @@ def test_an_error_that_already_says_what_to_do_is_left_as_it_is():
         raise MissingArtifact("weights are gone")
 
     with pytest.raises(MissingArtifact, match=r"^weights are gone$"):
-        build(PATH, {"model": {"edge": 3, "share": 0.5}}, "model", Sizes, make)
+        build(PATH, "model", Sizes(3, 0.5), make)
 
 
 @pytest.fixture
@@ -99,11 +99,11 @@ DAMAGES: list[tuple[str, str, Any, str]] = [
     ("stage1", "input", {}, "`input` lacks 'crop'"),
     ("stage1", "input.crop", 2, "`input` is .*crop 2 is not above 0 and at most 1"),
     ("stage1", "input.input_size", 64, "`input.input_size` is 64 and `model.input_size` 48"),
-    ("stage1", "model", {}, "`model` lacks 'labels'"),
+    ("stage1", "model", {}, "`model` lacks 'backbone'"),
     ("stage1", "model.backbone", "resnet9999", "`model` .*backbone resnet9999: timm has no such"),
     ("stage1", "model.backbone", None, r"`model\.backbone` is None, not a text"),
     ("stage1", "model.pool", "nonsense", "no network can be built from `model`"),
-    ("stage1", "model.input_size", -1, "no network can be built from `model`"),
+    ("stage1", "model.input_size", -1, "`input.input_size` is 48 and `model.input_size` -1"),
     ("stage1", "task", [], r"`task` is \[\], not an object"),
     ("stage1", "identity", None, "`identity` is None, not a text"),
     ("stage1", "select", None, "`select` is None, not a text"),
@@ -119,7 +119,7 @@ DAMAGES: list[tuple[str, str, Any, str]] = [
     ("stage2", "sequence.limit", 0, "`sequence` is .*limit 0 is below 1"),
     ("stage2", "sequence.parts", ["colours"], "some of features, logits, peaks are expected"),
     ("stage2", "sequence.parts", ["logits"], r"`sequence.parts` \['logits'\] do not fit"),
-    ("stage2", "model", {}, "`model` lacks 'labels'"),
+    ("stage2", "model", {}, "`model` lacks 'inputs'"),
     ("stage2", "model.heads", 5, "no network can be built from `model`"),
     ("stage2", "model.pool", "nonsense", "no network can be built from `model`.*pooling"),
     ("stage2", "model.skip", 1, "`model.skip` 1"),
@@ -144,12 +144,13 @@ def test_a_damaged_sidecar_is_named_when_a_run_is_opened(
     assert "--model" not in said and "--precision" not in said
 
 
-def test_a_stage_1_without_its_augmentation_cannot_make_views():
+def test_a_stage_1_without_its_augmentation_cannot_make_views(run: FoldPaths):
+    stage1 = open_stage1(run, {})
     with pytest.raises(InputError, match=r"stage1\.json: `config` lacks 'rot90'"):
-        augmentation_of(PATH, {"config": {**CONFIG, "lr": 0.1}})
+        augmentation_of(replace(stage1, config={**CONFIG, "lr": 0.1}))
     with pytest.raises(InputError, match=r"`config\.rot90` is 'x', not a finite number"):
-        augmentation_of(PATH, {"config": {**CONFIG, "rot90": "x"}})
-    assert augmentation_of(PATH, {"config": {**CONFIG, "rot90": 0, "lr": 0.1}}).rot90 == 0
+        augmentation_of(replace(stage1, config={**CONFIG, "rot90": "x"}))
+    assert augmentation_of(replace(stage1, config={**CONFIG, "rot90": 0, "lr": 0.1})).rot90 == 0
 
 
 CONFIG = dict.fromkeys(

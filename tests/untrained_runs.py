@@ -1,11 +1,11 @@
 """Runs with random weights: whatever the task, at once and without data."""
 
-from dataclasses import asdict
 from pathlib import Path
 
 import torch
 
 from intracranial.artifacts import FoldPaths
+from intracranial.lineage import Stage1Sidecar, Stage2Record
 from intracranial.models.sequence_classifier import SequenceClassifier, SequenceClassifierConfig
 from intracranial.models.slice_classifier import SliceClassifier, SliceClassifierConfig
 from intracranial.options.preprocess import Pixels, PreprocessOptions
@@ -36,24 +36,40 @@ def write_untrained_run(run: Path, task: Task, fold: int | str = 0) -> FoldPaths
     torch.manual_seed(0)
     save_weights(paths.weights("stage1"), SliceClassifier(first))
     save_weights(paths.weights("stage2"), SequenceClassifier(second))
+    stage1 = stage1_of(paths, task, first, InputSpec(0.9, 48, 2.5))
     made = Request("stage1", {}, {})
-    content = {
-        "task": task.record(),
-        "model": asdict(first),
-        "input": asdict(InputSpec(0.9, 48, 2.5)),
-        "steps": [1],
-        "preprocessing": PreprocessOptions(pixels=Pixels(size=64)).identity(),
-        "weights_licence": "random initial weights",
-        "select": "last",
-    }
-    write_manifest(paths.manifest("stage1"), made, complete=True, content=content)
-    content = {
-        "task": task.record(),
-        "model": asdict(second),
-        "sequence": asdict(SequenceSpec(("logits", "peaks"), 512, 4.0)),
-        "precision": "fp32",
-        "select": "last",
-    }
+    write_manifest(stage1.path, made, complete=True, content=stage1.to_json())
+    stage2 = Stage2Record(
+        task=task,
+        model=second,
+        sequence=SequenceSpec(("logits", "peaks"), 512, 4.0),
+        precision="fp32",
+        select="last",
+    )
     request = Request("stage2", {}, {"stage1": made.identity})
-    write_manifest(paths.manifest("stage2"), request, complete=True, content=content)
+    write_manifest(paths.manifest("stage2"), request, complete=True, content=stage2.to_json())
     return paths
+
+
+def stage1_of(
+    paths: FoldPaths,
+    task: Task,
+    model: SliceClassifierConfig,
+    inputs: InputSpec,
+    steps: tuple[int, ...] = (1,),
+) -> Stage1Sidecar:
+    """The sidecar of a slice classifier that nothing has trained, as it is read."""
+    return Stage1Sidecar(
+        path=paths.manifest("stage1"),
+        identity="",
+        inputs={},
+        partial=None,
+        config={},
+        task=task,
+        model=model,
+        input=inputs,
+        steps=steps,
+        preprocessing=PreprocessOptions(pixels=Pixels(size=64)).identity(),
+        weights_licence="random initial weights",
+        select="last",
+    )

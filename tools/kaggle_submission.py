@@ -21,10 +21,10 @@ import json
 import math
 import re
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import intracranial
 from intracranial.artifacts import FINAL_FOLD, LOCK_SUFFIX, FoldPaths
@@ -32,9 +32,10 @@ from intracranial.deployment.submission import SubmissionConfig, not_to_be_empti
 from intracranial.errors import InputError, UsageError
 from intracranial.processes.locks import only_one
 from intracranial.runlog import run_tool
-from intracranial.sidecar import damaged, part
+from intracranial.sidecar import damaged
 
 if TYPE_CHECKING:
+    from intracranial.lineage import Stage2Sidecar
     from intracranial.tasks import Task
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -163,15 +164,15 @@ def prior_of_run(run: Path, folds: tuple[str, ...], task: "Task") -> tuple[dict[
     import numpy as np
 
     from intracranial.evaluation.predictions import reference_predictions
-    from intracranial.lineage import open_stage
+    from intracranial.lineage import open_stage2
 
     found = []
     for fold in folds:
         paths = FoldPaths(run.parent, run.name, fold)
-        stage2 = open_stage(paths, "stage2", {}, task)
+        stage2 = open_stage2(paths, {}, task)
         if fold == FINAL_FOLD:
-            return frequencies(paths.manifest("stage2"), stage2, task.labels)
-        reference = reference_predictions(paths, stage2, task)
+            return frequencies(stage2, task.labels)
+        reference = reference_predictions(paths, stage2.identity, task)
         if reference is not None:
             found.append(reference[1].probabilities)
     if not found:
@@ -184,43 +185,23 @@ def prior_of_run(run: Path, folds: tuple[str, ...], task: "Task") -> tuple[dict[
     return prior, f"mean of the held-out predictions of {len(every)} series"
 
 
-@dataclass(frozen=True)
-class LabelCounts:
-    """`training_labels` of stage 2: how many series, and how many of them have each label."""
-
-    series: int
-    positives: dict[str, int]
-
-    def __post_init__(self) -> None:
-        """Check that a share can be made.
-
-        Raises:
-            ValueError: there are no series.
-        """
-        if self.series < 1:
-            raise ValueError("counts of one series or more are expected")
-
-
-def frequencies(
-    path: Path, stage2: Mapping[str, Any], labels: Sequence[str]
-) -> tuple[dict[str, float], str]:
+def frequencies(stage2: "Stage2Sidecar", labels: Sequence[str]) -> tuple[dict[str, float], str]:
     """Share of the training series that have each label, and what that is in words.
 
     Args:
-        path: of the manifest, for the message.
-        stage2: the manifest.
+        stage2: the sidecar.
         labels: that the run predicts.
 
     Raises:
-        InputError: it was written before manifests counted labels, or the counts are damaged.
+        InputError: it was written before sidecars counted labels, or the counts are damaged.
     """
-    if "training_labels" not in stage2:
+    path, counted = stage2.path, stage2.training_labels
+    if counted is None:
         raise InputError(
             f"{path} does not tell how frequent each label was in training, and the final model "
             "has no held-out predictions: give --prior FILE, a JSON file with a probability for "
             "each label, or train stage 2 again with train_stage2.py --fold final --overwrite"
         )
-    counted = part(path, stage2, "training_labels", LabelCounts)
     prior = {label: counted.positives.get(label, -1) / counted.series for label in labels}
     if not all(0 <= share <= 1 for share in prior.values()):
         raise damaged(path, f"`training_labels` {counted.positives} are no counts of the labels")

@@ -10,13 +10,11 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
-from typing import Any
 
 from intracranial.artifacts import DataPaths, FoldPaths, read_json, write_json
 from intracranial.caching.secret import key_identity
 from intracranial.errors import Busy, InputError
 from intracranial.imaging.linkage import Linkage
-from intracranial.lineage import TrainedOn
 from intracranial.processes.locks import only_one
 from intracranial.provenance import MADE_BY, digest
 from intracranial.runlog import log
@@ -24,6 +22,14 @@ from intracranial.sidecar import damaged, part
 
 LOCK_SECONDS = 10.0
 """How long a stage waits until the other one has written its part."""
+
+
+@dataclass(frozen=True)
+class TrainedOn:
+    """How many series weights were trained on, and a digest of them all."""
+
+    series: int
+    digest: str
 
 
 @dataclass(frozen=True)
@@ -80,12 +86,12 @@ def make_part(
     return Part(", ".join(sorted(names)), *found)
 
 
-def trained_on(uids: Sequence[str]) -> dict[str, Any]:
+def trained_on(uids: Sequence[str]) -> TrainedOn:
     """What the sidecar of weights says of their training series: how many, and which in a digest.
 
     The digest is of all of them together, so that it betrays none.
     """
-    return asdict(TrainedOn(len(uids), digest(list(uids))))
+    return TrainedOn(len(uids), digest(list(uids)))
 
 
 def write_part(paths: FoldPaths, stage: str, made: Part) -> None:
@@ -119,13 +125,13 @@ def _alone(paths: FoldPaths) -> Iterator[None]:
         yield
 
 
-def read_part(paths: FoldPaths, stage: str, manifest: Mapping[str, Any]) -> Part | None:
+def read_part(paths: FoldPaths, stage: str, trained: TrainedOn | None) -> Part | None:
     """The part of `stage1` or `stage2`; None where the run holds no `membership.json`.
 
     Args:
         paths: the fold's paths.
         stage: which.
-        manifest: of the weights, which the part must belong to.
+        trained: what the sidecar of the weights says, which the part must belong to.
 
     Raises:
         InputError: the file is damaged, lacks the part, or belongs to other weights.
@@ -134,7 +140,7 @@ def read_part(paths: FoldPaths, stage: str, manifest: Mapping[str, Any]) -> Part
     if not path.exists():
         return None
     found = part(path, read_json(path, MADE_BY["membership"]), stage, Part)
-    if trained_on(found.training.series) != manifest["trained_on"]:
+    if trained_on(found.training.series) != trained:
         raise damaged(path, f"`{stage}` is not of the weights beside it")
     return found
 
@@ -180,19 +186,19 @@ class Overlap:
 
 
 def open_overlap(
-    paths: FoldPaths, manifests: Mapping[str, Mapping[str, Any]], key: bytes | None
+    paths: FoldPaths, trained: Mapping[str, TrainedOn | None], key: bytes | None
 ) -> Overlap | None:
     """What scored series are compared with; None where the run holds no `membership.json`.
 
     Args:
         paths: the fold's paths.
-        manifests: of the stages, by name.
+        trained: what the sidecars of the stages say, by name.
         key: the secret key of the data folder that is at hand, or None.
 
     Raises:
         InputError: as `read_part`.
     """
-    read = [read_part(paths, stage, manifest) for stage, manifest in manifests.items()]
+    read = [read_part(paths, stage, one) for stage, one in trained.items()]
     parts = tuple(part for part in read if part is not None)
     if not parts:
         return None

@@ -63,19 +63,46 @@ def part(path: Path, manifest: Mapping[str, Any], key: str, kind: type[PartT]) -
     return found
 
 
-def build(
-    path: Path,
-    manifest: Mapping[str, Any],
-    key: str,
-    kind: type[PartT],
-    make: Callable[[PartT], MadeT],
-) -> MadeT:
-    """What `make` builds from `part`: a network, whose sizes only building it can prove.
+def read_parts(
+    path: Path, manifest: Mapping[str, Any], kind: type[PartT], known: Mapping[str, Any] = {}
+) -> PartT:
+    """A dataclass of the parts of a sidecar that are named like its fields; others are left.
+
+    Args:
+        path: of the sidecar.
+        manifest: its content.
+        kind: the dataclass; fields with a default may be missing.
+        known: fields that are not read.
 
     Raises:
-        InputError: as `part`; or nothing can be built from it, for whatever reason.
+        InputError: as `part`; or the dataclass refuses the parts with a ValueError.
     """
-    given = part(path, manifest, key, kind)
+    assert is_dataclass(kind)
+    hints = get_type_hints(kind)
+    read = {
+        field.name: part(path, manifest, field.name, hints[field.name])
+        for field in fields(kind)
+        if field.name not in known and (field.name in manifest or field.default is MISSING)
+    }
+    try:
+        made: PartT = kind(**read, **known)
+    except ValueError as error:
+        raise damaged(path, str(error)) from None
+    return made
+
+
+def build(path: Path, key: str, given: PartT, make: Callable[[PartT], MadeT]) -> MadeT:
+    """What `make` builds from a part: a network, whose sizes only building it can prove.
+
+    Args:
+        path: of the sidecar.
+        key: of the part, for the message.
+        given: the part, a dataclass.
+        make: builds it.
+
+    Raises:
+        InputError: nothing can be built from it, for whatever reason.
+    """
     try:
         return make(given)
     except PipelineError as error:
@@ -84,7 +111,7 @@ def build(
         reason = str(error)
     except Exception as error:  # torch and timm raise many kinds for sizes that do not fit
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
-    raise damaged(path, f"no network can be built from `{key}` {manifest[key]} ({reason})")
+    raise damaged(path, f"no network can be built from `{key}` {given} ({reason})")
 
 
 def damaged(path: Path, words: str) -> InputError:
@@ -96,10 +123,15 @@ def damaged(path: Path, words: str) -> InputError:
 
 
 def _read(key: str, value: Any, kind: Any) -> Any:  # noqa: ANN401
+    if kind is Any:
+        return value
     if is_dataclass(kind):
         return _read_dataclass(key, value, kind)
     origin, arguments = get_origin(kind), get_args(kind)
     if origin in (Union, UnionType):
+        records = [one for one in arguments if is_dataclass(one)]
+        if records and value is not None:  # its own words are better than a list of kinds
+            return _read(key, value, records[0])
         for one in arguments:
             try:
                 return _read(key, value, one)

@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +18,10 @@ from intracranial.sampling.stacks import InputSpec
 from intracranial.tasks import RSNA_2025 as TASK
 from intracranial.training.checkpoint import load_weights, save_weights
 from tests.cuda.small import classifier, sequences, transformer
+from tests.inference.test_other_tasks import THREE
 from tests.tiny_data import make_tiny_data
 from tests.tiny_runs import ROOT
-from tests.untrained_runs import write_untrained_run
+from tests.untrained_runs import stage1_of, write_untrained_run
 
 EDGE, SLICES = 64, 21
 
@@ -33,8 +33,8 @@ def make_encoder(folder: Path, device: str, precision: str, compiled: bool = Fal
     torch.manual_seed(0)
     save_weights(paths.weights("stage1"), SliceClassifier(config))
     inputs = InputSpec(0.875, 48, 2.5)
-    manifest = {"model": asdict(config), "input": asdict(inputs), "steps": [1, 2]}
-    return Encoder(paths, manifest, choose_compute(device, precision), compiled)
+    stage1 = stage1_of(paths, THREE, config, inputs, (1, 2))
+    return Encoder(paths, stage1, choose_compute(device, precision), compiled)
 
 
 def volume() -> np.ndarray:

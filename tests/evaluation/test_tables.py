@@ -8,9 +8,12 @@ import pytest
 from intracranial.errors import InputError
 from intracranial.evaluation.stage_scores import stage_metrics
 from intracranial.evaluation.tables import evaluate, log_tables, selected_on
+from intracranial.lineage import Trained
 from intracranial.statistics.crossfit import over_patients
 from intracranial.statistics.intervals import Settings
 from tests.statistics.test_intervals import TASK, a_sample
+
+LAST = [Trained(task=TASK, select="last")]
 
 DOCUMENTED = (
     "score",
@@ -61,7 +64,7 @@ def test_the_same_sample_gives_the_same_table():
     ],
 )
 def test_either_stage_can_have_selected_on_the_scored_fold(kinds, held_out, words):
-    assert selected_on([{"select": kind} for kind in kinds], held_out) == words
+    assert selected_on([Trained(task=TASK, select=kind) for kind in kinds], held_out) == words
 
 
 def test_intervals_after_selection_or_training_on_the_scored_series_are_called_optimistic(caplog):
@@ -84,7 +87,7 @@ def test_the_threshold_of_an_operating_point_is_not_the_best_of_the_scored_serie
 
 def test_a_stage_has_its_held_out_table_beside_training_and_the_gap():
     sample, seen = a_sample(patients=200), a_sample(1, distance=3.0)
-    metrics = stage_metrics(TASK, "stage 1", sample, seen, [{"select": "last"}], Settings(200))
+    metrics = stage_metrics(TASK, "stage 1", sample, seen, LAST, Settings(200))
     for name, pick in (
         ("score", lambda table: table["score"]),
         ("Any", lambda table: table["per_label"]["Any"]),
@@ -99,7 +102,7 @@ def test_a_stage_has_its_held_out_table_beside_training_and_the_gap():
 
 def test_the_gap_is_over_the_labels_that_both_sides_score():
     sample, seen = a_sample(patients=200, rare=0), a_sample(1, distance=3.0, rare=12)
-    metrics = stage_metrics(TASK, "stage 1", sample, seen, [{"select": "last"}], Settings(200))
+    metrics = stage_metrics(TASK, "stage 1", sample, seen, LAST, Settings(200))
     assert metrics["left_out"] == ["Rare"] and metrics["training"]["left_out"] == []
     labels = ["Left A", "Right A", "Any"]
     assert metrics["gap"]["labels"] == labels
@@ -117,7 +120,7 @@ def test_the_gap_is_over_the_labels_that_both_sides_score():
 
 
 def test_a_stage_without_training_rows_or_resamples_has_no_gap_or_no_interval_of_it():
-    sample, last = a_sample(), [{"select": "last"}]
+    sample, last = a_sample(), LAST
     none = sample.rows(np.zeros(80, dtype=bool))
     metrics = stage_metrics(TASK, "x", sample, none, last, Settings(0))
     assert metrics["gap"] is None and metrics["training"] is None
@@ -129,4 +132,4 @@ def test_a_fold_with_nothing_to_score_is_an_error():
     sample = a_sample()
     nothing = sample.rows(np.zeros(80, dtype=bool))
     with pytest.raises(InputError, match="nothing to score"):
-        stage_metrics(TASK, "stage 1", nothing, sample, [{"select": "last"}], Settings(100))
+        stage_metrics(TASK, "stage 1", nothing, sample, LAST, Settings(100))

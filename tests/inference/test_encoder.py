@@ -17,17 +17,17 @@ from intracranial.inference.encoder import (
     batch_size,
     heatmap_peaks,
 )
+from intracranial.lineage import open_stage1
 from intracranial.models.slice_classifier import HEATMAP_STRIDE
 from intracranial.sampling.stacks import InputSpec, input_to_cache, neighbours, prepare_slices
 from intracranial.training.checkpoint import save_weights
 from tests.tiny_data import uid_of
-from tests.tiny_runs import Place, read
+from tests.tiny_runs import Place
 
 
 @pytest.fixture(scope="module")
 def encoder(tiny: Place) -> Encoder:
-    manifest = read(tiny.fold().manifest("stage1"))
-    return Encoder(tiny.fold(), manifest, choose_compute("cpu", "fp32"))
+    return Encoder(tiny.fold(), open_stage1(tiny.fold(), {}), choose_compute("cpu", "fp32"))
 
 
 def volume(n: int, seed: int = 0, size: int = 64) -> np.ndarray:
@@ -165,14 +165,14 @@ def test_a_flat_heat_map_has_a_finite_peak():
 
 
 def test_missing_or_foreign_weights_name_the_script(tiny: Place, tmp_path):
-    manifest = read(tiny.fold().manifest("stage1"))
+    stage1 = open_stage1(tiny.fold(), {})
     paths = FoldPaths(tmp_path, "run", 0)
     compute = choose_compute("cpu", "fp32")
     with pytest.raises(MissingArtifact, match=r"run train_stage1\.py first"):
-        Encoder(paths, manifest, compute)
+        Encoder(paths, stage1, compute)
     save_weights(paths.weights("stage1"), torch.nn.Linear(2, 2))
     with pytest.raises(InputError, match=r"made for another network.*train_stage1\.py"):
-        Encoder(paths, manifest, compute)
+        Encoder(paths, stage1, compute)
 
 
 def test_an_encoder_needs_nothing_but_the_manifest_to_know_its_input(encoder: Encoder):

@@ -9,18 +9,18 @@ from intracranial.artifacts import DataPaths, FoldPaths, save_array
 from intracranial.compute import choose_compute
 from intracranial.inference.encoder import Encoder, FeatureSet
 from intracranial.inference.extraction import encode_sets, prepare_views
+from intracranial.lineage import open_stage1
 from intracranial.options.stage1 import StackAugmentation
 from intracranial.sampling.features import features_identity, load_features, save_features
 from tests.sampling.test_slice_samples import MIRROR_ALWAYS, series
-from tests.tiny_runs import Place, read
+from tests.tiny_runs import Place
 
 NOTHING = replace(MIRROR_ALWAYS, flip_lr=0.0)
 
 
 @pytest.fixture(scope="module")
 def encoder(tiny: Place) -> Encoder:
-    manifest = read(tiny.fold().manifest("stage1"))
-    return Encoder(tiny.fold(), manifest, choose_compute("cpu", "fp32"))
+    return Encoder(tiny.fold(), open_stage1(tiny.fold(), {}), choose_compute("cpu", "fp32"))
 
 
 @pytest.fixture

@@ -3,30 +3,51 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from intracranial.artifacts import FoldPaths
-from intracranial.inference import fold
-from intracranial.inference.fold import FoldPredictor
-from intracranial.lineage import TrainedFold
+from intracranial.errors import MissingArtifact
+from intracranial.inference.fold import Detection, FoldPredictor
+from intracranial.lineage import open_fold
 from intracranial.tasks import RSNA_2025
+from tests.imaging.make_series import store, write_single_frames
+from tests.tiny_runs import edit
+from tests.untrained_runs import write_untrained_run
 
 OF_BEFORE = {"size": 64, "mr_window": "fixed", "orient": "stored"}
 
 
-def predictor_of(preprocessing: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> FoldPredictor:
-    monkeypatch.setattr(fold, "Encoder", lambda *args: None)
-    monkeypatch.setattr(fold, "SequencePredictor", lambda *args: None)
-    paths = FoldPaths(Path("model"), "run", 0)
-    trained = TrainedFold(paths, RSNA_2025, {"preprocessing": preprocessing}, {})
-    return FoldPredictor(trained, "cpu", "fp32", max_gib=2.0)
+def predictor_of(preprocessing: dict[str, Any], tmp_path: Path) -> FoldPredictor:
+    paths = write_untrained_run(tmp_path / "model" / "run", RSNA_2025)
+    edit(paths.manifest("stage1"), preprocessing=preprocessing)
+    return FoldPredictor(open_fold(paths), "cpu", "fp32", max_gib=2.0)
 
 
-def test_size_window_orientation_and_rescale_are_those_of_the_caches(monkeypatch):
-    found = predictor_of({**OF_BEFORE, "rescale": "never"}, monkeypatch)
+def test_size_window_orientation_and_rescale_are_those_of_the_caches(tmp_path):
+    found = predictor_of({**OF_BEFORE, "rescale": "never"}, tmp_path)
     assert (found.cache.size, found.cache.mr_window) == (64, "fixed")
     assert (found.read.orient, found.read.rescale, found.read.max_gib) == ("stored", "never", 2.0)
 
 
-def test_a_model_made_before_there_was_a_rescale_option_counts_as_auto(monkeypatch):
-    assert predictor_of(OF_BEFORE, monkeypatch).read.rescale == "auto"
+def test_a_model_made_before_there_was_a_rescale_option_counts_as_auto(tmp_path):
+    assert predictor_of(OF_BEFORE, tmp_path).read.rescale == "auto"
+
+
+def test_a_fold_of_stage_1_alone_answers_with_its_largest_slice(tmp_path: Path):
+    paths = write_untrained_run(tmp_path / "model" / "run", RSNA_2025)
+    paths.weights("stage2").unlink()
+    paths.manifest("stage2").unlink()
+    alone = open_fold(paths, stage1_alone=True)
+    assert alone.stage2 is None and list(alone.sidecars) == ["stage1"]
+    with pytest.raises(MissingArtifact, match=r"train_stage2\.py"):
+        open_fold(paths)
+    volume = np.random.default_rng(0).normal(1100, 50, (9, 32, 32)).astype(np.int16)
+    folder = tmp_path / "incoming" / "1.2.3"
+    write_single_frames(folder, store(volume), modality="CT", uid="1.2.3")
+    predictor = FoldPredictor(alone, "cpu", "fp32", max_gib=2.0)
+    (found,) = predictor.detect_folders([folder], 0, 60)
+    assert isinstance(found, Detection)
+    labels = len(RSNA_2025.labels)
+    assert found.slice_probabilities.shape == (9, labels) and found.points
+    assert np.array_equal(found.slice_probabilities, found.stage1_probabilities)
+    assert np.array_equal(found.probabilities, found.slice_probabilities.max(axis=0))

@@ -17,13 +17,12 @@ from torch.export import Dim
 
 from intracranial.artifacts import atomic_path, write_json
 from intracranial.compute import choose_compute
-from intracranial.errors import NumericalError
+from intracranial.errors import InputError, NumericalError
 from intracranial.inference.encoder import Encoder
-from intracranial.inference.preprocessing import Preprocessing
 from intracranial.inference.sequence_predictor import SequencePredictor
-from intracranial.lineage import TrainedFold
+from intracranial.lineage import Stage1Sidecar, Stage2Sidecar, TrainedFold
+from intracranial.provenance import MADE_BY
 from intracranial.runlog import log
-from intracranial.sidecar import part
 
 TOLERANCE = 1e-3
 """Largest difference of any output between torch and onnxruntime."""
@@ -88,13 +87,14 @@ def export_fold(trained: TrainedFold, out_dir: Path) -> dict[str, float]:
         NumericalError: onnxruntime differs by more than `TOLERANCE`, or gives NaN.
     """
     paths, stage1, stage2 = trained.paths, trained.stage1, trained.stage2
-    part(paths.manifest("stage1"), stage1, "preprocessing", Preprocessing)  # it is written down
+    if stage2 is None:
+        raise InputError(f"{paths.root} has no stage 2 to export: run {MADE_BY['stage2']}")
     encoder = Encoder(paths, stage1, choose_compute("cpu", "fp32"))
     first = encoder.model.to(memory_format=torch.contiguous_format)
     second = SequencePredictor(paths, stage2, "cpu").model
     batch, slices = Dim("batch"), Dim("slices")
     edge = encoder.inputs.input_size
-    inputs = stage2["model"]["inputs"]
+    inputs = stage2.model.inputs
     found = {
         "stage1": _export(
             _Stage1(first),
@@ -116,29 +116,30 @@ def export_fold(trained: TrainedFold, out_dir: Path) -> dict[str, float]:
 
 
 def description(
-    stage1: dict[str, Any], stage2: dict[str, Any], differences: dict[str, float]
+    stage1: Stage1Sidecar, stage2: Stage2Sidecar, differences: dict[str, float]
 ) -> dict[str, Any]:
     """What another program needs beside the two files."""
     outputs = {
         "features": "float32 (batch, C); rounded to float16 before stage 2",
         "logits": "float32 (batch, labels)",
     }
-    if stage1["model"].get("heatmap", True):
+    if stage1.model.heatmap:
         outputs["heatmap"] = "float32 (batch, labels, input_size / 8, input_size / 8), logits"
+    first = stage1.to_json()
     return {
-        "labels": stage1["task"]["labels"],
-        "preprocessing": stage1["preprocessing"],
+        "labels": list(stage1.task.labels),
+        "preprocessing": first["preprocessing"],
         "stage1": {
-            "made_from": stage1["identity"],
-            "input": stage1["input"],
-            "steps": stage1["steps"],
+            "made_from": stage1.identity,
+            "input": first["input"],
+            "steps": first["steps"],
             "inputs": {"stacks": "float32 (batch, 3, input_size, input_size), mean subtracted"},
             "outputs": outputs,
             "largest_difference": differences["stage1"],
         },
         "stage2": {
-            "made_from": stage2["identity"],
-            "sequence": stage2["sequence"],
+            "made_from": stage2.identity,
+            "sequence": stage2.to_json()["sequence"],
             "inputs": {
                 "tokens": "float32 (batch, slices, inputs): the parts of stage 1 side by side",
                 "position_mm": "float32 (batch, slices), along the normal from the middle",

@@ -36,6 +36,7 @@ from intracranial.tasks import Task
 class Pooled:
     """The held-out rows of all folds, and the table of their scores."""
 
+    task: Task
     sample: Sample
     table: dict[str, Any]
 
@@ -106,7 +107,7 @@ def summarise_folds(options: EvaluationOptions, split: Split, stage: str, task: 
     path = options.fold_paths(ALL_FOLDS).metrics(stage)
     write_json(path, table)
     log.info("wrote %s", path)
-    return Pooled(sample, table)
+    return Pooled(task, sample, table)
 
 
 def _by_fold(task: Task, stage: str, tables: list[dict[str, Any]]) -> dict[str, Any]:

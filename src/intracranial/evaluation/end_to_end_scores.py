@@ -14,6 +14,7 @@ from intracranial.evaluation.view_gains import log_view_gains, view_gains
 from intracranial.evaluation.views import Views
 from intracranial.imaging.geometry import cache_to_patient
 from intracranial.imaging.linkage import group_names
+from intracranial.lineage import Trained
 from intracranial.membership import Overlap
 from intracranial.metrics import cell
 from intracranial.runlog import log
@@ -83,7 +84,7 @@ def metrics_of(
     results: Results,
     sample: Sample | None,
     task: Task,
-    manifests: Sequence[dict[str, Any]],
+    weights: Sequence[Trained],
     settings: Settings,
     reference: Reference | None = None,
     held_out: bool = True,
@@ -97,7 +98,7 @@ def metrics_of(
         results: what was scored.
         sample: the same as `sample_of` made it; None where there are no labels.
         task: the labels.
-        manifests: of stage 1 and stage 2.
+        weights: sidecars of the stages, stage 1 first.
         settings: of the intervals.
         reference: what calibration and thresholds are fitted on; where there is none, or none
             with other patients, they are fitted on other patients of the sample.
@@ -117,7 +118,7 @@ def metrics_of(
             len(results.scored),
             seen[0],
         )
-    selected = selected_on(manifests, held_out)
+    selected = selected_on(weights, held_out)
     content: dict[str, Any] = {
         "selected_on": selected,
         "rejected": rejected,
@@ -136,7 +137,7 @@ def metrics_of(
     if any(found.job.spots for found in results.scored):
         located = [_located(found) for found in results.scored]
     judged = Judged(sample, views_of(results), located, crossfit, seen or [])
-    alone = selected_on(manifests[:1], held_out)
+    alone = selected_on(weights[:1], held_out)
     return {**content, **end_to_end_table(task, judged, settings, selected, alone)}
 
 

@@ -115,7 +115,7 @@ PLAIN: Mapping[str, Sequence[str | int]] = MappingProxyType({"views": (), "steps
 
 def reference_predictions(
     paths: FoldPaths,
-    stage2: Mapping[str, Any],
+    stage2: str,
     task: Task,
     how: Mapping[str, Sequence[str | int]] = PLAIN,
 ) -> tuple[Path, Sample] | None:
@@ -127,7 +127,7 @@ def reference_predictions(
 
     Args:
         paths: of the fold whose weights are used.
-        stage2: manifest of stage 2.
+        stage2: identity of its stage 2.
         task: the labels.
         how: `views` of test-time augmentation and `steps` of stage 1, sorted.
 
@@ -140,7 +140,7 @@ def reference_predictions(
             continue
         kind = f"{stage}_metrics"
         manifest = read_manifest(metrics, kind)
-        if manifest["inputs"].get("stage2") != stage2["identity"]:
+        if manifest["inputs"].get("stage2") != stage2:
             continue
         alike = all(manifest["config"].get(k, []) == list(chosen) for k, chosen in how.items())
         if alike:

@@ -8,6 +8,7 @@ import numpy as np
 
 from intracranial.errors import InputError
 from intracranial.evaluation.tables import evaluate, log_tables, selected_on
+from intracranial.lineage import Trained
 from intracranial.metrics import cell, ends
 from intracranial.runlog import log
 from intracranial.statistics.bootstrap import Resamples, draw_resamples, interval
@@ -29,7 +30,7 @@ def stage_metrics(
     stage: str,
     held_out: Sample,
     training: Sample,
-    manifests: Sequence[Mapping[str, Any]],
+    weights: Sequence[Trained],
     settings: Settings,
     unit: str = "series",
 ) -> dict[str, Any]:
@@ -40,7 +41,7 @@ def stage_metrics(
         stage: name for the headline.
         held_out: rows of the held-out fold; their table is the top level of the result.
         training: the training rows, for the gap; may be none.
-        manifests: of all weights that took part; say on what they were selected.
+        weights: sidecars of all that took part; they say on what they were selected.
         settings: of the intervals.
         unit: what a row is: series or spots.
 
@@ -51,7 +52,7 @@ def stage_metrics(
         raise InputError(f"{stage}: the held-out fold has nothing to score")
     finding = task.has_finding(held_out.targets)
     crossfit = over_patients(held_out, finding, settings.seed)
-    table = evaluate(task, held_out, settings, crossfit, selected_on(manifests))
+    table = evaluate(task, held_out, settings, crossfit, selected_on(weights))
     log_tables(task, f"{stage}, held out", table, unit)
     if not len(training):
         return {**table, "training": None, "gap": None}

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from intracranial.evaluation.subgroups import subgroup_tables
+from intracranial.lineage import Trained
 from intracranial.metrics import ends, figure, format_table
 from intracranial.runlog import log
 from intracranial.statistics.bootstrap import LEVEL, MIN_GROUPS
@@ -24,14 +25,14 @@ METHOD = "percentile bootstrap over patients, apart with and without the finding
 THIS_FOLD = "this fold"
 
 
-def selected_on(manifests: Sequence[Mapping[str, Any]], held_out: bool = True) -> str:
+def selected_on(weights: Sequence[Trained], held_out: bool = True) -> str:
     """What selected the weights of the stages that made the predictions.
 
     Args:
-        manifests: of every stage that took part.
+        weights: sidecars of every stage that took part.
         held_out: whether the scored rows are of the held-out fold.
     """
-    kinds = {str(manifest["select"]) for manifest in manifests}
+    kinds = {one.select for one in weights}
     if "heldout" in kinds and held_out:
         return THIS_FOLD
     return ", ".join(sorted(kind.replace("heldout", "the held-out fold") for kind in kinds))

@@ -5,10 +5,8 @@ same series gives the same numbers whether it is read from the caches or from DI
 others.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -16,22 +14,18 @@ import torch
 
 from intracranial.artifacts import FoldPaths
 from intracranial.compute import Compute, compile_network
-from intracranial.models.slice_classifier import (
-    HEATMAP_STRIDE,
-    SliceClassifier,
-    SliceClassifierConfig,
-)
+from intracranial.lineage import Stage1Sidecar
+from intracranial.models.slice_classifier import HEATMAP_STRIDE, SliceClassifier
 from intracranial.provenance import MADE_BY
 from intracranial.sampling.features import FeatureSet
 from intracranial.sampling.stacks import (
     Images,
-    InputSpec,
     input_to_cache,
     neighbours,
     prepare_slices,
     resample_slices,
 )
-from intracranial.sidecar import build, damaged, part
+from intracranial.sidecar import build
 from intracranial.training.checkpoint import load_weights
 
 ENCODE_BATCH = 16
@@ -63,35 +57,27 @@ class Encoder:
     """A trained stage-1 network with all that belongs to it."""
 
     def __init__(
-        self, paths: FoldPaths, manifest: dict[str, Any], compute: Compute, compiled: bool = False
+        self, paths: FoldPaths, stage1: Stage1Sidecar, compute: Compute, compiled: bool = False
     ) -> None:
-        """Load the weights that the manifest describes.
+        """Load the weights that the sidecar describes.
 
         Args:
             paths: the fold's paths.
-            manifest: of stage 1.
+            stage1: the sidecar.
             compute: device and precision.
             compiled: compile the network, see `compile_network`.
 
         Raises:
             MissingArtifact: the weights are gone.
-            InputError: they do not fit the manifest, or its parts are damaged.
+            InputError: they do not fit the sidecar, or no network can be built from it.
         """
-        sidecar = paths.manifest("stage1")
-        self.inputs = part(sidecar, manifest, "input", InputSpec)
-        self.steps = trained_steps(sidecar, manifest)
-        self.compute = compute
-        model = build(sidecar, manifest, "model", SliceClassifierConfig, SliceClassifier)
-        if (size := manifest["model"]["input_size"]) != self.inputs.input_size:
-            raise damaged(
-                sidecar,
-                f"`input.input_size` is {self.inputs.input_size} and `model.input_size` {size}",
-            )
+        self.inputs, self.steps, self.compute = stage1.input, stage1.steps, compute
+        model = build(stage1.path, "model", stage1.model, SliceClassifier)
         load_weights(paths.weights("stage1"), model, MADE_BY["stage1"])
         model = model.to(memory_format=torch.channels_last)
         self.model = model.to(compute.device).eval()
         self.width = model.width
-        self.batch = batch_size(compute.device, size)
+        self.batch = batch_size(compute.device, self.inputs.input_size)
         self.multiple = min(TAIL_MULTIPLE, self.batch)
         if compiled:
             compile_network(self.model)
@@ -213,22 +199,6 @@ def batch_size(device: torch.device, input_size: int) -> int:
         return ENCODE_BATCH
     fitting = max(1, CPU_PIXELS // input_size**2)
     return min(ENCODE_BATCH, 1 << (fitting.bit_length() - 1))
-
-
-def trained_steps(path: Path, manifest: Mapping[str, Any]) -> tuple[int, ...]:
-    """Distances in slices that stage 1 was trained with.
-
-    Args:
-        path: of its sidecar.
-        manifest: the sidecar's content.
-
-    Raises:
-        InputError: the sidecar tells none, or one below 1.
-    """
-    steps = part(path, manifest, "steps", tuple[int, ...])
-    if not steps or min(steps) < 1:
-        raise damaged(path, f"`steps` is {list(steps)}, not distances of 1 slice or more")
-    return steps
 
 
 def heatmap_peaks(logits: torch.Tensor) -> torch.Tensor:

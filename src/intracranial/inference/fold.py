@@ -1,4 +1,4 @@
-"""A series through both stages of one fold: probabilities, curves and points."""
+"""A series through what is trained of one fold: probabilities, curves and points."""
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -16,7 +16,7 @@ from intracranial.inference.encoder import Encoder
 from intracranial.inference.points import Point, find_points
 from intracranial.inference.preprocessing import Preprocessing
 from intracranial.inference.sequence_predictor import SequencePredictor
-from intracranial.inference.series_prediction import SeriesPrediction
+from intracranial.inference.series_prediction import SeriesPrediction, of_stage1
 from intracranial.inference.views import PLAIN, VIEWS, check_views, views_of
 from intracranial.lineage import TrainedFold
 from intracranial.sampling.features import FeatureSet
@@ -33,7 +33,8 @@ an overflow of half precision."""
 class Detection:
     """Result for one series.
 
-    `probabilities` float64 (L,); `slice_probabilities` float64 (n, L) from stage 2;
+    `probabilities` float64 (L,); `slice_probabilities` float64 (n, L) from stage 2, or from stage 1
+    where there is no other;
     `stage1_probabilities` float64 (n, L), averaged over the steps; `peaks` float64 (S, n, L, 3),
     for every step (of every view and fold) x and y in cache pixels and heat-map probability, S = 0
     where stage 1 has no heat maps;
@@ -53,7 +54,7 @@ class Detection:
 
 
 class FoldPredictor:
-    """Both stages of one fold."""
+    """The trained stages of one fold: both, or stage 1 alone."""
 
     def __init__(
         self,
@@ -65,10 +66,10 @@ class FoldPredictor:
         compiled: bool = False,
         steps: Sequence[int] = (),
     ) -> None:
-        """Load both networks.
+        """Load the networks.
 
         Args:
-            trained: the fold's sidecars.
+            trained: the fold; without stage 2 the answer is that of `of_stage1`.
             device: see `choose_compute`.
             precision: of stage 1; stage 2 runs as it was trained.
             max_gib: largest series to read.
@@ -90,16 +91,18 @@ class FoldPredictor:
                     f"view 'flip': a left-right flip has no meaning for the task {self.task.name!r}"
                 )
             self.task.mirrored()  # can it?
-        preprocessing = part(paths.manifest("stage1"), stage1, "preprocessing", Preprocessing)
+        preprocessing = part(stage1.path, stage1.to_json(), "preprocessing", Preprocessing)
         self.read, self.cache = preprocessing.reading(max_gib), preprocessing.caching()
         self.compute = choose_compute(device, precision)
         self.encoder = Encoder(paths, stage1, self.compute, compiled)
         if steps:
             self.encoder.steps = _chosen_steps(steps, self.encoder.steps)
-        self.sequences = SequencePredictor(paths, trained.stage2, device)
+        self.sequences = None
+        if trained.stage2 is not None:
+            self.sequences = SequencePredictor(paths, trained.stage2, device)
 
     def detect(self, series: PreparedSeries) -> Detection:
-        """Run both stages on one prepared series, in every view that it has.
+        """Run the networks on one prepared series, in every view that it has.
 
         Raises:
             SeriesError: `not_finite`, a network gave a value that is no number.
@@ -155,6 +158,8 @@ class FoldPredictor:
 
     def _stage2(self, found: FeatureSet, geometry: Geometry) -> SeriesPrediction:
         """Probabilities from the stage-1 output of one step."""
+        if self.sequences is None:
+            return of_stage1(found)
         return self.sequences.predict({(0, 0): found}, slice_mm(geometry), geometry.geometry_known)
 
     def detect_folders(

@@ -135,7 +135,7 @@ class Predictor:
         self.task = trained[0].task
         self.labels = self.task.labels
         self.run, self.folds, self.trained = root.name, chosen, tuple(trained)
-        made_from = [[fold.stage1["identity"], fold.stage2["identity"]] for fold in trained]
+        made_from = [[one.identity for one in fold.sidecars.values()] for fold in trained]
         self.identity = digest([made_from, sorted(set(views)), sorted(set(steps))])
         self.fold_predictors = tuple(
             FoldPredictor(fold, device, precision, max_series_gib, views, steps=steps)
@@ -284,7 +284,7 @@ def _check_alike(run: Path, trained: Sequence[TrainedFold]) -> None:
                 f"{first.task.name!r}, {names[1]} {len(other.task.labels)} of "
                 f"{other.task.name!r}, or others; name folds that belong together"
             )
-        prepared = [one.stage1["preprocessing"] for one in (first, other)]
+        prepared = [one.stage1.preprocessing for one in (first, other)]
         if prepared[1] != prepared[0]:
             raise InputError(
                 f"{run}: {names[0]} was trained on series prepared with {prepared[0]}, "

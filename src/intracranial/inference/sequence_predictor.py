@@ -1,38 +1,35 @@
 """Stage 2 with its weights, applied to the stage-1 output of single series."""
 
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
 
 from intracranial.artifacts import FoldPaths
 from intracranial.compute import PRECISIONS, Compute, choose_compute
 from intracranial.errors import UsageError
 from intracranial.inference.series_prediction import SeriesPrediction, predict_series
-from intracranial.models.sequence_classifier import SequenceClassifier, SequenceClassifierConfig
+from intracranial.lineage import Stage2Sidecar
+from intracranial.models.sequence_classifier import SequenceClassifier
 from intracranial.provenance import MADE_BY
 from intracranial.sampling.features import FeatureSet
-from intracranial.sampling.sequences import SequenceSpec
-from intracranial.sidecar import build, damaged, part
+from intracranial.sidecar import build, damaged
 from intracranial.training.checkpoint import load_weights
 
 
 class SequencePredictor:
     """A trained stage-2 network."""
 
-    def __init__(self, paths: FoldPaths, manifest: dict[str, Any], device: str) -> None:
-        """Load the weights that the manifest describes, at the precision they were trained with.
+    def __init__(self, paths: FoldPaths, stage2: Stage2Sidecar, device: str) -> None:
+        """Load the weights that the sidecar describes, at the precision they were trained with.
 
         Raises:
             MissingArtifact: the weights are gone.
-            InputError: they do not fit the manifest, its parts are damaged, or the device cannot
-                compute at that precision.
+            InputError: they do not fit the sidecar, no network can be built from it, or the device
+                cannot compute at that precision.
             UsageError: there is no such device.
         """
-        sidecar = paths.manifest("stage2")
-        self.compute: Compute = _compute(sidecar, manifest, device)
-        self.spec = part(sidecar, manifest, "sequence", SequenceSpec)
-        model = build(sidecar, manifest, "model", SequenceClassifierConfig, SequenceClassifier)
-        _check_inputs(sidecar, self.spec, model.config)
+        self.compute: Compute = _compute(stage2, device)
+        self.spec = stage2.sequence
+        model = build(stage2.path, "model", stage2.model, SequenceClassifier)
+        _check_inputs(stage2)
         load_weights(paths.weights("stage2"), model, MADE_BY["stage2"])
         self.model = model.to(self.compute.device).eval()
 
@@ -46,9 +43,9 @@ class SequencePredictor:
         return predict_series(self.model, sets, slice_mm, spacing_known, self.spec, self.compute)
 
 
-def _compute(path: Path, manifest: Mapping[str, Any], device: str) -> Compute:
+def _compute(stage2: Stage2Sidecar, device: str) -> Compute:
     """At the precision of the sidecar; errors as `SequencePredictor`."""
-    precision = part(path, manifest, "precision", str)
+    path, precision = stage2.path, stage2.precision
     if precision not in PRECISIONS:
         raise damaged(path, f"`precision` is {precision!r}, not one of {', '.join(PRECISIONS)}")
     available = choose_compute(device)
@@ -61,12 +58,13 @@ def _compute(path: Path, manifest: Mapping[str, Any], device: str) -> Compute:
         ) from None
 
 
-def _check_inputs(path: Path, spec: SequenceSpec, config: SequenceClassifierConfig) -> None:
-    """Check that the network takes what `spec` gives it; the width of features may be any.
+def _check_inputs(stage2: Stage2Sidecar) -> None:
+    """Check that the network takes what its sequences give it; the width of features may be any.
 
     Raises:
         InputError: it does not.
     """
+    spec, config = stage2.sequence, stage2.model
     of_features = spec.parts.count("features")
     left = config.inputs - config.labels * (len(spec.parts) - of_features)
     width = left // of_features if of_features else 0
@@ -75,7 +73,7 @@ def _check_inputs(path: Path, spec: SequenceSpec, config: SequenceClassifierConf
     empty = of_features and width < 1
     if sum(widths) != config.inputs or empty or config.skip not in (-1, *starts):
         raise damaged(
-            path,
+            stage2.path,
             f"`sequence.parts` {list(spec.parts)} do not fit `model.inputs` {config.inputs}, "
             f"`model.labels` {config.labels} and `model.skip` {config.skip}",
         )

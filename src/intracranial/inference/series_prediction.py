@@ -32,6 +32,12 @@ def plain_views(keys: list[tuple[int, int]]) -> list[tuple[int, int]]:
     return [(step, view) for step, view in keys if view == 0]
 
 
+def of_stage1(found: FeatureSet) -> SeriesPrediction:
+    """What stage 1 says by itself: per slice its classifier, of the series the largest of them."""
+    slices = 1 / (1 + np.exp(-found.logits.astype(np.float64)))
+    return SeriesPrediction(slices.max(axis=0), slices)
+
+
 def predict_series(
     model: nn.Module,
     sets: Mapping[tuple[int, int], FeatureSet],

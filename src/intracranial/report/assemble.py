@@ -14,6 +14,7 @@ from intracranial.evaluation.tables import THIS_FOLD
 from intracranial.imaging.geometry import cache_to_patient
 from intracranial.inference.fold import FoldPredictor
 from intracranial.inference.points import Point
+from intracranial.lineage import Stage1Sidecar
 from intracranial.metrics import ends
 from intracranial.provenance import read_manifest, versions
 from intracranial.report.page import Case, ReportData, ShownSlice, select_cases, write_report
@@ -31,7 +32,7 @@ def write_end_to_end_report(
     metrics: dict[str, Any],
     predictor: FoldPredictor,
     paths: FoldPaths,
-    stage1: dict[str, Any],
+    stage1: Stage1Sidecar,
     name: str,
     held_out: bool,
 ) -> None:
@@ -43,7 +44,7 @@ def write_end_to_end_report(
         metrics: of the same results.
         predictor: for its reading options.
         paths: the run's files: stage metrics and logs, where they exist.
-        stage1: manifest of stage 1.
+        stage1: sidecar of stage 1.
         name: of the fold or the folder that was scored.
         held_out: whether it was the run's held-out fold, not a folder of other series.
     """
@@ -62,7 +63,7 @@ def write_end_to_end_report(
         probabilities=probabilities,
         modalities=[found.modality for found in results.scored],
         summary=summary_of(metrics, f"fold {name}" if held_out else f"the folder {name}"),
-        warnings=warnings_of(metrics, [stage1["partial"]] if stage1.get("partial") else []),
+        warnings=warnings_of(metrics, [stage1.partial] if stage1.partial else []),
         metrics=metrics if metrics["per_label"] else None,
         subgroups=metrics.get("subgroups", {}),
         stage1_held_out=stage_1,
@@ -77,9 +78,9 @@ def write_end_to_end_report(
             if (case := _case(results.scored[row], why, predictor, task)) is not None
         ],
         versions=versions(),
-        split_hash=stage1["split"]["hash"],
-        weights=stage1["model"]["backbone"],
-        weights_licence=stage1["weights_licence"],
+        split_hash=stage1.split.hash if stage1.split else "",
+        weights=stage1.model.backbone,
+        weights_licence=stage1.weights_licence,
     )
     write_report(path, data)
 

@@ -5,20 +5,19 @@ from typing import Any
 
 from intracranial.artifacts import ALL_FOLDS, ScoredFolderPaths, read_json
 from intracranial.evaluation.all_folds import Pooled
+from intracranial.lineage import open_stage1
 from intracranial.options.evaluation import EvaluationOptions
-from intracranial.provenance import MADE_BY, read_manifest, versions
+from intracranial.provenance import MADE_BY, versions
 from intracranial.report.assemble import summary_of, warnings_of
 from intracranial.report.page import ReportData, write_report
-from intracranial.tasks import Task
 
 
-def write_folds_report(options: EvaluationOptions, pooled: Pooled, task: Task) -> Path:
+def write_folds_report(options: EvaluationOptions, pooled: Pooled) -> Path:
     """Write `model/<run>/all/report.html`; it links to the pages of the folds that have one.
 
     Args:
         options: for the run's paths.
         pooled: what `evaluation.all_folds.summarise_folds` found of both stages.
-        task: labels and locations.
 
     Returns:
         The page's path.
@@ -28,7 +27,7 @@ def write_folds_report(options: EvaluationOptions, pooled: Pooled, task: Task) -
     """
     table, sample = pooled.table, pooled.sample
     paths = options.fold_paths(ALL_FOLDS)
-    stage1 = read_manifest(options.fold_paths(0).manifest("stage1"), "stage1")
+    stage1 = open_stage1(options.fold_paths(0), {})
     page = ScoredFolderPaths(paths.root).report
     pages = {}
     for fold in range(table["folds"]):
@@ -44,10 +43,10 @@ def write_folds_report(options: EvaluationOptions, pooled: Pooled, task: Task) -
     write_report(
         page,
         ReportData(
-            title=task.title,
+            title=pooled.task.title,
             run=paths.run,
             fold=ALL_FOLDS,
-            task=task,
+            task=pooled.task,
             targets=sample.targets,
             probabilities=sample.probabilities,
             modalities=sample.traits["modality"].tolist(),
@@ -60,8 +59,8 @@ def write_folds_report(options: EvaluationOptions, pooled: Pooled, task: Task) -
             fold_pages=pages,
             versions=versions(),
             split_hash=table["split_hash"],
-            weights=stage1["model"]["backbone"],
-            weights_licence=stage1["weights_licence"],
+            weights=stage1.model.backbone,
+            weights_licence=stage1.weights_licence,
         ),
     )
     return page

@@ -12,7 +12,7 @@ from intracranial.errors import InputError
 from intracranial.imaging.geometry import Geometry
 from intracranial.inference.encoder import Encoder
 from intracranial.inference.sequence_predictor import SequencePredictor
-from intracranial.lineage import data_identities, open_stage
+from intracranial.lineage import data_identities, open_stage1, open_stage2
 from intracranial.models.slice_classifier import HEATMAP_STRIDE
 from intracranial.options.common import ModelOptions
 from intracranial.options.stage1 import StackAugmentation
@@ -45,8 +45,8 @@ def best_ranked_example(options: ModelOptions) -> tuple[Example, Task]:
         raise InputError(f"the task {task.name!r} has no overall label to draw")
     paths = options.fold_paths(int(options.fold))
     current = data_identities(options.data, split.identity)
-    stage1 = open_stage(paths, "stage1", current, task)
-    stage2 = open_stage(paths, "stage2", current, task)
+    stage1 = open_stage1(paths, current, task)
+    stage2 = open_stage2(paths, current, task)
     infos = series_infos(split, split.held_out(int(options.fold)), task)
     uids = [uid for uid, info in infos.items() if len(info.indices) and info.plane == "axial"]
     if not uids:
@@ -66,10 +66,7 @@ def best_ranked_example(options: ModelOptions) -> tuple[Example, Task]:
     cells = output.heatmap.shape[-1]
     sigma = np.array(
         [
-            stage1["config"]["heatmap_sigma"]
-            / mm
-            * encoder.inputs.scale(info.size)
-            / HEATMAP_STRIDE
+            stage1.config["heatmap_sigma"] / mm * encoder.inputs.scale(info.size) / HEATMAP_STRIDE
             for mm in info.pixel_mm
         ]
     )

@@ -54,8 +54,8 @@ def write_series_page(path: Path, found: Detection, predictor: Predictor) -> Non
             apart=APART_MM,
             cases=cases,
             curve=cases[0]["curve"],
-            weights=stage1["model"]["backbone"],
-            weights_licence=stage1["weights_licence"],
+            weights=stage1.model.backbone,
+            weights_licence=stage1.weights_licence,
             versions=versions(),
         )
     )

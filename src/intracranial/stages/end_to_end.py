@@ -1,9 +1,10 @@
 """One end-to-end scoring run: what it needs, whether it is done, what it writes."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from intracranial.artifacts import ScoredFolderPaths, read_json, write_csv
+from intracranial.artifacts import ScoredFolderPaths, write_csv
 from intracranial.caching.fingerprints import Fingerprints, look_at
 from intracranial.caching.secret import key_identity, read_key
 from intracranial.errors import EXIT_DONE, EXIT_REJECTED, InputError
@@ -23,18 +24,10 @@ from intracranial.inference.views import check_views
 from intracranial.lineage import TrainedFold, require_record
 from intracranial.membership import Overlap, open_overlap
 from intracranial.options.end_to_end import EvalEndToEndOptions
-from intracranial.processes.locks import only_one
-from intracranial.provenance import (
-    MADE_BY,
-    Plan,
-    Request,
-    digest,
-    file_digest,
-    plan,
-    write_manifest,
-)
+from intracranial.provenance import Request, digest, file_digest
 from intracranial.report.assemble import write_end_to_end_report
 from intracranial.runlog import Record, log
+from intracranial.stages.scoring import made_once
 from intracranial.statistics.intervals import Settings
 from intracranial.tasks import SERIES_COLUMN
 
@@ -66,7 +59,7 @@ def score_jobs(
         options: of the stage.
         record: of the run.
         jobs: series to score.
-        trained: both stages.
+        trained: the fold.
         out: where results go.
         name: of the fold or folder, for log and report.
 
@@ -78,22 +71,21 @@ def score_jobs(
         UsageError: there is no such view or step.
     """
     check_views(options.inference.views)
-    require_record(trained.paths, "stage1", trained.stage1)
-    require_record(trained.paths, "stage2", trained.stage2)
+    for sidecar in trained.sidecars.values():
+        require_record(sidecar)
     jobs = jobs[: options.limit]
     fingerprints = Fingerprints(out.fingerprints)
     reference = _reference(options, trained)
     known = _recognition(options, trained)
     request = _request(options, jobs, trained, fingerprints, reference, known)
     outputs = [out.predictions, out.points, out.views, *([out.report] if options.report else [])]
-    if plan(out.metrics, request, options.overwrite, outputs) is Plan.DONE:
-        log.info("%s: nothing to do, these series are scored", out.root)
-        return _exit_code(read_json(out.metrics, MADE_BY[request.kind]), options)
-    with only_one(out.lock, f"the scores in {out.root}"):
+
+    def make() -> dict[str, Any]:
         metrics = _score(options, record, jobs, trained, out, name, reference, known)
         fingerprints.save()
-        write_manifest(out.metrics, request, complete=True, content=metrics)
-    log.info("wrote %s", out.metrics)
+        return metrics
+
+    metrics = made_once(out.metrics, out.lock, request, options.overwrite, outputs, make)
     return _exit_code(metrics, options)
 
 
@@ -134,7 +126,7 @@ def _score(
         results,
         sample,
         task,
-        (trained.stage1, trained.stage2),
+        list(trained.sidecars.values()),
         Settings(options.resamples, options.seed),
         reference,
         held_out=options.elsewhere.series_dir is None,
@@ -165,7 +157,8 @@ def _score(
             )
         log.info("wrote %s", out.report)
     if options.elsewhere.series_dir is None:
-        metrics["split_hash"] = trained.stage1["split"]["hash"]
+        assert trained.stage1.split is not None  # as `require_record` has seen
+        metrics["split_hash"] = trained.stage1.split.hash
     return metrics
 
 
@@ -174,7 +167,9 @@ def _reference(options: EvalEndToEndOptions, trained: TrainedFold) -> Reference 
     if options.elsewhere.labels is None:
         return None
     how = {name: options.identity()[name] for name in ("views", "steps")}
-    found = reference_predictions(trained.paths, trained.stage2, trained.task, how)
+    if trained.stage2 is None:
+        return None
+    found = reference_predictions(trained.paths, trained.stage2.identity, trained.task, how)
     if found is None:
         return None
     path, sample = found
@@ -184,7 +179,8 @@ def _reference(options: EvalEndToEndOptions, trained: TrainedFold) -> Reference 
 def _recognition(options: EvalEndToEndOptions, trained: TrainedFold) -> Recognition:
     """By what the scored series are recognised; the log says, for other series, what is missing."""
     key = read_key(options.data)
-    overlap = open_overlap(trained.paths, trained.manifests, key)
+    weights = {stage: sidecar.trained_on for stage, sidecar in trained.sidecars.items()}
+    overlap = open_overlap(trained.paths, weights, key)
     if options.elsewhere.series_dir is None:  # the split tells that these are in no training
         return Recognition(key, overlap)
     if overlap is None:
@@ -212,8 +208,7 @@ def _request(
     folders = {job.uid: job.folder for job in jobs}
     sources = {uid: look_at(folder) for uid, folder in folders.items()}
     inputs = {
-        "stage1": trained.stage1["identity"],
-        "stage2": trained.stage2["identity"],
+        **{stage: sidecar.identity for stage, sidecar in trained.sidecars.items()},
         "series": digest(fingerprints.contents(folders, sources)),
     }
     if options.elsewhere.labels is not None:
@@ -228,11 +223,11 @@ def _request(
         path, key = trained.paths.membership, known.key
         inputs["membership"] = "absent" if known.overlap is None else file_digest(path)
         inputs["secret key"] = "absent" if key is None else key_identity(key)
-    partial = f"--limit {options.limit}" if options.limit else trained.stage2["partial"]
+    partial = f"--limit {options.limit}" if options.limit else trained.partial
     return options.request("end_to_end_metrics", inputs, partial)
 
 
-def _exit_code(metrics: dict[str, Any], options: EvalEndToEndOptions) -> int:
+def _exit_code(metrics: Mapping[str, Any], options: EvalEndToEndOptions) -> int:
     rejected = len(metrics["rejected"])
     if not rejected or options.allow_rejected:
         return EXIT_DONE

@@ -13,10 +13,15 @@ On a CPU:   python eval_end_to_end.py --config configs/demo.yaml --data_dir demo
 Elsewhere:  python eval_end_to_end.py --run demo --series_dir incoming --out_dir results
 """
 
-from intracranial.artifacts import ALL_FOLDS, FINAL_FOLD, ScoredFolderPaths
-from intracranial.errors import EXIT_DONE, UsageError
+from typing import TYPE_CHECKING
+
+from intracranial.artifacts import FINAL_FOLD, ScoredFolderPaths
+from intracranial.errors import UsageError
 from intracranial.options.end_to_end import EvalEndToEndOptions
 from intracranial.runlog import Record, log
+
+if TYPE_CHECKING:
+    from intracranial.splits.folds import Split
 
 
 def main(options: EvalEndToEndOptions, record: Record) -> int:
@@ -25,7 +30,30 @@ def main(options: EvalEndToEndOptions, record: Record) -> int:
         return score_folder(options, record)
     if options.fold == FINAL_FOLD:
         raise UsageError("--fold final has no held-out series: give --series_dir and --out_dir")
-    return score_held_out(options, record)
+    from intracranial.report.folds_page import write_folds_report
+    from intracranial.stages.scoring import score_folds
+
+    code, pooled = score_folds(
+        options, "end_to_end", lambda split, fold: score(options, split, fold, record)
+    )
+    if pooled is not None and options.report:
+        log.info("wrote %s", write_folds_report(options, pooled))
+    return code
+
+
+def score(options: EvalEndToEndOptions, split: "Split", fold: int, record: Record) -> int:
+    """Score the held-out series of one fold, unless they are scored."""
+    from intracranial.evaluation.end_to_end import held_out_jobs
+    from intracranial.lineage import data_identities, open_features, open_fold, open_stage1
+    from intracranial.stages.end_to_end import score_jobs
+
+    paths = options.fold_paths(fold)
+    current = data_identities(options.data, split.identity)
+    current["stage1"] = open_stage1(paths, current, split.task).identity
+    current["features"] = open_features(paths, current, split.task).identity
+    trained, out = open_fold(paths, current), ScoredFolderPaths(paths.root)
+    jobs = held_out_jobs(split, fold, options.data, split.task)
+    return score_jobs(options, record, jobs, trained, out, str(fold))
 
 
 def score_folder(options: EvalEndToEndOptions, record: Record) -> int:
@@ -35,35 +63,7 @@ def score_folder(options: EvalEndToEndOptions, record: Record) -> int:
     from intracranial.stages.end_to_end import score_jobs
 
     assert options.elsewhere.series_dir is not None and options.elsewhere.out_dir is not None
-    paths = options.fold_paths(options.fold)
-    trained = open_fold(paths)
+    trained = open_fold(options.fold_paths(options.fold))
     jobs = folder_jobs(options.elsewhere.series_dir, options.elsewhere.labels, trained.task)
     out = ScoredFolderPaths(options.elsewhere.out_dir)
     return score_jobs(options, record, jobs, trained, out, options.elsewhere.series_dir.name)
-
-
-def score_held_out(options: EvalEndToEndOptions, record: Record) -> int:
-    """Score the held-out series of one fold, or of each."""
-    from intracranial.evaluation.all_folds import check_seed_runs, summarise_folds
-    from intracranial.evaluation.end_to_end import held_out_jobs
-    from intracranial.lineage import data_identities, open_fold, open_stage
-    from intracranial.report.folds_page import write_folds_report
-    from intracranial.splits.folds import chosen_folds, load_split
-    from intracranial.stages.end_to_end import score_jobs
-
-    check_seed_runs(options, "end_to_end")
-    split = load_split(options.data, options.folds)
-    code = EXIT_DONE
-    for fold in chosen_folds(split, options.fold):
-        paths = options.fold_paths(fold)
-        current = data_identities(options.data, split.identity)
-        for kind in ("stage1", "features", "stage2"):
-            current[kind] = open_stage(paths, kind, current, split.task)["identity"]
-        trained, out = open_fold(paths, current), ScoredFolderPaths(paths.root)
-        jobs = held_out_jobs(split, int(fold), options.data, split.task)
-        code = max(code, score_jobs(options, record, jobs, trained, out, str(fold)))
-    if options.fold == ALL_FOLDS:
-        pooled = summarise_folds(options, split, "end_to_end", split.task)
-        if options.report:
-            log.info("wrote %s", write_folds_report(options, pooled, split.task))
-    return code

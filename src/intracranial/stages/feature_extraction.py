@@ -6,19 +6,18 @@ machines share the series of all folds; rank 0 writes the manifests.
 
 import shutil
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeVar
 
 from intracranial.artifacts import FINAL_FOLD, FoldPaths, free_gib, remove_temporaries
 from intracranial.compute import choose_compute, determinism_explained, make_deterministic
 from intracranial.config import option_types
-from intracranial.inference.encoder import Encoder, trained_steps
+from intracranial.inference.encoder import Encoder
 from intracranial.inference.extraction import encode_sets, prepare_views
-from intracranial.lineage import data_identities, open_stage
-from intracranial.models.slice_classifier import SliceClassifier, SliceClassifierConfig
+from intracranial.lineage import FeaturesRecord, Stage1Sidecar, data_identities, open_stage1
+from intracranial.models.slice_classifier import SliceClassifier
 from intracranial.options.common import before
 from intracranial.options.features import ExtractFeaturesOptions
 from intracranial.options.stage1 import StackAugmentation
@@ -37,11 +36,11 @@ ResultT = TypeVar("ResultT")
 
 @dataclass(frozen=True)
 class FoldWork:
-    """The features of one fold: `uids` are its series, `stage1` the manifest of its encoder."""
+    """The features of one fold: `uids` are its series, `stage1` the sidecar of its encoder."""
 
     fold: int | str
     paths: FoldPaths
-    stage1: dict[str, Any]
+    stage1: Stage1Sidecar
     request: Request
     uids: list[str]
 
@@ -61,12 +60,12 @@ class FoldWork:
 def fold_work(
     options: ExtractFeaturesOptions, split: Split, fold: int | str, task: Task
 ) -> FoldWork:
-    """What the features of one fold are made from; errors as `open_stage`."""
+    """What the features of one fold are made from; errors as `open_stage1`."""
     paths = options.fold_paths(fold)
     current = data_identities(options.data, split.identity)
-    stage1 = open_stage(paths, "stage1", current, task)
-    partial = f"--limit {options.trial.limit}" if options.trial.limit else stage1["partial"]
-    inputs = {**current, "stage1": stage1["identity"]}
+    stage1 = open_stage1(paths, current, task)
+    partial = f"--limit {options.trial.limit}" if options.trial.limit else stage1.partial
+    inputs = {**current, "stage1": stage1.identity}
     request = options.request("features", inputs, partial, fold)
     return FoldWork(fold, paths, stage1, request, sorted(split.series.index)[: options.trial.limit])
 
@@ -187,7 +186,7 @@ def extract_fold(
     options: ExtractFeaturesOptions,
 ) -> None:
     """Encode series of one fold and write their files; views are made of those not held out."""
-    augmentation = augmentation_of(work.paths.manifest("stage1"), work.stage1)
+    augmentation = augmentation_of(work.stage1)
 
     def prepare(info: SeriesInfo) -> Any:  # noqa: ANN401
         views = 0 if info.uid in held_out else options.augmented_views
@@ -206,19 +205,19 @@ def extract_fold(
             writing.result()
 
 
-def augmentation_of(path: Path, stage1: Mapping[str, Any]) -> StackAugmentation:
+def augmentation_of(stage1: Stage1Sidecar) -> StackAugmentation:
     """The augmentation of a stage-1 training, among its options in the sidecar.
 
     Raises:
         InputError: they lack a part of it, or it is damaged.
     """
     names = option_types(StackAugmentation)
-    options = {**before(StackAugmentation), **part(path, stage1, "config", dict)}
+    options = {**before(StackAugmentation), **stage1.config}
     missing = [name for name in names if name not in options]
     if missing:
-        raise damaged(path, f"`config` lacks {', '.join(map(repr, missing))}")
+        raise damaged(stage1.path, f"`config` lacks {', '.join(map(repr, missing))}")
     augmentation = {name: options[name] for name in names}
-    return part(path, {"config": augmentation}, "config", StackAugmentation)
+    return part(stage1.path, {"config": augmentation}, "config", StackAugmentation)
 
 
 def ahead(
@@ -248,12 +247,8 @@ def ahead(
 
 def finish(work: FoldWork) -> None:
     """Write the manifest of a fold whose series are all done."""
-    content = {
-        "series": len(work.uids),
-        "steps": work.stage1["steps"],
-        "task": work.stage1["task"],
-    }
-    write_manifest(work.paths.features_manifest, work.request, complete=True, content=content)
+    made = FeaturesRecord(series=len(work.uids), steps=work.stage1.steps, task=work.stage1.task)
+    write_manifest(work.paths.features_manifest, work.request, True, made.to_json())
 
 
 def preview(work: FoldWork, todo: Plan, options: ExtractFeaturesOptions, split: Split) -> None:
@@ -267,10 +262,8 @@ def preview(work: FoldWork, todo: Plan, options: ExtractFeaturesOptions, split: 
         log.info("%s: %d feature files would be deleted", root, old)
     missing = work.uids if todo is Plan.FRESH else work.missing()
     slices = split.series.loc[missing, "n"]
-    sidecar = work.paths.manifest("stage1")
-    config = part(sidecar, work.stage1, "model", SliceClassifierConfig)
-    network = build(sidecar, work.stage1, "model", SliceClassifierConfig, SliceClassifier)
-    steps = trained_steps(sidecar, work.stage1)
+    config, steps = work.stage1.model, work.stage1.steps
+    network = build(work.stage1.path, "model", config, SliceClassifier)
     # float16 features; float32 logits, and x, y and probability of the peak
     row = 2 * network.width + 4 * config.labels * (1 + 3)
     sets = len(steps) * (1 + options.augmented_views)

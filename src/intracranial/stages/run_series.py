@@ -1,30 +1,28 @@
 """The series that a fold's weights and features are of: a run names them in one file at most."""
 
-from collections.abc import Collection, Mapping
-from typing import Any
+from collections.abc import Collection
 
 from intracranial.artifacts import FoldPaths
+from intracranial.lineage import FeaturesSidecar, Stage1Sidecar, Stage2Sidecar
 from intracranial.membership import read_part, trained_on
 from intracranial.runlog import log
-from intracranial.sidecar import part
 from intracranial.splits.folds import Split
 from intracranial.stages.slice_training import inner_split
 
 
-def extracted_series(split: Split, features: Mapping[str, Any]) -> list[str]:
+def extracted_series(split: Split, features: FeaturesSidecar) -> list[str]:
     """The series that have features, sorted: the first ones of the split.
 
     Args:
         split: the one that the features were made from.
-        features: their manifest, which says how many there are.
+        features: their sidecar, which says how many there are.
     """
-    return sorted(split.series.index)[: features["series"]]
+    return sorted(split.series.index)[: features.series]
 
 
 def training_series(
     paths: FoldPaths,
-    stage: str,
-    manifest: Mapping[str, Any],
+    weights: Stage1Sidecar | Stage2Sidecar,
     split: Split,
     among: Collection[str] | None = None,
 ) -> list[str]:
@@ -34,24 +32,23 @@ def training_series(
 
     Args:
         paths: the fold's paths.
-        stage: `stage1` or `stage2`.
-        manifest: of the weights.
+        weights: their sidecar.
         split: the one that they were trained in.
         among: series that the stage could be trained on; None for all of the split.
 
     Raises:
         InputError: `membership.json` is damaged or belongs to other weights.
     """
-    known = read_part(paths, stage, manifest)
+    stage = weights.path.stem
+    known = read_part(paths, stage, weights.trained_on)
     if known is not None:
         return list(known.training.series)
-    sidecar = paths.manifest(stage)
     uids = split.training(paths.fold)
     uids = [uid for uid in uids if among is None or uid in among]
-    uids = uids[: part(sidecar, manifest, "config", dict).get("limit")]
-    if manifest["select"] == "inner":
-        uids, _ = inner_split(split, uids, part(sidecar, manifest, "seed", int))
-    if trained_on(uids) == manifest["trained_on"]:
+    uids = uids[: weights.config.get("limit")]
+    if weights.select == "inner" and weights.seed is not None:
+        uids, _ = inner_split(split, uids, weights.seed)
+    if trained_on(uids) == weights.trained_on:
         return uids
     log.warning(
         "%s is not there, and the split tells other series than %s was trained on: there are no "

@@ -1,7 +1,6 @@
 """Assembles stage-2 training from the split, the features and the network."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ from intracranial.compute import choose_compute, make_deterministic
 from intracranial.errors import InputError, UsageError
 from intracranial.inference.series_prediction import plain_views, predict_series
 from intracranial.inference.stack_prediction import logged_scores
+from intracranial.lineage import LabelCounts, SplitName, Stage2Record
 from intracranial.membership import make_part, trained_on, write_part
 from intracranial.models.sequence_classifier import SequenceClassifier, SequenceClassifierConfig
 from intracranial.options.stage2 import TrainStage2Options
@@ -161,11 +161,10 @@ def feature_width(paths: FoldPaths, uids: list[str]) -> int:
     return int(next(iter(sets.values())).features.shape[1])
 
 
-def label_counts(split: Split, uids: list[str], task: Task) -> dict[str, Any]:
+def label_counts(split: Split, uids: list[str], task: Task) -> LabelCounts:
     """How many series there are, and how many of them have each label."""
     counts = (split.series.loc[uids, list(task.labels)] == 1).to_numpy().sum(axis=0)
-    positives = dict(zip(task.labels, counts.tolist(), strict=True))
-    return {"series": len(uids), "positives": positives}
+    return LabelCounts(len(uids), dict(zip(task.labels, counts.tolist(), strict=True)))
 
 
 def preview_stage2(
@@ -194,7 +193,7 @@ def fit_stage2(
     uids: list[str],
     request: Request,
     task: Task,
-) -> dict[str, Any]:
+) -> Stage2Record:
     """Train one fold and save its weights.
 
     Args:
@@ -254,15 +253,15 @@ def fit_stage2(
     if is_first():
         save_weights(paths.weights("stage2"), selected)
         write_part(paths, "stage2", make_part(options.data, uids, selecting(options, watched)))
-    return {
-        "task": task.record(),
-        "model": asdict(config),
-        "sequence": asdict(spec),
-        "precision": options.computing.precision,
-        "seed": options.seed,
-        "fold": fold,
-        "select": options.progress.select,
-        "split": {"folds": split.folds, "hash": split.split_hash},
-        "trained_on": trained_on(uids),
-        "training_labels": label_counts(split, uids, task),
-    }
+    return Stage2Record(
+        task=task,
+        model=config,
+        sequence=spec,
+        precision=options.computing.precision,
+        seed=options.seed,
+        fold=fold,
+        select=options.progress.select,
+        split=SplitName(split.folds, split.split_hash),
+        trained_on=trained_on(uids),
+        training_labels=label_counts(split, uids, task),
+    )

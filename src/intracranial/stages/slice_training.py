@@ -15,6 +15,7 @@ from intracranial.compute import (
 )
 from intracranial.errors import InputError, UsageError
 from intracranial.inference.stack_prediction import spot_requests, spot_scores
+from intracranial.lineage import SplitName, Stage1Record
 from intracranial.membership import make_part, trained_on, write_part
 from intracranial.models.backbones import weights_licence
 from intracranial.models.slice_classifier import (
@@ -189,7 +190,7 @@ class Stage1Loss:
         return {"loss": label + self.heatmap_weight * heat, "label_loss": label, "heat_loss": heat}
 
 
-def sidecar_content(
+def record_of(
     options: TrainStage1Options,
     split: Split,
     uids: list[str],
@@ -197,21 +198,21 @@ def sidecar_content(
     preprocessing: dict[str, object],
     licence: str,
     fold: int | str,
-) -> dict[str, object]:
+) -> Stage1Record:
     """What a reader of `model/<run>` needs beside the weights."""
-    return {
-        "task": task.record(),
-        "model": asdict(model_config(options, task)),
-        "input": asdict(input_spec(options)),
-        "steps": options.input.steps,
-        "preprocessing": preprocessing,
-        "weights_licence": licence,
-        "seed": options.seed,
-        "fold": fold,
-        "select": options.progress.select,
-        "split": {"folds": split.folds, "hash": split.split_hash},
-        "trained_on": trained_on(uids),
-    }
+    return Stage1Record(
+        task=task,
+        model=model_config(options, task),
+        input=input_spec(options),
+        steps=tuple(options.input.steps),
+        preprocessing=preprocessing,
+        weights_licence=licence,
+        seed=options.seed,
+        fold=fold,
+        select=options.progress.select,
+        split=SplitName(split.folds, split.split_hash),
+        trained_on=trained_on(uids),
+    )
 
 
 def selecting(options: TrainingOptions, watched: list[str]) -> list[str]:
@@ -246,7 +247,7 @@ def fit_stage1(
     hard: dict[str, np.ndarray],
     request: Request,
     task: Task,
-) -> dict[str, object]:
+) -> Stage1Record:
     """Train one fold and save its weights.
 
     Args:
@@ -309,4 +310,4 @@ def fit_stage1(
         known = make_part(options.data, uids, selecting(options, watched), held_out)
         write_part(paths, "stage1", known)
     preprocessing = read_manifest(options.data.preprocess_manifest, "preprocess")["config"]
-    return sidecar_content(options, split, uids, task, preprocessing, licence, fold)
+    return record_of(options, split, uids, task, preprocessing, licence, fold)

@@ -67,6 +67,6 @@ def train(options: TrainStage1Options, split: "Split", fold: int | str, record: 
             log.info("%s: nothing to do, stage 1 is complete", paths.root)
             return
         with record.timed(f"fold {fold}"):
-            content = fit_stage1(options, split, fold, uids, hard, request, split.task)
-        finish(paths, "stage1", request, content)
+            made = fit_stage1(options, split, fold, uids, hard, request, split.task)
+        finish(paths, "stage1", request, made.to_json())
         log.info("wrote %s", paths.weights("stage1"))

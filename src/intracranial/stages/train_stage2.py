@@ -38,19 +38,19 @@ def main(options: TrainStage2Options, record: Record) -> int:
 
 def train(options: TrainStage2Options, split: "Split", fold: int | str, record: Record) -> None:
     """Train one fold, unless it is complete."""
-    from intracranial.lineage import data_identities, open_stage
+    from intracranial.lineage import data_identities, open_features, open_stage1
     from intracranial.stages.run_series import extracted_series
     from intracranial.stages.sequence_training import fit_stage2, preview_stage2
     from intracranial.stages.training_files import begun, decide, finish
 
     paths = options.fold_paths(fold)
     current = data_identities(options.data, split.identity)
-    current["stage1"] = open_stage(paths, "stage1", current, split.task)["identity"]
-    features = open_stage(paths, "features", current, split.task)
-    current["features"] = features["identity"]
+    current["stage1"] = open_stage1(paths, current, split.task).identity
+    features = open_features(paths, current, split.task)
+    current["features"] = features.identity
     extracted = set(extracted_series(split, features))
     uids = [uid for uid in split.training(fold) if uid in extracted][: options.trial.limit]
-    partial = options.partial(features["partial"])
+    partial = options.partial(features.partial)
     request = options.request("stage2", current, partial, fold)
     if options.trial.dry_run:
         todo = decide(paths, "stage2", request, options.overwrite)
@@ -61,6 +61,6 @@ def train(options: TrainStage2Options, split: "Split", fold: int | str, record: 
             log.info("%s: nothing to do, stage 2 is complete", paths.root)
             return
         with record.timed(f"fold {fold}"):
-            content = fit_stage2(options, split, fold, uids, request, split.task)
-        finish(paths, "stage2", request, content)
+            made = fit_stage2(options, split, fold, uids, request, split.task)
+        finish(paths, "stage2", request, made.to_json())
         log.info("wrote %s", paths.weights("stage2"))
