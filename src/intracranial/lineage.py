@@ -18,8 +18,8 @@ from intracranial.provenance import MADE_BY, read_manifest, require_made_from
 from intracranial.runlog import log
 from intracranial.sampling.sequences import SequenceSpec
 from intracranial.sampling.stacks import InputSpec
-from intracranial.sidecar import damaged, part, read_parts
-from intracranial.tasks import Task, task_from
+from intracranial.sidecar import Made, part, read_made
+from intracranial.tasks import Task
 
 
 @dataclass(frozen=True)
@@ -45,25 +45,6 @@ class LabelCounts:
         """
         if self.series < 1:
             raise ValueError("counts of one series or more are expected")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Made:
-    """What every finished artifact tells of its making.
-
-    Attributes:
-        path: of its manifest.
-        identity: names it downstream.
-        inputs: identity of each artifact or file that it was made from, by kind.
-        partial: what was limited, in words, or None.
-        config: the options that change the result, as they were recorded.
-    """
-
-    path: Path
-    identity: str
-    inputs: dict[str, Any]
-    partial: str | None
-    config: dict[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -260,7 +241,7 @@ def _open(
     path: Path, name: str, kind: type[SidecarT], current: Mapping[str, str], task: Task | None
 ) -> SidecarT:
     manifest = read_manifest(path, name)
-    found = read_parts(path, manifest, kind, {"path": path, "task": _task_of(path, manifest)})
+    found = read_made(path, manifest, kind)
     require_made_from(path, manifest, current)
     if task is not None and found.task.labels != task.labels:
         raise InputError(
@@ -271,14 +252,6 @@ def _open(
     if found.partial:
         log.warning("%s is partial (%s): figures from it are a trial", path, found.partial)
     return found
-
-
-def _task_of(path: Path, manifest: Mapping[str, Any]) -> Task:
-    """The task that an artifact is for, as its sidecar tells it."""
-    try:
-        return task_from(part(path, manifest, "task", dict))
-    except (ValueError, TypeError) as error:
-        raise damaged(path, f"its task is damaged: {error}") from None
 
 
 def require_record(sidecar: Stage1Sidecar | Stage2Sidecar) -> None:

@@ -7,13 +7,14 @@ that names the file, the key, the value and the script that makes the file again
 import math
 import reprlib
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, fields, is_dataclass
+from dataclasses import MISSING, dataclass, fields, is_dataclass
 from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from intracranial.errors import InputError, PipelineError, UsageError
 from intracranial.provenance import MADE_BY
+from intracranial.tasks import task_from
 
 PartT = TypeVar("PartT")
 MadeT = TypeVar("MadeT")
@@ -63,29 +64,48 @@ def part(path: Path, manifest: Mapping[str, Any], key: str, kind: type[PartT]) -
     return found
 
 
-def read_parts(
-    path: Path, manifest: Mapping[str, Any], kind: type[PartT], known: Mapping[str, Any] = {}
-) -> PartT:
-    """A dataclass of the parts of a sidecar that are named like its fields; others are left.
+@dataclass(frozen=True, kw_only=True)
+class Made:
+    """What every finished artifact tells of its making.
+
+    Attributes:
+        path: of its manifest.
+        identity: names it downstream.
+        inputs: identity of each artifact or file that it was made from, by kind.
+        partial: what was limited, in words, or None.
+        config: the options that change the result, as they were recorded.
+    """
+
+    path: Path
+    identity: str
+    inputs: dict[str, Any]
+    partial: str | None
+    config: dict[str, Any]
+
+
+def read_made(path: Path, manifest: Mapping[str, Any], kind: type[PartT]) -> PartT:
+    """A manifest as its type: the parts that are named like its fields, others are left.
 
     Args:
-        path: of the sidecar.
+        path: of the manifest.
         manifest: its content.
-        kind: the dataclass; fields with a default may be missing.
-        known: fields that are not read.
+        kind: a dataclass below `Made` with a field `task`; fields with a default may be missing.
 
     Raises:
-        InputError: as `part`; or the dataclass refuses the parts with a ValueError.
+        InputError: as `part`; the task is damaged; or the dataclass refuses the parts with a
+            ValueError.
     """
     assert is_dataclass(kind)
     hints = get_type_hints(kind)
-    read = {
-        field.name: part(path, manifest, field.name, hints[field.name])
-        for field in fields(kind)
-        if field.name not in known and (field.name in manifest or field.default is MISSING)
-    }
     try:
-        made: PartT = kind(**read, **known)
+        read: dict[str, Any] = {"path": path, "task": task_from(part(path, manifest, "task", dict))}
+    except (ValueError, TypeError) as error:
+        raise damaged(path, f"its task is damaged: {error}") from None
+    for field in fields(kind):
+        if field.name not in read and (field.name in manifest or field.default is MISSING):
+            read[field.name] = part(path, manifest, field.name, hints[field.name])
+    try:
+        made: PartT = kind(**read)
     except ValueError as error:
         raise damaged(path, str(error)) from None
     return made
@@ -117,7 +137,7 @@ def build(path: Path, key: str, given: PartT, make: Callable[[PartT], MadeT]) ->
 def damaged(path: Path, words: str) -> InputError:
     """The error of a sidecar whose content, in these words, does not fit its readers."""
     return InputError(
-        f"{path}: {words}. Copy the file again, or train it again with "
+        f"{path}: {words}. Copy the file again, or make it again with "
         f"{MADE_BY[path.stem]} --overwrite"
     )
 
