@@ -227,6 +227,7 @@ def test_a_folder_of_series_is_scored_like_the_held_out_fold(
     assert_documented(scored, "end_to_end_metrics")
     for key in ("score", "per_label", "subgroups", "calibration", "stage1_maximum"):
         assert scored[key] == own[key]
+    assert scored["localisation"]["froc"] == own["localisation"]["froc"]
     assert "labelled" in out.report.read_text(encoding="utf-8")
     assert tiny.content() == before
 

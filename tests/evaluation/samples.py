@@ -5,7 +5,7 @@ import numpy as np
 from intracranial.evaluation.tables import evaluate
 from intracranial.imaging.geometry import CANONICAL_AXES
 from intracranial.report.page import Case, ReportData, ShownSlice
-from intracranial.splits.spots import TrueSpot
+from intracranial.splits.findings import Finding
 from intracranial.statistics.crossfit import over_patients
 from intracranial.statistics.intervals import Settings
 from intracranial.statistics.sample import Sample
@@ -36,7 +36,7 @@ def a_case(slice_index=4, image=None, point=(22.0, 25.0), heat=None, **changes):
         "top_probability": 0.2,
         "stage2_curve": np.linspace(0, 1, 9),
         "stage1_curve": np.linspace(1, 0, 9),
-        "spots": (TrueSpot(4, 20.0, 24.0, "Basilar Tip"),),
+        "findings": (Finding("1.2.3.4", 4, 20.0, 24.0, "Basilar Tip"),),
         "pixel_spacing": (4.0, 4.0),
     }
     if image is None:

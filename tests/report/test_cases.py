@@ -69,7 +69,7 @@ def test_the_whole_table_instead_of_the_overall_column_is_refused():
 
 
 def test_what_is_labelled_is_said_in_words():
-    assert a_case(truth=(), spots=()).truth_in_words() == "no aneurysm labelled"
-    assert a_case(truth=None, spots=()).truth_in_words() == "no labels given"
+    assert a_case(truth=(), findings=()).truth_in_words() == "no aneurysm labelled"
+    assert a_case(truth=None, findings=()).truth_in_words() == "no labels given"
     assert a_case().truth_in_words() == "Basilar Tip, Aneurysm Present"
     assert a_case(truth=()).truth_in_words() == "Basilar Tip"

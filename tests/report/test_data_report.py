@@ -10,18 +10,21 @@ import sys
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
 from intracranial.artifacts import DataPaths
+from intracranial.caching.tables import with_types
 from intracranial.options.preprocess import PreprocessOptions
 from intracranial.report.data_figures import BINS, Place, histograms, places_figure
-from intracranial.report.data_report import write_data_report
+from intracranial.report.data_report import _places, write_data_report
 from intracranial.runlog import run_stage
 from intracranial.stages import preprocess_data
-from intracranial.tasks import LOCALIZER_COLUMNS, RSNA_2025
+from intracranial.tasks import LOCALIZER_COLUMNS, RSNA_2025, SERIES_COLUMN
 from tests.challenge import LABELS, TRAIN_COLUMNS
 from tests.imaging.make_series import head, store, write_single_frames
+from tests.sampling.fold_data import SHAPE, TinyData
 from tests.schema import assert_documented
 
 UIDS = ["1.2.826.0", "1.2.826.1", "1.2.826.2"]
@@ -153,3 +156,22 @@ def test_left_and_right_aneurysms_differ_in_colour_and_mark():
     assert len(right.get_offsets()) == 0 and len(other.get_offsets()) == 1
     assert left.get_facecolor()[0].tolist() != other.get_facecolor()[0].tolist()
     assert above.yaxis_inverted()  # anterior at the top, the radiological way
+
+
+def test_findings_are_placed_in_mm_from_the_middle_of_their_series(tmp_path):
+    tiny = TinyData(tmp_path)
+    tiny.add_series("1.1", "Basilar Tip", n=21)
+    tiny.add_series("1.2", "Basilar Tip", n=21, iop=(-1.0, 0.0, 0.0, 0.0, -1.0, 0.0))
+    tiny.add_series("1.3", "Basilar Tip", iop=None)
+    rows, columns = SHAPE
+    for uid in ("1.1", "1.2", "1.3"):
+        x, y = (columns - 1) / 2 + 10, (rows - 1) / 2 - 20
+        tiny.mark(uid, 13, "Basilar Tip", f"{{'x': {x}, 'y': {y}}}")
+    tiny.write()
+    meta = with_types(pd.DataFrame(tiny.meta).astype(str), tmp_path, RSNA_2025)
+    refused = pd.DataFrame({SERIES_COLUMN: [], "file": []})
+    places, left_out = _places(tiny.paths, meta.set_index(SERIES_COLUMN), refused, RSNA_2025)
+    # columns are 0.4 mm apart, rows 0.5, slices 2; the series without geometry has no place
+    found = [(place.left, place.posterior, place.superior) for place in places]
+    assert found == [pytest.approx((4.0, -10.0, 6.0)), pytest.approx((-4.0, 10.0, 6.0))]
+    assert not left_out

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from intracranial.report.overlays import grey_window, projection_panels, show_slice, slice_panels
 from intracranial.report.projections import project
-from intracranial.splits.spots import TrueSpot
+from intracranial.splits.findings import Finding
 from tests.evaluation.samples import a_case, canonical_directions
 
 
@@ -42,7 +42,7 @@ def test_sides_that_are_not_known_are_not_marked_and_every_picture_says_so():
 
 
 def test_the_zoom_is_round_the_predicted_point_and_inside_the_image():
-    case = a_case(image=np.zeros((512, 512), np.float32), point=(510.0, 100.0), spots=())
+    case = a_case(image=np.zeros((512, 512), np.float32), point=(510.0, 100.0), findings=())
     zoom = panels(case)[1]
     assert zoom.get_title() == "zoom"
     # 50 mm at 4 mm a pixel are 12.5 pixels; moved inside, the right edge is the image's.
@@ -57,13 +57,14 @@ def test_without_a_prediction_the_zoom_is_round_the_labelled_centre_of_the_slice
 
 
 def test_without_any_point_on_the_slice_there_is_no_zoom():
-    case = a_case(point=None, spots=(TrueSpot(7, 20.0, 24.0, "Basilar Tip"),))
+    case = a_case(point=None, findings=(Finding("1.2.3.4", 7, 20.0, 24.0, "Basilar Tip"),))
     assert [axes.get_title() for axes in panels(case)] == ["slice 4"]
 
 
 def test_a_labelled_centre_on_another_slice_is_drawn_dotted():
-    spots = (TrueSpot(4, 20.0, 24.0, "Basilar Tip"), TrueSpot(7, 30.0, 30.0, "Basilar Tip"))
-    rings = [p for p in panels(a_case(spots=spots))[0].patches if hasattr(p, "angle")]
+    places = ((4, 20.0, 24.0), (7, 30.0, 30.0))
+    findings = tuple(Finding("1.2.3.4", *place, "Basilar Tip") for place in places)
+    rings = [p for p in panels(a_case(findings=findings))[0].patches if hasattr(p, "angle")]
     here, elsewhere = [ring for ring in rings if ring.get_edgecolor()[:3] != (1.0, 1.0, 1.0)][:2]
     assert here.get_linestyle() == "-"
     assert elsewhere.get_linestyle() != "-"
@@ -103,7 +104,7 @@ def test_a_small_bright_vessel_does_not_darken_the_rest_of_the_slice():
 def test_without_a_point_the_zoom_is_round_the_maximum_of_the_heat_map():
     heat = np.zeros((6, 6), np.float32)
     heat[3, 2] = 0.4
-    _, heated, zoom = panels(a_case(point=None, spots=(), heat=heat))
+    _, heated, zoom = panels(a_case(point=None, findings=(), heat=heat))
     low, high = zoom.get_xlim()
     assert (low + high) / 2 == (2 + 0.5) * 8 - 0.5
     assert heated.get_title() == "heat map, maximum 0.40"
@@ -130,7 +131,7 @@ def test_projections_mark_the_prediction_the_labels_and_the_sides():
 def test_the_scale_bar_is_the_longest_that_leaves_the_letter_in_the_middle_free():
     def length(pixels, mm):
         image = np.zeros((pixels, pixels), np.float32)
-        axes = panels(a_case(image=image, pixel_spacing=(mm, mm), point=None, spots=()))[0]
+        axes = panels(a_case(image=image, pixel_spacing=(mm, mm), point=None, findings=()))[0]
         (bar,) = (line for line in axes.lines if line.get_linewidth() == 2.5)
         (said,) = (word for word in words(axes) if word.endswith(" mm"))
         left, right = bar.get_xdata()

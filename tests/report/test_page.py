@@ -44,7 +44,7 @@ def page(drawn_page, monkeypatch):
 def full_page(tmp_path_factory):
     """A page with two cases, read only."""
     path = tmp_path_factory.mktemp("report") / "report.html"
-    cases = [a_case(), a_case(uid="1.2.3.5", truth=(), spots=(), heat=np.ones((4, 4)))]
+    cases = [a_case(), a_case(uid="1.2.3.5", truth=(), findings=(), heat=np.ones((4, 4)))]
     write_report(path, a_report(cases=cases))
     return path.read_text(encoding="utf-8")
 

@@ -185,7 +185,7 @@ def test_the_slice_curve_marks_labelled_centres_and_the_shown_slice():
     ],
 )
 def test_the_slice_curve_says_why_no_centre_is_marked(truth, title):
-    (axes,) = slice_curve(a_case(truth=truth, spots=())).axes
+    (axes,) = slice_curve(a_case(truth=truth, findings=())).axes
     assert axes.get_title() == title
     assert "labelled aneurysm" not in labels(axes)
 
@@ -196,5 +196,5 @@ def test_the_slice_axis_has_no_direction_when_the_geometry_is_not_known():
 
 
 def test_a_series_of_one_slice_is_drawn_as_a_point():
-    case = a_case(stage2_curve=np.array([0.3]), stage1_curve=None, spots=(), slice_index=0)
+    case = a_case(stage2_curve=np.array([0.3]), stage1_curve=None, findings=(), slice_index=0)
     assert slice_curve(case).axes[0].lines[0].get_marker() == "o"

@@ -1,6 +1,7 @@
 """Folds: whole patients, balanced labels, and a split that later stages can trust."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -10,6 +11,7 @@ from intracranial.artifacts import FINAL_FOLD, DataPaths
 from intracranial.caching.tables import with_types
 from intracranial.errors import InputError, MissingArtifact, StaleArtifact, UsageError
 from intracranial.provenance import Request, file_digest
+from intracranial.splits.findings import read_findings, write_findings
 from intracranial.splits.folds import (
     Split,
     assign_folds,
@@ -254,6 +256,55 @@ def test_a_missing_file_of_a_finished_split_is_made_again(data: DataPaths):
     assert needs_work(data, 4, request, overwrite=True)
     data.folds_csv(4).unlink()
     assert needs_work(data, 4, request, overwrite=False)
+
+
+def test_a_split_has_the_findings_of_each_series_by_slice(data: DataPaths):
+    make(data, 4)
+    split = load_split(data, 4)
+    findings = read_findings(data.findings_csv, "create_folds.py")
+    assert [one for found in split.findings.values() for one in found] == findings
+    positives = split.spots[split.spots["kind"] == "positive"]
+    assert [(one.series, one.index, one.location, *one.mm) for one in findings] == list(
+        positives[[SERIES_COLUMN, "index", "location", "x_mm", "y_mm", "z_mm"]].itertuples(
+            index=False, name=None
+        )
+    )
+
+
+def test_without_its_findings_a_split_is_made_again_to_the_same_bytes(data: DataPaths):
+    """A data folder that an earlier version made has no findings.csv."""
+    make(data, 4)
+    before = data.findings_csv.read_bytes()
+    data.findings_csv.unlink()
+    with pytest.raises(MissingArtifact, match=r"findings\.csv is missing: run create_folds\.py"):
+        load_split(data, 4)
+    manifest = json.loads(data.folds_manifest.read_text())["splits"]["4"]
+    request = Request("folds", manifest["config"], manifest["inputs"])
+    assert needs_work(data, 4, request, overwrite=False)
+    make(data, 4)
+    assert data.findings_csv.read_bytes() == before
+
+
+@pytest.mark.parametrize("change", ["another place", "a row less", "another order"])
+def test_findings_of_other_localizers_than_those_of_the_split_are_stale(
+    data: DataPaths, change: str
+):
+    make(data, 4)
+    found = read_findings(data.findings_csv, "create_folds.py")
+    first, *others = found
+    other = {
+        "another place": [replace(first, x=first.x + 1), *others],
+        "a row less": others,
+        "another order": [*others, first],
+    }
+    write_findings(data.findings_csv, other[change])
+    words = r"findings\.csv has other findings than .*train_stage1_4_folds\.csv.*--folds 4 --overw"
+    with pytest.raises(StaleArtifact, match=words):
+        load_split(data, 4)
+    manifest = json.loads(data.folds_manifest.read_text())["splits"]["4"]
+    request = Request("folds", manifest["config"], manifest["inputs"])
+    with pytest.raises(StaleArtifact, match=words):
+        needs_work(data, 4, request, overwrite=False)
 
 
 def test_the_table_has_a_line_per_fold_and_rare_labels_are_named(data: DataPaths):

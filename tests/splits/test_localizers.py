@@ -8,6 +8,7 @@ import pytest
 
 from intracranial.caching.tables import with_types
 from intracranial.errors import InputError, MissingArtifact
+from intracranial.splits.findings import LOCALIZERS
 from intracranial.splits.localizers import (
     REASONS,
     count_reasons,
@@ -42,11 +43,14 @@ def read(data: TinyData):
     return (*found, series)
 
 
-def test_a_good_row_keeps_its_coordinates_slice_and_line(data: TinyData):
+def test_a_good_row_is_a_finding_in_its_slice_at_its_place(data: TinyData):
     data.mark("1.1", 7, BASILAR, "{'x': 12.25, 'y': 30}")
     (row,), left_out, _ = read(data)
-    assert (row.line, row.series, row.index, row.x, row.y) == (2, "1.1", 7, 12.25, 30.0)
-    assert row.position == (-10.0, -20.0, -30.0 + 7 * 2.0)
+    assert (row.series, row.index, row.location, row.source) == ("1.1", 7, BASILAR, LOCALIZERS)
+    # 100 rows and 80 columns become 64 x 64; rows are 0.5 mm apart, columns 0.4, slices 2
+    assert (row.x, row.y) == pytest.approx((12.75 * 0.8 - 0.5, 30.5 * 0.64 - 0.5))
+    assert row.mm == pytest.approx((-10 + 12.25 * 0.4, -20 + 30 * 0.5, -30 + 7 * 2.0))
+    assert row.size_mm == (None, None, None)
     assert not left_out
 
 
@@ -107,7 +111,7 @@ def test_a_row_is_left_out_with_its_line_and_reason(data: TinyData, name: str):
     data.mark("1.1", 7, BASILAR)
     line = data.mark(uid, index, location, coordinates)
     kept, left_out, _ = read(data)
-    assert [row.line for row in kept] == [2]
+    assert [(row.series, row.index) for row in kept] == [("1.1", 7)]
     assert [(row.line, row.reason) for row in left_out] == [(line, reason)]
     assert str(left_out[0]).startswith(f"line {line}: {REASONS[reason]}: ")
 
@@ -142,7 +146,7 @@ def test_a_repeated_row_counts_once_but_two_aneurysms_in_a_slice_count_twice(dat
     data.mark("1.1", 7, BASILAR, "{'y': 2.0, 'x': 1.0}")
     data.mark("1.1", 7, BASILAR, "{'x': 30, 'y': 2}")
     kept, left_out, _ = read(data)
-    assert [row.line for row in kept] == [2, 4]
+    assert [row.x for row in kept] == pytest.approx([1.5 * 0.8 - 0.5, 30.5 * 0.8 - 0.5])
     assert str(left_out[0]) == "line 3: same as an earlier row: the row in line 2 says the same"
 
 
@@ -160,7 +164,7 @@ def test_lines_are_counted_in_the_file_and_not_in_rows(data: TinyData):
     )
     slices = with_types(pd.DataFrame(data.slices).astype(str), path)
     kept, left_out = read_localizers(path, series, slices, RSNA_2025)
-    assert [row.line for row in kept] == [2]
+    assert [(row.series, row.index) for row in kept] == [("1.1", 7)]
     assert [(row.line, row.reason) for row in left_out] == [
         (4, "unknown_location"),
         (5, "unknown_location"),

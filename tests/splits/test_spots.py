@@ -7,11 +7,12 @@ import pandas as pd
 import pytest
 
 from intracranial.caching.tables import with_types
-from intracranial.imaging.geometry import to_canonical
+from intracranial.splits.findings import Finding
 from intracranial.splits.folds import assign_folds
-from intracranial.splits.localizers import Localizer, localized_flags, read_localizers
+from intracranial.splits.localizers import localized_flags, read_localizers
 from intracranial.splits.split_files import make_split, negative_spots, positive_spots
 from intracranial.splits.spots import (
+    SPOT_COLUMNS,
     eligible_negatives,
     exclusion_radius,
     relative_position,
@@ -20,7 +21,7 @@ from intracranial.splits.spots import (
 )
 from intracranial.tasks import RSNA_2025, SERIES_COLUMN
 from tests.challenge import ANEURYSM_PRESENT, LABELS, LOCATIONS
-from tests.sampling.fold_data import AXIAL, SHAPE, SIZE, TinyData, cohort, geometry_of
+from tests.sampling.fold_data import TinyData, cohort
 
 BASILAR, ACOM = "Basilar Tip", "Anterior Communicating Artery"
 
@@ -80,49 +81,23 @@ def test_a_relative_position_and_its_slice_are_inverse():
     assert (relative_position(0, 1), slice_at(0.5, 1)) == (0.5, 0)
 
 
-ORIENTATIONS = {
-    "axial": AXIAL,
-    "axial, columns to the right": (-1.0, 0.0, 0.0, 0.0, 1.0, 0.0),
-    "axial, rows to anterior": (1.0, 0.0, 0.0, 0.0, -1.0, 0.0),
-    "axial, transposed": (0.0, 1.0, 0.0, 1.0, 0.0, 0.0),
-    "axial, tilted": (1.0, 0.0, 0.0, 0.0, 0.8, 0.6),
-    "coronal": (1.0, 0.0, 0.0, 0.0, 0.0, -1.0),
-    "sagittal": (0.0, 1.0, 0.0, 0.0, 0.0, -1.0),
-    "sagittal, columns to anterior": (0.0, -1.0, 0.0, 0.0, 0.0, -1.0),
-    "sagittal, transposed and flipped": (0.0, 0.0, 1.0, 0.0, -1.0, 0.0),
-}
-
-
-@pytest.mark.parametrize("name", ORIENTATIONS)
-def test_coordinates_follow_the_transposes_and_flips_of_the_series(tmp_path: Path, name: str):
-    iop = ORIENTATIONS[name]
+def test_a_finding_is_a_positive_spot_at_its_place(tmp_path: Path):
     data = TinyData(tmp_path)
-    data.add_series("1.1", BASILAR, iop=iop)
-    series = typed(data).assign(fold=0)
-    geometry = geometry_of(iop)
-    position = (5.0, 6.0, 7.0)
-    x, y = 12, 71
-    (spot,) = positive_spots(series, [Localizer(2, "1.1", 8, x, y, BASILAR, position)])
-
-    stored = np.zeros((1, *SHAPE))
-    stored[0, y, x] = 1
-    canonical = to_canonical(stored, geometry)[0]
-    row, column = np.argwhere(canonical)[0]
-    rows, columns = canonical.shape
-    assert spot["x"] == pytest.approx((column + 0.5) * SIZE / columns - 0.5)
-    assert spot["y"] == pytest.approx((row + 0.5) * SIZE / rows - 0.5)
-    # PS3.3 C.7.6.2.1.1, with PixelSpacing 0.5 mm between rows and 0.4 mm between columns.
-    expected = np.add(position, 0.4 * x * np.array(iop[:3]) + 0.5 * y * np.array(iop[3:]))
-    assert [spot[axis] for axis in ("x_mm", "y_mm", "z_mm")] == pytest.approx(expected)
-    assert (spot["index"], spot["kind"], spot["location"]) == (8, "positive", BASILAR)
-
-
-def test_millimetres_are_left_empty_where_the_geometry_is_unknown(tmp_path: Path):
-    data = TinyData(tmp_path)
-    data.add_series("1.1", BASILAR, iop=None)
-    series = typed(data).assign(fold=0)
-    (spot,) = positive_spots(series, [Localizer(2, "1.1", 8, 12.0, 71.0, BASILAR, None)])
-    assert "x_mm" not in spot and spot["x"] == pytest.approx(12.5 * SIZE / 80 - 0.5)
+    data.add_series("1.1", BASILAR)
+    data.add_series("1.2", ACOM, iop=None)
+    series = typed(data).assign(fold=[0, 1])
+    findings = [
+        Finding("1.1", 8, 9.5, 45.0, BASILAR, (1.0, 2.0, 3.0), (4.5, None, None)),
+        Finding("1.2", 3, 1.0, 2.0, ""),
+    ]
+    spots = positive_spots(series, findings)
+    places = [[spot[name] for name in ("x", "y", "x_mm", "y_mm", "z_mm")] for spot in spots]
+    assert places == [[9.5, 45.0, 1.0, 2.0, 3.0], [1.0, 2.0, None, None, None]]
+    assert [(spot["index"], spot["location"], spot["fold"]) for spot in spots] == [
+        (8, BASILAR, 0),
+        (3, "", 1),
+    ]
+    assert all(spot["kind"] == "positive" and set(spot) == set(SPOT_COLUMNS) for spot in spots)
 
 
 def drawn(data: TinyData, per_positive: float = 2.0, seed: int = 0, folds: int = 4):

@@ -27,6 +27,7 @@ FLOAT_COLUMNS = frozenset(
     {
         *(name for name, value in _GEOMETRY.items() if isinstance(value, float)),
         *("x", "y", "z", "x_mm", "y_mm", "z_mm", THICKNESS_COLUMN),
+        *("width_mm", "height_mm", "depth_mm"),
     }
 )
 """Columns read as float64, empty cells as NaN."""

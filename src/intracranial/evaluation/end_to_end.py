@@ -12,15 +12,15 @@ from intracranial.caching.read_ahead import Rejected
 from intracranial.caching.tables import SLICE_COLUMNS
 from intracranial.caching.train_table import label_values, read_train_csv
 from intracranial.errors import InputError, MissingArtifact
-from intracranial.imaging.geometry import Geometry, stored_to_cache
+from intracranial.imaging.geometry import Geometry
 from intracranial.imaging.linkage import Linkage
 from intracranial.inference.fold import Detection, FoldPredictor
 from intracranial.inference.points import Point
 from intracranial.runlog import log, progress
-from intracranial.sampling.series_info import pixel_mm, series_infos
+from intracranial.sampling.series_info import pixel_mm
+from intracranial.splits.findings import Finding, by_series
 from intracranial.splits.folds import Split
 from intracranial.splits.localizers import log_left_out, read_localizers
-from intracranial.splits.spots import TrueSpot
 from intracranial.tasks import SERIES_COLUMN, Task
 
 
@@ -38,7 +38,7 @@ class Job:
     sex: str = ""
     age: str = ""
     labels: np.ndarray | None = None
-    spots: tuple[TrueSpot, ...] = ()
+    findings: tuple[Finding, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,21 +87,16 @@ class Results:
 
 
 def held_out_jobs(split: Split, fold: int, data: DataPaths, task: Task) -> list[Job]:
-    """The series of the held-out fold with their labels and localizers."""
-    uids = split.held_out(fold)
+    """The series of the held-out fold with their labels and findings."""
     jobs = []
-    for uid, info in series_infos(split, uids, task).items():
+    for uid in split.held_out(fold):
         row = split.series.loc[uid]
-        spots = tuple(
-            TrueSpot(int(index), float(x), float(y), task.locations[location])
-            for index, (x, y), location in zip(
-                info.indices, info.points, info.locations, strict=True
-            )
-        )
         known = {"sex": str(row.get("PatientSex", "")), "age": str(row.get("PatientAge", ""))}
         modality, group = str(row["Modality"]), str(row["group"])
+        labels = row[list(task.labels)].to_numpy(dtype=np.float32)
+        findings = split.findings.get(uid, ())
         folder = data.series / uid
-        jobs.append(Job(uid, folder, modality, group, **known, labels=info.labels, spots=spots))
+        jobs.append(Job(uid, folder, modality, group, **known, labels=labels, findings=findings))
     return jobs
 
 
@@ -216,7 +211,7 @@ def arrays(results: Results) -> tuple[np.ndarray | None, np.ndarray]:
 
 
 def attach_localizers(results: Results, path: Path, size: int, task: Task) -> None:
-    """Give each scored series its labelled centres from a table like train_localizers.csv.
+    """Give each scored series its findings from a table like train_localizers.csv.
 
     Rows that cannot be placed are reported by line and left out.
     """
@@ -225,15 +220,9 @@ def attach_localizers(results: Results, path: Path, size: int, task: Task) -> No
     log_left_out(path, left_out)
     if not placed:
         log.warning("no row of %s can be used for a scored series: no points are judged", path)
-    spots: dict[str, list[TrueSpot]] = {}
-    geometries = {found.uid: found.geometry for found in results.scored}
-    for row in placed:
-        x, y = stored_to_cache(geometries[row.series], np.array([[row.x, row.y]]), size)[0]
-        spots.setdefault(row.series, []).append(
-            TrueSpot(row.index, float(x), float(y), row.location)
-        )
+    findings = by_series(placed)
     results.scored = [
-        replace(found, job=replace(found.job, spots=tuple(spots.get(found.uid, ()))))
+        replace(found, job=replace(found.job, findings=findings.get(found.uid, ())))
         for found in results.scored
     ]
 

@@ -64,7 +64,7 @@ def sample_of(results: Results, task: Task, key: bytes | None = None) -> Sample 
             found.job.age,
             found.thickness,
             found.geometry.spacing[0] if found.geometry_known else None,
-            count_findings(task, row, len(found.job.spots)),
+            count_findings(task, row, len(found.job.findings)),
         )
         for found, row in zip(results.scored, targets, strict=True)
     ]
@@ -134,7 +134,7 @@ def metrics_of(
         found = from_reference(sample, reference.sample, reference.words, recognised)
         crossfit = found if found.parts else crossfit
     located = None
-    if any(found.job.spots for found in results.scored):
+    if any(found.job.findings for found in results.scored):
         located = [_located(found) for found in results.scored]
     judged = Judged(sample, views_of(results), located, crossfit, seen or [])
     alone = selected_on(weights[:1], held_out)
@@ -236,7 +236,8 @@ def _gain(
 
 
 def _located(found: Scored) -> Located:
-    spots = found.job.spots
-    cached = np.array([(spot.x, spot.y, spot.index) for spot in spots]).reshape(-1, 3)
+    findings = found.job.findings
+    # out of cache pixels, as the points' millimetres are: equal pixels are 0 mm apart
+    cached = np.array([one.point for one in findings]).reshape(-1, 3)
     centres = cache_to_patient(found.geometry, cached, found.positions, found.size)
-    return Located(found.points, centres, [s.location for s in spots], found.geometry_known)
+    return Located(found.points, centres, [one.location for one in findings], found.geometry_known)

@@ -11,7 +11,6 @@ from intracranial.evaluation.predictions import numbers, read_rows
 from intracranial.inference.points import POINT_COLUMNS
 from intracranial.provenance import MADE_BY
 from intracranial.splits.folds import Split
-from intracranial.splits.spots import POSITIVE
 from intracranial.statistics.localisation import Located
 from intracranial.tasks import SERIES_COLUMN
 
@@ -53,7 +52,7 @@ def read_points(path: Path) -> dict[str, list[TablePoint]]:
 
 
 def located_of_split(split: Split, uids: Sequence[str], tables: Sequence[Path]) -> list[Located]:
-    """Points of the tables beside the centres of the split, for each series of `uids`.
+    """Points of the tables beside the findings of the split, for each series of `uids`.
 
     Raises:
         MissingArtifact, InputError: as `read_points`, or no table has a series.
@@ -67,12 +66,11 @@ def located_of_split(split: Split, uids: Sequence[str], tables: Sequence[Path]) 
             f"{', '.join(map(str, tables))} have no points of {missing[0]} ({len(missing)} series "
             f"are missing): run {MADE_BY['end_to_end_metrics']} --overwrite"
         )
-    positives = split.spots[split.spots["kind"] == POSITIVE]
-    spots = dict(tuple(positives.groupby(SERIES_COLUMN)))
     found = []
     for uid in uids:
-        mine = spots.get(uid, positives.iloc[:0])
-        centres = mine[list(MM_COLUMNS)].to_numpy(dtype=np.float64)
+        mine = split.findings.get(uid, ())
+        centres = [one.mm or (np.nan,) * 3 for one in mine]
         known = bool(split.series.loc[uid, "geometry_known"])
-        found.append(Located(points[uid], centres, mine["location"].tolist(), known))
+        places = np.array(centres, dtype=np.float64).reshape(-1, 3)
+        found.append(Located(points[uid], places, [one.location for one in mine], known))
     return found

@@ -13,10 +13,9 @@ import numpy as np
 
 from intracranial.imaging.geometry import THICKNESS_COLUMN
 from intracranial.splits.folds import Split
-from intracranial.splits.spots import POSITIVE
 from intracranial.statistics.intervals import Settings, table_with_intervals
 from intracranial.statistics.sample import Sample
-from intracranial.tasks import SERIES_COLUMN, Task
+from intracranial.tasks import Task
 
 UNKNOWN = "unknown"
 
@@ -89,10 +88,10 @@ def _band(value: float, starts: Sequence[int], step: int) -> str:
     return f"{edges[position]} to {edges[position + 1] - step}"
 
 
-def count_findings(task: Task, labels: np.ndarray, localizers: int) -> int:
-    """Localizers of a series, or its positive labels where those are more: some have none."""
+def count_findings(task: Task, labels: np.ndarray, placed: int) -> int:
+    """Placed findings of a series, or its positive labels where more: some have no place."""
     names = task.locations or task.others or task.labels
-    return max(localizers, sum(labels[task.labels.index(name)] == 1 for name in names))
+    return max(placed, sum(labels[task.labels.index(name)] == 1 for name in names))
 
 
 def sample_of_split(
@@ -108,8 +107,6 @@ def sample_of_split(
         probabilities: (N, L).
     """
     series = split.series.loc[list(dict.fromkeys(uids))]
-    positives = split.spots[split.spots["kind"] == POSITIVE]
-    localizers = positives.groupby(SERIES_COLUMN).size()
     found: dict[str, dict[str, str]] = {}
     for uid, row in series.iterrows():
         labels = row[list(task.labels)].to_numpy(dtype=np.float64)
@@ -120,7 +117,7 @@ def sample_of_split(
             str(row.get("PatientAge", "")),
             row.get(THICKNESS_COLUMN),
             float(row["spacing_slice"]) if row["geometry_known"] else None,
-            count_findings(task, labels, int(localizers.get(uid, 0))),
+            count_findings(task, labels, len(split.findings.get(str(uid), ()))),
         )
     groups = dict(zip(series.index, series["group"], strict=True))
     return Sample(

@@ -134,7 +134,7 @@ def _case(found: Scored, why: str, predictor: FoldPredictor, task: Task) -> Case
         ),
         stage2_curve=found.stage2_curve,
         stage1_curve=found.stage1_curve,
-        spots=found.job.spots,
+        findings=found.job.findings,
         pixel_spacing=found.pixel_spacing,
         projections=()
         if point is None
@@ -143,7 +143,7 @@ def _case(found: Scored, why: str, predictor: FoldPredictor, task: Task) -> Case
             directions,
             (geometry.spacing[0], row_mm, column_mm),
             (*point.cache_xy, float(point.index)),
-            [(spot.x, spot.y, float(spot.index)) for spot in found.job.spots],
+            [finding.point for finding in found.job.findings],
             None if point.mm is None else np.array(point.mm),
         ),
     )
@@ -177,7 +177,7 @@ def slices_to_show(
     for point in (first, *ranked):
         chosen.setdefault(point.index, point.cache_xy)
     shown = list(chosen.items())[:SLICES_SHOWN]
-    labelled = sorted(spot.index for spot in found.job.spots)
+    labelled = sorted(finding.index for finding in found.job.findings)
     if labelled and not {index for index, _ in shown} & set(labelled):
         shown = [*shown[: SLICES_SHOWN - 1], (labelled[0], None)]
     return shown

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from intracranial.report.projections import Projection
-from intracranial.splits.spots import TrueSpot
+from intracranial.splits.findings import Finding
 from intracranial.tasks import Task
 
 
@@ -48,7 +48,7 @@ class Case:
         slices: what is shown of it, the slice of the prediction first.
         stage2_curve: float (n,), stage 2's probability of the finding at every slice.
         stage1_curve: float (n,), the same from stage 1, or None.
-        spots: every labelled centre of the series.
+        findings: of the series, all that have a place.
         pixel_spacing: mm of a cache pixel, (between rows, between columns), or None.
         projections: maximum-intensity projections, or none.
     """
@@ -66,7 +66,7 @@ class Case:
     slices: tuple[ShownSlice, ...]
     stage2_curve: np.ndarray
     stage1_curve: np.ndarray | None = None
-    spots: tuple[TrueSpot, ...] = ()
+    findings: tuple[Finding, ...] = ()
     pixel_spacing: tuple[float, float] | None = None
     projections: tuple[Projection, ...] = ()
 
@@ -79,9 +79,9 @@ class Case:
         """What is labelled, for the page and for the curve."""
         if self.truth is None:
             return "no labels given"
-        if not self.truth and not self.spots:
+        if not self.truth and not self.findings:
             return f"no {self.task.finding} labelled"
-        places = sorted({spot.location or "somewhere" for spot in self.spots})
+        places = sorted({found.location or "somewhere" for found in self.findings})
         return ", ".join(self.truth) or ", ".join(places)
 
 

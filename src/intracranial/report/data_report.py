@@ -18,7 +18,7 @@ from intracranial.caching.table_files import REJECTED_COLUMNS
 from intracranial.caching.tables import META_COLUMNS, SLICE_COLUMNS, read_text_table, with_types
 from intracranial.caching.train_table import contradictions
 from intracranial.errors import InputError
-from intracranial.imaging.geometry import THICKNESS_COLUMN, Geometry, stored_to_canonical
+from intracranial.imaging.geometry import THICKNESS_COLUMN, Geometry
 from intracranial.imaging.outcome import CODES, base_code
 from intracranial.provenance import MADE_BY, versions
 from intracranial.report.data_figures import (
@@ -187,17 +187,15 @@ def _places(
     except InputError as error:
         return [], [_reason("unreadable", str(error), 1)]
     found = []
-    for row in kept:
-        cells: Any = meta.loc[row.series]
-        geometry = Geometry.from_row(cells)
-        if not geometry.geometry_known:
+    for finding in kept:
+        if finding.mm is None:
             continue
+        cells: Any = meta.loc[finding.series]
+        geometry = Geometry.from_row(cells)
         rows, columns = geometry.canonical_shape
-        middle = [(columns - 1) / 2, (rows - 1) / 2, (int(cells["n"]) - 1) / 2]
-        x, y = stored_to_canonical(geometry, np.array([[row.x, row.y]]))[0]
-        off = geometry.affine[:3, :3] @ (np.array([x, y, row.index]) - middle)
-        left, posterior, superior = off.tolist()
-        found.append(Place(row.location, left, posterior, superior))
+        middle = [(columns - 1) / 2, (rows - 1) / 2, (int(cells["n"]) - 1) / 2, 1]
+        left, posterior, superior = (finding.mm - geometry.affine[:3] @ middle).tolist()
+        found.append(Place(finding.location, left, posterior, superior))
     counts = count_reasons(left_out)
     return found, [_reason(code, REASONS[code], count) for code, count in counts.items()]
 

@@ -135,7 +135,7 @@ def _centre(case: Case, shown: ShownSlice) -> tuple[float, float] | None:
     """What the zoom is round, in cache pixels."""
     if shown.point is not None:
         return shown.point
-    here = [(spot.x, spot.y) for spot in case.spots if spot.index == shown.index]
+    here = [(found.x, found.y) for found in case.findings if found.index == shown.index]
     if here:
         return here[0]
     if shown.heat is None or not np.nanmax(shown.heat) > 0:
@@ -205,8 +205,8 @@ def _square(
 def _points(axes: Axes, case: Case, shown: ShownSlice, scale: float = 1.0) -> None:
     """Open circles round labelled centres, a cross with an open centre at the prediction."""
     width, height = _per_mm(case, shown, 2 * scale * RING_MM, 2 * scale * RING_SHARE)
-    for spot in case.spots:
-        _ring(axes, (spot.x, spot.y), width, height, solid=spot.index == shown.index)
+    for found in case.findings:
+        _ring(axes, (found.x, found.y), width, height, solid=found.index == shown.index)
     if shown.point is not None:
         _cross(axes, shown.point, width, height)
 

@@ -315,7 +315,7 @@ def case_view(case: Case) -> dict[str, Any]:
     legend = []
     if any(shown.point is not None for shown in case.slices):
         legend.append("orange cross: predicted point")
-    if case.spots:
+    if case.findings:
         legend.append("blue circle: labelled centre, dotted where it is on another slice")
     if any(shown.heat is not None for shown in case.slices):
         legend.append("heat map: stage 1's probability of the finding there, yellow at its maximum")
@@ -335,7 +335,7 @@ def case_view(case: Case) -> dict[str, Any]:
     return {
         "case": case,
         "slices": len(case.stage2_curve),
-        "spots": sorted(case.spots, key=lambda spot: (spot.index, spot.location)),
+        "findings": sorted(case.findings, key=lambda found: (found.index, found.location)),
         "legend": _sentence("; ".join(legend)),
         "why": _sentence(case.why),
         "panels": [

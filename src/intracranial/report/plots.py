@@ -305,7 +305,7 @@ def slice_curve(case: Case) -> Figure:
     for number, shown in enumerate(case.slices):
         label = "_" if number else f"shown slice{'s' if len(case.slices) > 1 else ''}"
         axes.axvline(shown.index, color=GREY, linewidth=1, linestyle=":", label=label)
-    indices = sorted({spot.index for spot in case.spots})
+    indices = sorted({finding.index for finding in case.findings})
     for index in indices:
         axes.axvline(index, color=VERMILLION, linewidth=0.8, alpha=0.6, zorder=1)
     if indices:

@@ -7,8 +7,7 @@ import numpy as np
 
 from intracranial.imaging.geometry import Geometry, mirror_axis, reorientation
 from intracranial.splits.folds import Split
-from intracranial.splits.spots import POSITIVE
-from intracranial.tasks import SERIES_COLUMN, Task
+from intracranial.tasks import Task
 
 NOMINAL_FIELD_MM = 220.0
 """Assumed field of view where the pixel spacing is unknown: a head and a little air."""
@@ -31,7 +30,7 @@ class SeriesInfo:
         axis: what a left-right flip reverses (see `mirror_axis`); None where none may be made.
         plane: of the slices.
         localized: whether every positive location has a localizer.
-        indices: int64 (m,), slices of the localizers.
+        indices: int64 (m,), slices of the findings.
         points: float64 (m, 2), their x, y in cache pixels.
         locations: int64 (m,) into task.locations; -1 where it is not known which.
         labels: float32 (L,) of 0, 1, and NaN where a label is not known.
@@ -84,12 +83,10 @@ def flip_axis(geometry: Geometry) -> str | None:
 
 def series_infos(split: Split, uids: list[str], task: Task) -> dict[str, SeriesInfo]:
     """`SeriesInfo` of each series, in the order of `uids`."""
-    positives = split.spots[split.spots["kind"] == POSITIVE]
-    by_series = dict(tuple(positives.groupby(SERIES_COLUMN)))
     infos = {}
     for uid in uids:
         row: Any = split.series.loc[uid]
-        spots = by_series.get(uid, positives.iloc[:0])
+        findings = split.findings.get(uid, ())
         labels = row[list(task.labels)].to_numpy(dtype=np.float32)
         localized = bool(row["localized"])
         geometry = Geometry.from_row(row)
@@ -103,14 +100,21 @@ def series_infos(split: Split, uids: list[str], task: Task) -> dict[str, SeriesI
             axis=flip_axis(geometry) if task.flips else None,
             plane=geometry.plane,
             localized=localized,
-            indices=spots["index"].to_numpy(dtype=np.int64),
-            points=spots[["x", "y"]].to_numpy(dtype=np.float64),
+            indices=np.array([found.index for found in findings], dtype=np.int64),
+            points=np.array([(found.x, found.y) for found in findings], dtype=np.float64).reshape(
+                -1, 2
+            ),
             locations=np.array(
-                [task.locations.index(name) if name else -1 for name in spots["location"]],
+                [
+                    task.locations.index(found.location) if found.location else -1
+                    for found in findings
+                ],
                 dtype=np.int64,
             ),
             labels=labels,
-            label_weights=_slice_weights(task, labels, set(spots["location"]), localized),
+            label_weights=_slice_weights(
+                task, labels, {found.location for found in findings}, localized
+            ),
         )
     return infos
 

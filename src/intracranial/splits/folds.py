@@ -24,7 +24,8 @@ from intracranial.provenance import (
     read_manifest,
     require_made_from,
 )
-from intracranial.splits.spots import SPOT_COLUMNS
+from intracranial.splits.findings import FINDING_COLUMNS, Finding, by_series, read_findings
+from intracranial.splits.spots import POSITIVE, SPOT_COLUMNS
 from intracranial.tasks import SERIES_COLUMN, Task, task_from
 
 SCRIPT = MADE_BY["folds"]
@@ -43,7 +44,8 @@ class Split:
     spacings float64, NaN where unknown; else str), `fold` int64, `ALWAYS_TRAINS` for series that
     are never held out, and `localized` int64: 1 when every positive location has a localizer.
     `spots` has `SPOT_COLUMNS`; coordinates
-    are float64, NaN where there are none, and `location` is '' for negatives. `identity` names the
+    are float64, NaN where there are none, and `location` is '' for negatives. `findings` are those
+    of each series that has any, by slice; none where no label has a place. `identity` names the
     split in the manifests of later stages; `split_hash` changes when a series changes its fold.
     """
 
@@ -54,6 +56,7 @@ class Split:
     partial: str | None
     series: pd.DataFrame
     spots: pd.DataFrame
+    findings: Mapping[str, tuple[Finding, ...]]
 
     def held_out(self, fold: int) -> list[str]:
         """SeriesInstanceUIDs of one fold, sorted.
@@ -283,6 +286,7 @@ def load_split(data: DataPaths, folds: int | None) -> Split:
         partial=manifest["partial"],
         series=series,
         spots=with_types(read_text_table(spots_path, SPOT_COLUMNS, SCRIPT), spots_path),
+        findings=by_series(read_findings(data.findings_csv, SCRIPT)) if task.locations else {},
     )
 
 
@@ -302,11 +306,14 @@ def _choose(splits: Mapping[str, Any], folds: int | None) -> int:
 
 
 def check_files(data: DataPaths, folds: int, manifest: Mapping[str, Any]) -> None:
-    """Check that both files of a split are as create_folds.py wrote them.
+    """Check that the files of a split are as create_folds.py wrote them.
+
+    findings.csv serves all splits of the folder, so it is held against the spots of this one.
 
     Raises:
         MissingArtifact: one is gone.
-        StaleArtifact: one was edited since.
+        StaleArtifact: one was edited since, or findings.csv has other findings than the split.
+        InputError: a file cannot be read.
     """
     for path in (data.folds_csv(folds), data.spots_csv(folds)):
         hint = f"Run {SCRIPT} --folds {folds}"
@@ -315,3 +322,18 @@ def check_files(data: DataPaths, folds: int, manifest: Mapping[str, Any]) -> Non
                 f"{path} was changed after {SCRIPT} made it. Rebuild it with "
                 f"{SCRIPT} --folds {folds} --overwrite"
             )
+    if recorded_task(data.folds_manifest, manifest, SCRIPT).locations:
+        _check_findings(data, folds)
+
+
+def _check_findings(data: DataPaths, folds: int) -> None:
+    script = f"{SCRIPT} --folds {folds}"
+    spots = read_text_table(data.spots_csv(folds), SPOT_COLUMNS, script)
+    findings = read_text_table(data.findings_csv, FINDING_COLUMNS, script)
+    shared = [name for name in FINDING_COLUMNS if name in SPOT_COLUMNS]
+    positives = spots.loc[spots["kind"] == POSITIVE, shared]
+    if findings[shared].to_numpy().tolist() != positives.to_numpy().tolist():
+        raise StaleArtifact(
+            f"{data.findings_csv} has other findings than {data.spots_csv(folds)}: it was edited, "
+            f"or written by a split of other localizers. Rebuild it with {script} --overwrite"
+        )

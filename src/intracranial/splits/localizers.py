@@ -18,6 +18,7 @@ import pandas as pd
 from intracranial.caching.tables import rows_by_series
 from intracranial.config import nearest
 from intracranial.runlog import log
+from intracranial.splits.findings import SIZE_COLUMNS, Finding, place
 from intracranial.tasks import LOCALIZER_COLUMNS, SERIES_COLUMN, SOP_COLUMN, Task
 from intracranial.user_tables import UserTable, read_user_table
 
@@ -43,39 +44,11 @@ ABSENT = (
 )
 """What to do where there is no such table."""
 
-SIZE_COLUMNS = ("width_mm", "height_mm", "depth_mm")
-"""Optional columns: extent of the finding along columns, rows and slices."""
-
 LISTED_ROWS = 20
 """Rows left out that the log lists."""
 
 LONGEST_COORDINATES = 1000
 """Characters; longer text is no coordinate pair and is not given to the parser."""
-
-
-@dataclass(frozen=True)
-class Localizer:
-    """A usable row: a finding's centre in a stored image, placed in its series.
-
-    Attributes:
-        line: of the row in the file, 1 for the header.
-        series: SeriesInstanceUID.
-        index: canonical slice index.
-        x: column in pixels of the stored image.
-        y: row, likewise.
-        location: one of the task's; '' where it is not known which.
-        position: the slice's stored ImagePositionPatient in mm; None where it is unknown.
-        size_mm: width, height and depth in mm, each None where it is not given.
-    """
-
-    line: int
-    series: str
-    index: int
-    x: float
-    y: float
-    location: str
-    position: tuple[float, float, float] | None
-    size_mm: tuple[float | None, float | None, float | None] = (None, None, None)
 
 
 @dataclass(frozen=True)
@@ -102,8 +75,8 @@ def read_localizers(
     slices: pd.DataFrame,
     task: Task,
     rejected: frozenset[str] = frozenset(),
-) -> tuple[list[Localizer], list[LeftOut]]:
-    """Read and check every row.
+) -> tuple[list[Finding], list[LeftOut]]:
+    """Read and check every row, and place what it marks.
 
     Args:
         path: train_localizers.csv.
@@ -113,7 +86,7 @@ def read_localizers(
         rejected: SeriesInstanceUIDs that preprocess_data.py rejected.
 
     Returns:
-        The usable rows and the others, each in the order of the file.
+        The findings of the usable rows, and the other rows, each in the order of the file.
 
     Raises:
         MissingArtifact: the file is not there.
@@ -122,7 +95,7 @@ def read_localizers(
     table = read_user_table(path, LOCALIZER_COLUMNS, ABSENT)
     frames = _frames_by_file(table, slices)
     rows = rows_by_series(series)
-    kept: list[Localizer] = []
+    kept: list[Finding] = []
     left_out: list[LeftOut] = []
     seen: dict[tuple[Any, ...], int] = {}
     for line, row in zip(table.lines, table.rows, strict=True):
@@ -130,7 +103,7 @@ def read_localizers(
         try:
             if line in table.excess:
                 raise _Refused("malformed_row", "too many cells")
-            found = _check_row(line, row, rows, frames, rejected, task)
+            found = _check_row(row, rows, frames, rejected, task)
             key = (found.series, found.index, found.x, found.y, found.location)
             if key in seen:
                 raise _Refused("duplicate", f"the row in line {seen[key]} says the same")
@@ -166,7 +139,7 @@ def log_left_out(path: Path, left_out: Sequence[LeftOut]) -> None:
         log.warning("  ... and %d more", len(left_out) - LISTED_ROWS)
 
 
-def localized_flags(series: pd.DataFrame, localizers: Sequence[Localizer], task: Task) -> pd.Series:
+def localized_flags(series: pd.DataFrame, findings: Sequence[Finding], task: Task) -> pd.Series:
     """1 for each series in which every positive location has a localizer, else 0; negatives are 1.
 
     A series that is positive overall but at no location has nothing to localise its finding by,
@@ -175,15 +148,15 @@ def localized_flags(series: pd.DataFrame, localizers: Sequence[Localizer], task:
 
     Args:
         series: typed rows of train_meta.csv, indexed by SeriesInstanceUID.
-        localizers: the usable rows.
+        findings: those of the usable rows.
         task: its labels.
 
     Returns:
         int64 per series, with the index of `series`.
     """
     found: dict[str, set[str]] = {}
-    for localizer in localizers:
-        found.setdefault(localizer.series, set()).add(localizer.location)
+    for finding in findings:
+        found.setdefault(finding.series, set()).add(finding.location)
     labels = series[list(task.locations)].to_numpy(dtype=np.float64)
     present = np.zeros(len(series), dtype=bool)
     if task.overall is not None and task.locations:
@@ -211,13 +184,12 @@ def _frames_by_file(
 
 
 def _check_row(
-    line: int,
     row: Mapping[str, str | None],
     series: Mapping[str, Mapping[str, Any]],
     frames: Mapping[tuple[str, str], Mapping[int, tuple[int, Any]]],
     rejected: frozenset[str],
     task: Task,
-) -> Localizer:
+) -> Finding:
     cells = [cell for cell in (row[name] for name in LOCALIZER_COLUMNS) if cell is not None]
     if len(cells) < len(LOCALIZER_COLUMNS):
         raise _Refused("malformed_row", "too few cells")
@@ -246,7 +218,8 @@ def _check_row(
     if not (-0.5 <= x <= width - 0.5 and -0.5 <= y <= height - 0.5):
         raise _Refused("outside_image", f"x {x:g}, y {y:g} in an image of {width} x {height}")
     index, position = stored[frame]
-    return Localizer(line, uid, index, x, y, location, position, _sizes(row))
+    x, y, mm = place(series[uid], x, y, position)
+    return Finding(uid, index, x, y, location, mm, _sizes(row))
 
 
 def _sizes(row: Mapping[str, str | None]) -> tuple[float | None, float | None, float | None]:

@@ -1,6 +1,5 @@
 """Make a split from the tables of preprocess_data.py and the localizers, and save it."""
 
-import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,7 +18,6 @@ from intracranial.caching.tables import (
     with_types,
 )
 from intracranial.errors import InputError, MissingArtifact, StaleArtifact
-from intracranial.imaging.geometry import Geometry, stored_to_cache, stored_to_patient
 from intracranial.imaging.linkage import unkeyed
 from intracranial.provenance import (
     MADE_BY,
@@ -31,6 +29,7 @@ from intracranial.provenance import (
 )
 from intracranial.provenance import Plan as RerunPlan
 from intracranial.sidecar import part
+from intracranial.splits.findings import Finding, finding_row, write_findings
 from intracranial.splits.folds import (
     assign_folds,
     check_files,
@@ -39,9 +38,7 @@ from intracranial.splits.folds import (
     split_hash,
 )
 from intracranial.splits.localizers import (
-    SIZE_COLUMNS,
     LeftOut,
-    Localizer,
     count_reasons,
     first_of_each,
     localized_flags,
@@ -53,15 +50,6 @@ from intracranial.tasks import SERIES_COLUMN, Task
 
 PREPROCESS = MADE_BY["preprocess"]
 
-FINDING_COLUMNS = (
-    SERIES_COLUMN,
-    "index",
-    "location",
-    *("x", "y", "x_mm", "y_mm", "z_mm"),
-    *SIZE_COLUMNS,
-)
-"""Columns of findings.csv: every labelled finding that could be placed, with its size."""
-
 
 @dataclass(frozen=True)
 class MadeSplit:
@@ -69,15 +57,15 @@ class MadeSplit:
 
     `task` is that of the folder, without places where there is no table of them; `table` holds the
     text of train_meta.csv with `fold` and `localized`, sorted by series; `series` the same, typed
-    and indexed by SeriesInstanceUID; `spots` rows of `SPOT_COLUMNS`; `findings` rows of
-    `FINDING_COLUMNS`.
+    and indexed by SeriesInstanceUID; `spots` rows of `SPOT_COLUMNS`; `findings` are
+    sorted by series, slice and line of the localizers' table.
     """
 
     task: Task
     table: pd.DataFrame
     series: pd.DataFrame
     spots: list[dict[str, Any]]
-    findings: list[dict[str, Any]]
+    findings: list[Finding]
     left_out: list[LeftOut]
 
 
@@ -121,16 +109,18 @@ def make_split(
     table = read_text_table(data.train_meta_csv, (*META_COLUMNS, *task.labels), PREPROCESS)
     _check_rows(table, data)
     series = with_types(table, data.train_meta_csv, task).set_index(SERIES_COLUMN).sort_index()
-    localizers: list[Localizer] = []
+    findings: list[Finding] = []
     left_out: list[LeftOut] = []
     if task.locations and data.localizers_csv.exists():
         slices = read_text_table(data.slices_csv, SLICE_COLUMNS, PREPROCESS)
-        localizers, left_out = read_localizers(
+        placed, left_out = read_localizers(
             data.localizers_csv, series, with_types(slices, data.slices_csv), task, _rejected(data)
         )
+        # a stable sort: findings of one slice stay in the order of their lines
+        findings = sorted(placed, key=lambda found: (found.series, found.index))
     else:
         task = replace(task, locations=())
-    if task.locations and not localizers:
+    if task.locations and not findings:
         counts = count_reasons(left_out)
         reasons = ", ".join(f"{count} {reason}" for reason, count in counts.items())
         examples = "".join(f"\n  {row}" for row in first_of_each(left_out))
@@ -141,15 +131,11 @@ def make_split(
     # dealt out in the order of the hashes without a key, so that no key changes the folds
     hashes = series.assign(group=_without_key(series["group"], data))
     series["fold"] = assign_folds(hashes, folds, seed, task)
-    series["localized"] = localized_flags(series, localizers, task)
+    series["localized"] = localized_flags(series, findings, task)
     check_no_leak(series)
-    spots = positive_spots(series, localizers)
-    findings = [
-        {**{name: spot[name] for name in FINDING_COLUMNS if name in spot}, **_sizes(found)}
-        for spot, found in zip(spots, _in_order(localizers), strict=True)
-    ]
+    spots = positive_spots(series, findings)
     if task.locations:
-        spots += negative_spots(series, localizers, left_out, per_positive, seed, task)
+        spots += negative_spots(series, findings, left_out, per_positive, seed, task)
     else:
         spots += whole_spots(series)
     table = table.set_index(SERIES_COLUMN).sort_index()
@@ -170,7 +156,7 @@ def save_split(
     )
     write_csv(paths[1], SPOT_COLUMNS, made.spots)
     if made.task.locations:
-        write_csv(data.findings_csv, FINDING_COLUMNS, made.findings)
+        write_findings(data.findings_csv, made.findings)
     kinds = [spot["kind"] for spot in made.spots]
     content = {
         "count": folds,
@@ -224,41 +210,20 @@ def _rejected(data: DataPaths) -> frozenset[str]:
     return frozenset(rejected[SERIES_COLUMN][whole])
 
 
-def positive_spots(series: pd.DataFrame, localizers: Sequence[Localizer]) -> list[dict[str, Any]]:
-    """One row of `SPOT_COLUMNS` per localizer, sorted by series, slice and line.
-
-    x and y become pixels of the cache, and patient LPS mm where the geometry is known
-    (PS3.3 C.7.6.2.1.1).
+def positive_spots(series: pd.DataFrame, findings: Sequence[Finding]) -> list[dict[str, Any]]:
+    """One row of `SPOT_COLUMNS` per finding, in their order.
 
     Args:
         series: typed rows with `fold`, indexed by SeriesInstanceUID.
-        localizers: usable rows of train_localizers.csv.
+        findings: sorted by series and slice.
     """
-    spots = []
     rows = rows_by_series(series)
-    for found in _in_order(localizers):
-        row = rows[found.series]
-        geometry = Geometry.from_row(row)
-        point = np.array([[found.x, found.y]])
-        x, y = stored_to_cache(geometry, point, row["size"])[0]
-        spot = _spot(row, found.series, found.index, POSITIVE, found.location)
-        spot.update(x=float(x), y=float(y))
-        if geometry.geometry_known and found.position is not None:
-            # Slice 0 of a list that holds only this slice's position.
-            stored = np.array([[found.x, found.y, 0.0]])
-            mm = stored_to_patient(geometry, stored, np.array([found.position]))[0]
-            if all(map(math.isfinite, mm)):
-                spot.update(zip(("x_mm", "y_mm", "z_mm"), map(float, mm), strict=True))
-        spots.append(spot)
+    spots = []
+    for found in findings:
+        spot = _spot(rows[found.series], found.series, found.index, POSITIVE, found.location)
+        place = {name: value for name, value in finding_row(found).items() if name in SPOT_COLUMNS}
+        spots.append({**spot, **place})
     return spots
-
-
-def _in_order(localizers: Sequence[Localizer]) -> list[Localizer]:
-    return sorted(localizers, key=lambda found: (found.series, found.index, found.line))
-
-
-def _sizes(found: Localizer) -> dict[str, float | None]:
-    return dict(zip(SIZE_COLUMNS, found.size_mm, strict=True))
 
 
 def whole_spots(series: pd.DataFrame) -> list[dict[str, Any]]:
@@ -272,7 +237,7 @@ def whole_spots(series: pd.DataFrame) -> list[dict[str, Any]]:
 
 def negative_spots(
     series: pd.DataFrame,
-    localizers: Sequence[Localizer],
+    findings: Sequence[Finding],
     left_out: Sequence[LeftOut],
     per_positive: float,
     seed: int,
@@ -287,7 +252,7 @@ def negative_spots(
     usable = series.copy()
     usable.loc[usable.index.isin(doubtful), "localized"] = 0
     positives: defaultdict[str, list[int]] = defaultdict(list)
-    for found in localizers:
+    for found in findings:
         positives[found.series].append(found.index)
     drawn = negative_slices(usable, positives, per_positive, seed, task)
     rows = rows_by_series(series)

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -38,23 +37,6 @@ in several slices on either side of the one in which it was marked."""
 
 EXCLUSION_SHARE = 20
 """In long series of thin slices the distance is one slice in this many, 5 %."""
-
-
-@dataclass(frozen=True)
-class TrueSpot:
-    """A labelled centre of a finding.
-
-    Attributes:
-        index: slice, 0..n-1 in canonical order.
-        x: column in cache pixels; whole numbers are pixel centres.
-        y: row in cache pixels.
-        location: one of the task's locations; '' where it is not known which.
-    """
-
-    index: int
-    x: float
-    y: float
-    location: str
 
 
 def exclusion_radius(n: int) -> int:
