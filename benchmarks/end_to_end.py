@@ -51,7 +51,7 @@ from intracranial.models.sequence_classifier import SequenceClassifier
 from intracranial.models.slice_classifier import SliceClassifier, SliceClassifierConfig
 from intracranial.options.preprocess import Pixels, PreprocessOptions
 from intracranial.options.stage2 import SequenceNetwork, TrainStage2Options
-from intracranial.sampling.stacks import InputSpec
+from intracranial.sampling.stacks import StackSpec
 from intracranial.stages.sequence_training import model_config, sequence_spec
 from intracranial.tasks import RSNA_2025 as TASK
 from intracranial.tasks import SERIES_COLUMN
@@ -127,7 +127,7 @@ def make_predictor(options: Options) -> FoldPredictor:
     stage1: dict[str, Any] = {
         "task": TASK.record(),
         "model": asdict(first),
-        "input": asdict(InputSpec(0.875, options.input_size, 2.5)),
+        "input": asdict(StackSpec(0.875, options.input_size, 2.5)),
         "steps": (1, 2),
         "preprocessing": PreprocessOptions(pixels=Pixels(size=options.size)).identity(),
     }

@@ -8,19 +8,26 @@ import torch
 from intracranial.artifacts import FoldPaths
 from intracranial.models.sequence_classifier import SequenceClassifier, SequenceClassifierConfig
 from intracranial.models.slice_classifier import SliceClassifier, SliceClassifierConfig
+from intracranial.options.common import recorded
 from intracranial.options.preprocess import Pixels, PreprocessOptions
 from intracranial.provenance import Request, write_manifest
 from intracranial.sampling.sequences import SequenceSpec
-from intracranial.sampling.stacks import InputSpec
+from intracranial.sampling.stacks import StackSpec
 from intracranial.tasks import Task
 from intracranial.training.checkpoint import save_weights
 
+SEEN = StackSpec(0.9, 48, 2.5)
 
-def write_untrained_run(run: Path, task: Task, fold: int | str = 0) -> FoldPaths:
+
+def write_untrained_run(
+    run: Path, task: Task, fold: int | str = 0, inputs: StackSpec = SEEN
+) -> FoldPaths:
     """Weights and sidecars of both stages of one fold, as the trainings leave them."""
     paths = FoldPaths(run.parent, run.name, fold)
     labels = len(task.labels)
-    first = SliceClassifierConfig("test_resnet", labels, input_size=48)
+    first = SliceClassifierConfig(
+        "test_resnet", labels, inputs.input_size, channels=inputs.channels
+    )
     second = SequenceClassifierConfig(
         inputs=2 * labels,
         labels=labels,
@@ -39,8 +46,8 @@ def write_untrained_run(run: Path, task: Task, fold: int | str = 0) -> FoldPaths
     made = Request("stage1", {}, {})
     content = {
         "task": task.record(),
-        "model": asdict(first),
-        "input": asdict(InputSpec(0.9, 48, 2.5)),
+        "model": recorded(first),
+        "input": recorded(inputs),
         "steps": [1],
         "preprocessing": PreprocessOptions(pixels=Pixels(size=64)).identity(),
         "weights_licence": "random initial weights",

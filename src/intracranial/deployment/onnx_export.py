@@ -23,6 +23,7 @@ from intracranial.inference.preprocessing import Preprocessing
 from intracranial.inference.sequence_predictor import SequencePredictor
 from intracranial.lineage import TrainedFold
 from intracranial.runlog import log
+from intracranial.sampling.stacks import StackSpec
 from intracranial.sidecar import part
 
 TOLERANCE = 1e-3
@@ -93,12 +94,12 @@ def export_fold(trained: TrainedFold, out_dir: Path) -> dict[str, float]:
     first = encoder.model.to(memory_format=torch.contiguous_format)
     second = SequencePredictor(paths, stage2, "cpu").model
     batch, slices = Dim("batch"), Dim("slices")
-    edge = encoder.inputs.input_size
+    shown = encoder.inputs
     inputs = stage2["model"]["inputs"]
     found = {
         "stage1": _export(
             _Stage1(first),
-            [_stacks(b, edge) for b, _ in (EXAMPLE, *CHECKED)],
+            [_stacks(b, shown.channels, shown.input_size) for b, _ in (EXAMPLE, *CHECKED)],
             (STAGE1_INPUTS, STAGE1_OUTPUTS if first.heatmap is not None else STAGE1_OUTPUTS[:2]),
             ({0: batch},),
             out_dir / "stage1.onnx",
@@ -111,14 +112,20 @@ def export_fold(trained: TrainedFold, out_dir: Path) -> dict[str, float]:
             out_dir / "stage2.onnx",
         ),
     }
-    write_json(out_dir / "onnx.json", description(stage1, stage2, found))
+    write_json(out_dir / "onnx.json", description(stage1, stage2, shown, found))
     return found
 
 
 def description(
-    stage1: dict[str, Any], stage2: dict[str, Any], differences: dict[str, float]
+    stage1: dict[str, Any],
+    stage2: dict[str, Any],
+    shown: StackSpec,
+    differences: dict[str, float],
 ) -> dict[str, Any]:
     """What another program needs beside the two files."""
+    stacks = f"float32 (batch, {shown.channels}, input_size, input_size), mean subtracted"
+    if len(shown.windows) > 1:
+        stacks += f"; channel {len(shown.windows)} * s + w is slice s in window w"
     outputs = {
         "features": "float32 (batch, C); rounded to float16 before stage 2",
         "logits": "float32 (batch, labels)",
@@ -132,7 +139,7 @@ def description(
             "made_from": stage1["identity"],
             "input": stage1["input"],
             "steps": stage1["steps"],
-            "inputs": {"stacks": "float32 (batch, 3, input_size, input_size), mean subtracted"},
+            "inputs": {"stacks": stacks},
             "outputs": outputs,
             "largest_difference": differences["stage1"],
         },
@@ -154,9 +161,9 @@ def description(
     }
 
 
-def _stacks(batch: int, edge: int) -> tuple[torch.Tensor, ...]:
+def _stacks(batch: int, channels: int, edge: int) -> tuple[torch.Tensor, ...]:
     generator = torch.Generator().manual_seed(batch)
-    return (torch.randn(batch, 3, edge, edge, generator=generator),)
+    return (torch.randn(batch, channels, edge, edge, generator=generator),)
 
 
 def _sequences(batch: int, slices: int, inputs: int) -> tuple[torch.Tensor, ...]:
