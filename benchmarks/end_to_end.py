@@ -51,7 +51,7 @@ from intracranial.models.sequence_classifier import SequenceClassifier
 from intracranial.models.slice_classifier import SliceClassifier, SliceClassifierConfig
 from intracranial.options.preprocess import Pixels, PreprocessOptions
 from intracranial.options.stage2 import SequenceNetwork, TrainStage2Options
-from intracranial.sampling.stacks import InputSpec
+from intracranial.sampling.stacks import StackSpec
 from intracranial.stages.sequence_training import model_config, sequence_spec
 from intracranial.tasks import RSNA_2025 as TASK
 from intracranial.tasks import SERIES_COLUMN
@@ -139,7 +139,7 @@ def make_predictor(options: Options) -> FoldPredictor:
         path=paths.manifest("stage1"),
         **UNTRAINED,
         model=first,
-        input=InputSpec(0.875, options.input_size, 2.5),
+        input=StackSpec(0.875, options.input_size, 2.5),
         steps=(1, 2),
         preprocessing=PreprocessOptions(pixels=Pixels(size=options.size)).identity(),
         weights_licence="random initial weights",

@@ -47,7 +47,7 @@ from intracranial.options.features import ExtractFeaturesOptions
 from intracranial.options.stage1 import StackAugmentation
 from intracranial.provenance import Request
 from intracranial.sampling.features import load_features
-from intracranial.sampling.stacks import InputSpec, neighbours, prepare_slices
+from intracranial.sampling.stacks import StackSpec, as_channels, neighbours, prepare_slices
 from intracranial.stages.feature_extraction import FoldWork, extract_fold
 from intracranial.tasks import RSNA_2025 as TASK
 from intracranial.training.checkpoint import save_weights
@@ -129,7 +129,8 @@ class Bench:
         torch.manual_seed(0)
         network = SliceClassifier(config)
         save_weights(self.paths.weights("stage1"), network)
-        inputs = InputSpec(0.875, options.input_size, 2.5)
+        inputs = StackSpec(0.875, options.input_size, 2.5)
+        self.region = inputs.region(options.size)
         self.stage1 = Stage1Sidecar(
             path=self.paths.manifest("stage1"),
             **UNTRAINED,
@@ -147,7 +148,7 @@ class Bench:
             self.graphs = self.graphs.to(self.compute.device).eval()
             self.graphs.compile(mode="reduce-overhead")
         self.plain = network.to(self.compute.device).eval()
-        prepared = torch.from_numpy(prepare_slices(self.volume(), inputs))
+        prepared = torch.from_numpy(as_channels(prepare_slices(self.volume(), inputs, self.region)))
         self.batches = [
             self.compute.place(prepared[torch.tensor(group)])
             for step in STEPS
@@ -158,7 +159,9 @@ class Bench:
         """Slices of the stacks of each batch; the tail is filled up as the encoder does it."""
         n = self.options.slices
         filled = -(-n // self.encoder.multiple) * self.encoder.multiple
-        stacks = [neighbours(min(i, n - 1), step, n) for i in range(filled)]
+        stacks = [
+            neighbours(min(i, n - 1), step, n, self.encoder.inputs.slices) for i in range(filled)
+        ]
         size = self.encoder.batch
         return [stacks[i : i + size] for i in range(0, filled, size)]
 
@@ -168,7 +171,7 @@ class Bench:
 
     def ours(self) -> np.ndarray:
         """Logits (steps, n, L) by the encoder."""
-        found = self.encoder.encode(self.volume())
+        found = self.encoder.encode(self.volume(), self.region)
         return np.stack([found[step].logits for step in STEPS])
 
     def whole(self) -> None:
@@ -203,12 +206,11 @@ class Bench:
     @torch.inference_mode()
     def by_plain(self) -> np.ndarray:
         """Logits (steps, k, L) of the first slices, by a pass for each step that wraps round."""
-        spec, size = self.encoder.inputs, self.options.size
+        spec, region = self.encoder.inputs, self.region
         whole = self.volume()[: self.options.plain_slices].astype(np.float32)
-        edge, offset = spec.crop_edge(size), spec.offset(size)
-        cropped = whole[:, offset : offset + edge, offset : offset + edge]
+        cropped = region.of(whole)
         target = (spec.input_size, spec.input_size)
-        method = cv2.INTER_AREA if spec.input_size < edge else cv2.INTER_LINEAR
+        method = cv2.INTER_AREA if spec.input_size < region.width else cv2.INTER_LINEAR
         prepared = np.stack([cv2.resize(image, target, interpolation=method) for image in cropped])
         prepared -= np.float32(spec.mean)
         found = []

@@ -24,7 +24,7 @@ from intracranial.options.training import Optimization
 from intracranial.sampling.augment import augment
 from intracranial.sampling.series_info import SeriesInfo
 from intracranial.sampling.slice_samples import StackRequest
-from intracranial.sampling.stacks import InputSpec, neighbours
+from intracranial.sampling.stacks import StackSpec, neighbours
 from intracranial.training.batches import Batch
 from intracranial.training.loop import Loss
 
@@ -38,7 +38,7 @@ class PlainStacks(Dataset[torch.Tensor]):
         self,
         data: DataPaths,
         infos: dict[str, SeriesInfo],
-        inputs: InputSpec,
+        inputs: StackSpec,
         augmentation: StackAugmentation,
         seed: int,
     ) -> None:
@@ -50,11 +50,11 @@ class PlainStacks(Dataset[torch.Tensor]):
         """One augmented stack."""
         info, spec = self.infos[request.uid], self.inputs
         volume = np.load(self.data.sequence(request.uid), mmap_mode="r")
-        slices = volume[neighbours(request.index, request.step, info.n)].astype(np.float32)
-        edge, offset = spec.crop_edge(info.size), spec.offset(info.size)
-        cropped = slices[:, offset : offset + edge, offset : offset + edge]
+        chosen = neighbours(request.index, request.step, info.n, spec.slices)
+        region = spec.region(info.size)
+        cropped = region.of(volume[chosen].astype(np.float32))
         size = (spec.input_size, spec.input_size)
-        method = cv2.INTER_AREA if spec.input_size < edge else cv2.INTER_LINEAR
+        method = cv2.INTER_AREA if spec.input_size < region.width else cv2.INTER_LINEAR
         resized = np.stack([cv2.resize(image, size, interpolation=method) for image in cropped])
         rng = np.random.default_rng([self.seed, 2, request.epoch, request.position])
         none = np.zeros((0, 2))

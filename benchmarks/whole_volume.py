@@ -22,7 +22,7 @@ from intracranial.options.stage1 import StackAugmentation, TrainStage1Options
 from intracranial.provenance import MADE_BY
 from intracranial.sampling.augment import augment
 from intracranial.sampling.series_info import SeriesInfo
-from intracranial.sampling.stacks import InputSpec, prepare_slices
+from intracranial.sampling.stacks import StackSpec, as_channels, prepare_slices
 from intracranial.stages.slice_training import input_spec
 from intracranial.tasks import Task
 from intracranial.training.losses import focal_loss, known_labels
@@ -40,7 +40,7 @@ class VolumeDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         data: DataPaths,
         infos: dict[str, SeriesInfo],
         task: Task,
-        inputs: InputSpec,
+        inputs: StackSpec,
         augmentation: StackAugmentation | None,
         seed: int,
     ) -> None:
@@ -55,7 +55,8 @@ class VolumeDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         if uid not in self.prepared:
             volume = load_array(self.data.sequence(uid), MADE_BY["preprocess"])
             chosen = np.linspace(0, self.infos[uid].n - 1, CHANNELS).round().astype(int)
-            self.prepared[uid] = prepare_slices(volume[chosen], self.inputs)
+            region = self.inputs.region(self.infos[uid].size)
+            self.prepared[uid] = as_channels(prepare_slices(volume[chosen], self.inputs, region))
         return self.prepared[uid]
 
     def __getitem__(self, request: tuple[str, int]) -> tuple[torch.Tensor, torch.Tensor]:

@@ -11,16 +11,22 @@ from intracranial.models.slice_classifier import SliceClassifier, SliceClassifie
 from intracranial.options.preprocess import Pixels, PreprocessOptions
 from intracranial.provenance import Request, write_manifest
 from intracranial.sampling.sequences import SequenceSpec
-from intracranial.sampling.stacks import InputSpec
+from intracranial.sampling.stacks import StackSpec
 from intracranial.tasks import Task
 from intracranial.training.checkpoint import save_weights
 
+SEEN = StackSpec(0.9, 48, 2.5)
 
-def write_untrained_run(run: Path, task: Task, fold: int | str = 0) -> FoldPaths:
+
+def write_untrained_run(
+    run: Path, task: Task, fold: int | str = 0, inputs: StackSpec = SEEN
+) -> FoldPaths:
     """Weights and sidecars of both stages of one fold, as the trainings leave them."""
     paths = FoldPaths(run.parent, run.name, fold)
     labels = len(task.labels)
-    first = SliceClassifierConfig("test_resnet", labels, input_size=48)
+    first = SliceClassifierConfig(
+        "test_resnet", labels, inputs.input_size, channels=inputs.channels
+    )
     second = SequenceClassifierConfig(
         inputs=2 * labels,
         labels=labels,
@@ -36,7 +42,7 @@ def write_untrained_run(run: Path, task: Task, fold: int | str = 0) -> FoldPaths
     torch.manual_seed(0)
     save_weights(paths.weights("stage1"), SliceClassifier(first))
     save_weights(paths.weights("stage2"), SequenceClassifier(second))
-    stage1 = stage1_of(paths, task, first, InputSpec(0.9, 48, 2.5))
+    stage1 = stage1_of(paths, task, first, inputs)
     made = Request("stage1", {}, {})
     write_manifest(stage1.path, made, complete=True, content=stage1.to_json())
     stage2 = Stage2Record(
@@ -55,7 +61,7 @@ def stage1_of(
     paths: FoldPaths,
     task: Task,
     model: SliceClassifierConfig,
-    inputs: InputSpec,
+    inputs: StackSpec,
     steps: tuple[int, ...] = (1,),
 ) -> Stage1Sidecar:
     """The sidecar of a slice classifier that nothing has trained, as it is read."""

@@ -42,7 +42,7 @@ class Compute:
         return torch.autocast(self.device.type, dtype=self.dtype)
 
     def place(self, tensor: torch.Tensor) -> torch.Tensor:
-        """Move a tensor to the device; image batches (B, 3, H, W) become channels_last."""
+        """Move a tensor to the device; image batches (B, C, H, W) become channels_last."""
         moved = tensor.to(self.device, non_blocking=True)
         if moved.ndim == 4:
             moved = moved.contiguous(memory_format=torch.channels_last)

@@ -14,10 +14,11 @@ from intracranial.errors import InputError, MissingArtifact, UsageError
 from intracranial.membership import TrainedOn
 from intracranial.models.sequence_classifier import SequenceClassifierConfig
 from intracranial.models.slice_classifier import SliceClassifierConfig
+from intracranial.options.common import recorded
 from intracranial.provenance import MADE_BY, read_manifest, require_made_from
 from intracranial.runlog import log
 from intracranial.sampling.sequences import SequenceSpec
-from intracranial.sampling.stacks import InputSpec
+from intracranial.sampling.stacks import StackSpec
 from intracranial.sidecar import Made, part, read_made
 from intracranial.tasks import Task
 
@@ -75,7 +76,7 @@ class Stage1Record(Trained):
     """
 
     model: SliceClassifierConfig
-    input: InputSpec
+    input: StackSpec
     steps: tuple[int, ...]
     preprocessing: dict[str, Any]
     weights_licence: str
@@ -96,13 +97,18 @@ class Stage1Record(Trained):
                 f"`input.input_size` is {self.input.input_size} and `model.input_size` "
                 f"{self.model.input_size}",
             )
+        if self.model.channels != self.input.channels:
+            raise ValueError(
+                f"`input` describes stacks of {self.input.channels} channels and "
+                f"`model.channels` is {self.model.channels}"
+            )
 
     def to_json(self) -> dict[str, Any]:
         """The same as the manifest holds it."""
         return {
             "task": self.task.record(),
-            "model": asdict(self.model),
-            "input": asdict(self.input),
+            "model": recorded(self.model),
+            "input": recorded(self.input),
             "steps": list(self.steps),
             "preprocessing": self.preprocessing,
             "weights_licence": self.weights_licence,

@@ -14,7 +14,8 @@ from intracranial.errors import EXIT_USAGE, UsageError
 from intracranial.inference.encoder import ENCODE_BATCH, Encoder, batch_size, heatmap_peaks
 from intracranial.inference.run import Predictor
 from intracranial.models.slice_classifier import SliceClassifier, SliceClassifierConfig
-from intracranial.sampling.stacks import InputSpec
+from intracranial.sampling.regions import centred
+from intracranial.sampling.stacks import StackSpec
 from intracranial.tasks import RSNA_2025 as TASK
 from intracranial.training.checkpoint import load_weights, save_weights
 from tests.cuda.small import classifier, sequences, transformer
@@ -24,6 +25,7 @@ from tests.tiny_runs import ROOT
 from tests.untrained_runs import stage1_of, write_untrained_run
 
 EDGE, SLICES = 64, 21
+REGION = centred(EDGE, 0.875)
 
 
 def make_encoder(folder: Path, device: str, precision: str, compiled: bool = False) -> Encoder:
@@ -32,7 +34,7 @@ def make_encoder(folder: Path, device: str, precision: str, compiled: bool = Fal
     paths = FoldPaths(folder, "run", 0)
     torch.manual_seed(0)
     save_weights(paths.weights("stage1"), SliceClassifier(config))
-    inputs = InputSpec(0.875, 48, 2.5)
+    inputs = StackSpec(0.875, 48, 2.5)
     stage1 = stage1_of(paths, THREE, config, inputs, (1, 2))
     return Encoder(paths, stage1, choose_compute(device, precision), compiled)
 
@@ -44,8 +46,8 @@ def volume() -> np.ndarray:
 
 
 def test_float32_features_of_the_device_are_those_of_a_cpu(accelerator: str, tmp_path: Path):
-    there = make_encoder(tmp_path, accelerator, "fp32").encode(volume())
-    here = make_encoder(tmp_path, "cpu", "fp32").encode(volume())
+    there = make_encoder(tmp_path, accelerator, "fp32").encode(volume(), REGION)
+    here = make_encoder(tmp_path, "cpu", "fp32").encode(volume(), REGION)
     for step in (1, 2):
         assert there[step].features.shape == (SLICES, here[step].features.shape[1])
         assert np.allclose(there[step].logits, here[step].logits, atol=1e-4)
@@ -59,8 +61,8 @@ def test_features_of_16_bits_are_near_those_of_float32(
 ):
     if accelerator == "cpu" and precision == "fp16":
         pytest.skip("a CPU has no fp16")
-    found = make_encoder(tmp_path, accelerator, precision).encode(volume())
-    exact = make_encoder(tmp_path, accelerator, "fp32").encode(volume())
+    found = make_encoder(tmp_path, accelerator, precision).encode(volume(), REGION)
+    exact = make_encoder(tmp_path, accelerator, "fp32").encode(volume(), REGION)
     for step in (1, 2):
         spread = exact[step].logits.std()
         assert np.abs(found[step].logits - exact[step].logits).max() < 0.2 * spread + 0.02
@@ -68,7 +70,7 @@ def test_features_of_16_bits_are_near_those_of_float32(
 
 def test_a_series_encoded_twice_gives_the_same_bits(accelerator: str, tmp_path: Path):
     encoder = make_encoder(tmp_path, accelerator, "auto")
-    one, other = encoder.encode(volume()), encoder.encode(volume())
+    one, other = encoder.encode(volume(), REGION), encoder.encode(volume(), REGION)
     for step in (1, 2):
         assert np.array_equal(one[step].logits, other[step].logits)
         assert np.array_equal(one[step].peaks, other[step].peaks)
@@ -76,7 +78,7 @@ def test_a_series_encoded_twice_gives_the_same_bits(accelerator: str, tmp_path: 
 
 def test_slices_are_prepared_in_pinned_memory_and_batches_are_whole(cuda: str, tmp_path: Path):
     encoder = make_encoder(tmp_path, cuda, "auto")
-    assert encoder.prepare(volume()).values.is_pinned()
+    assert encoder.prepare(volume(), REGION).values.is_pinned()
     assert encoder.batch == batch_size(encoder.compute.device, 48) == ENCODE_BATCH
     weights = [p for p in encoder.model.parameters() if p.ndim == 4]
     assert all(p.is_contiguous(memory_format=torch.channels_last) for p in weights)
@@ -84,8 +86,8 @@ def test_slices_are_prepared_in_pinned_memory_and_batches_are_whole(cuda: str, t
 
 def test_compiled_features_are_near_the_plain_ones(cuda: str, tmp_path: Path):
     pytest.importorskip("triton")
-    plain = make_encoder(tmp_path, cuda, "fp32").encode(volume())
-    found = make_encoder(tmp_path, cuda, "fp32", compiled=True).encode(volume())
+    plain = make_encoder(tmp_path, cuda, "fp32").encode(volume(), REGION)
+    found = make_encoder(tmp_path, cuda, "fp32", compiled=True).encode(volume(), REGION)
     for step in (1, 2):
         assert np.allclose(found[step].logits, plain[step].logits, atol=1e-3)
 

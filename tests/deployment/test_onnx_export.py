@@ -13,6 +13,7 @@ from intracranial.inference.run import Predictor
 from intracranial.lineage import open_fold
 from intracranial.models.sequence_classifier import SequenceOutput
 from intracranial.models.slice_classifier import SliceOutput
+from intracranial.sampling.stacks import StackSpec, Window
 from intracranial.tasks import RSNA_2025
 from tests.challenge import LABELS
 from tests.tiny_data import uid_of
@@ -76,6 +77,27 @@ def test_stage_1_takes_any_batch(exported: Path, batch: int):
     assert len(features) == batch and np.allclose(logits, logits[0], atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("inputs", "channels", "said"),
+    [
+        (StackSpec(0.9, 48, 2.5, slices=1), 1, "mean subtracted"),
+        (StackSpec(0.9, 48, 2.5, windows=(Window(40, 80), Window(80, 200), Window(600, 2800))), 9,
+         "channel 3 * s + w is slice s in window w"),
+    ],
+)  # fmt: skip
+def test_stage_1_takes_the_channels_of_its_stacks(
+    tmp_path: Path, inputs: StackSpec, channels: int, said: str
+):
+    paths = write_untrained_run(tmp_path / "model" / "run", RSNA_2025, inputs=inputs)
+    onnx_export.export_fold(open_fold(paths), tmp_path)
+    session = onnxruntime.InferenceSession(str(tmp_path / "stage1.onnx"))
+    assert session.get_inputs()[0].shape[1:] == [channels, 48, 48]
+    content = read(tmp_path / "onnx.json")["stage1"]
+    assert content["inputs"]["stacks"].startswith(f"float32 (batch, {channels}, input_size")
+    assert content["inputs"]["stacks"].endswith(said)
+    assert content["input"] == read(paths.manifest("stage1"))["input"]
+
+
 @pytest.mark.parametrize(("batch", "slices"), [(1, 1), (1, 300), (4, 9)])
 def test_stage_2_takes_any_batch_and_length(exported: Path, batch: int, slices: int):
     session = onnxruntime.InferenceSession(str(exported / "stage2.onnx"))
@@ -92,6 +114,8 @@ def test_stage_2_takes_any_batch_and_length(exported: Path, batch: int, slices: 
 
 def test_a_description_says_what_goes_in(exported: Path, tiny: Place):
     content = read(exported / "onnx.json")
+    stacks = "float32 (batch, 3, input_size, input_size), mean subtracted"
+    assert content["stage1"]["inputs"] == {"stacks": stacks}
     assert content["labels"] == list(LABELS)
     assert content["stage1"]["made_from"] == read(tiny.fold().manifest("stage1"))["identity"]
     assert content["preprocessing"]["size"] == 64 and content["stage1"]["steps"] == [1, 2]

@@ -32,7 +32,7 @@ def extract(encoder: Encoder, tmp_path):
         info = replace(series("1.1", n=18), axis=axis)
         save_array(data.sequence("1.1"), volume)
         prepared = prepare_views(encoder, data, info, views, spec, seed)
-        save_features(paths.feature("1.1"), encode_sets(encoder, prepared, 64), "name")
+        save_features(paths.feature("1.1"), encode_sets(encoder, prepared), "name")
         assert features_identity(paths.feature("1.1")) == "name"
         return load_features(paths.feature("1.1"))
 

@@ -68,6 +68,31 @@ def test_a_timm_checkpoint_gives_the_encoder_alone(tmp_path: Path):
     assert ours.classifier.weight.shape == (14, ours.width)
 
 
+@pytest.mark.parametrize("name", ["test_resnet", "test_convnext", "test_vit"])
+@pytest.mark.parametrize("channels", [1, 9])
+def test_weights_of_three_channels_start_a_network_of_others_with_the_same_answer(
+    published, name: str, channels: int
+):
+    model, path = published(name)
+    size = model.image_encoder.pretrained_cfg["input_size"][-1]
+    ours = SliceClassifier(SliceClassifierConfig(name, 14, size, channels=channels), path).eval()
+    grey = torch.randn(2, 1, size, size)
+    with torch.no_grad():
+        expected = model(grey.expand(-1, 3, -1, -1))
+        found = ours(grey.expand(-1, channels, -1, -1)).logits
+    assert torch.allclose(found, expected, atol=1e-4)
+
+
+def test_weights_of_nine_channels_go_into_a_network_of_nine_and_no_other(tmp_path: Path):
+    net = timm.create_model("test_resnet", pretrained=False, num_classes=0, in_chans=9)
+    torch.save(net.state_dict(), tmp_path / "nine.pth")
+    nine = SliceClassifierConfig("test_resnet", 14, 64, channels=9)
+    ours = SliceClassifier(nine, str(tmp_path / "nine.pth"))
+    assert torch.equal(ours.encoder.conv1[0].weight, net.conv1[0].weight)
+    with pytest.raises(InputError, match=r"conv1\.0\.weight \(\d+, 9, 3, 3\) instead of \("):
+        SliceClassifier(CONFIG, str(tmp_path / "nine.pth"))
+
+
 def test_weights_of_another_network_are_refused_with_the_first_names(published):
     _, path = published("test_vit")
     with pytest.raises(

@@ -1,5 +1,7 @@
 """Stage 1's network, on a convolutional net and on a plain transformer."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -7,6 +9,7 @@ from intracranial.errors import InputError, UsageError
 from intracranial.inference.encoder import heatmap_peaks
 from intracranial.models.backbones import check_backbone, create_backbone
 from intracranial.models.slice_classifier import SliceClassifier, SliceClassifierConfig
+from intracranial.options.common import recorded
 from intracranial.sampling.slice_samples import gaussian_peaks
 
 
@@ -41,7 +44,7 @@ def test_without_a_network_pretrained_weights_fail_at_once(monkeypatch) -> None:
 
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(InputError, match="--weights none"):
-        create_backbone("test_resnet", "auto", 64, None)
+        create_backbone("test_resnet", "auto", 64, None, 3)
 
 
 @pytest.mark.parametrize("x", [2.0, 5.3, 7.5])
@@ -53,3 +56,25 @@ def test_heat_map_peaks_have_sub_cell_precision(x: float) -> None:
     found = heatmap_peaks(logits)[0, 0]
     assert found[0] == pytest.approx(x, abs=0.02)
     assert found[1] == pytest.approx(4.2, abs=0.02)
+
+
+@pytest.mark.parametrize("channels", [1, 5, 9])
+@pytest.mark.parametrize("backbone", ["test_resnet", "test_vit", "test_convnext"])
+def test_a_network_takes_stacks_of_as_many_channels_as_its_sidecar_says(
+    backbone: str, channels: int
+) -> None:
+    model = SliceClassifier(SliceClassifierConfig(backbone, 14, 96, channels=channels)).eval()
+    stacks = torch.randn(2, channels, 96, 96)
+    output = model(stacks)
+    assert output.logits.shape == (2, 14) and output.heatmap.shape == (2, 14, 12, 12)
+    last = stacks.clone()
+    last[:, -1] += 1  # the last channel counts
+    assert not torch.allclose(model(last).features, output.features, atol=1e-4)
+    with pytest.raises(RuntimeError, match="channels"):
+        model(torch.randn(2, channels + 1, 96, 96))
+
+
+def test_three_channels_are_what_a_sidecar_does_not_mention() -> None:
+    today = SliceClassifierConfig("test_resnet", 14, 64)
+    assert today.channels == 3 and "channels" not in recorded(today)
+    assert recorded(replace(today, channels=9))["channels"] == 9

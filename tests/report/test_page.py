@@ -153,7 +153,7 @@ def test_every_figure_of_a_stage_has_its_interval_and_the_gap_its_sign(page):
     assert f'<span class="under">{span}</span>' in text
     assert '<td>+0.250<span class="under">+0.125 to +0.375</span></td>' in text
     assert '<td>\N{MINUS SIGN}0.500<span class="under"></span></td>' in text
-    assert "one stack of three slices; 40 training and 40 held-out spots" in text
+    assert "one stack of slices; 40 training and 40 held-out spots" in text
 
 
 def test_a_stage_that_was_scored_by_an_earlier_version_has_no_gap_and_no_error(page):

@@ -1,6 +1,7 @@
 """The README's figures are drawn from arrays and show something."""
 
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -30,6 +31,7 @@ def example() -> Example:
         mirrored_location="Right Middle Cerebral Artery",
         negatives=np.array([0, 1, 2, 17, 18, 19]),
         radius=5,
+        step=1,
         stack=rng.random((3, edge, edge)).astype(np.float32) * 5,
         mirrored=rng.random((3, edge, edge)).astype(np.float32) * 5,
         target=rng.random((cells, cells)),
@@ -55,6 +57,23 @@ def test_each_figure_has_its_width_and_is_not_blank(example: Example, which: str
     picture = np.asarray(Image.open(buffer).convert("L"))
     assert picture.shape[1] == 1000
     assert picture.std() > 20
+
+
+@pytest.mark.parametrize(
+    ("slices", "step", "names"),
+    [
+        (1, 1, ["slice t (channel)"]),
+        (3, 1, ["slice t-1 (channel)", "slice t (channel)", "slice t+1 (channel)"]),
+        (5, 2, [f"slice t{away} (channel)" for away in ("-4", "-2", "", "+2", "+4")]),
+    ],
+)
+def test_every_slice_of_a_stack_is_named(
+    example: Example, slices: int, step: int, names: list[str]
+) -> None:
+    stack = np.zeros((slices, 64, 64), dtype=np.float32)
+    figure = sampling_figure(replace(example, stack=stack, mirrored=stack, step=step), RSNA_2025)
+    found = [axes.get_title() for axes in figure.subfigs[1].axes]
+    assert found[:slices] == names and len(found) == slices + 2
 
 
 def test_labels_are_abbreviated_as_the_field_does() -> None:

@@ -84,3 +84,49 @@ def test_the_same_key_gives_the_same_sample() -> None:
         for _ in range(2)
     )
     assert np.array_equal(first.stack, second.stack)
+
+
+def windowed_stack() -> np.ndarray:
+    """Three slices in two windows: float32 (3, 2, S, S), of which each image has its own height."""
+    shape = spot_stack(18, 28)[1]
+    heights = np.array([[1, 2], [3, 4], [5, 6]], dtype=np.float32)
+    return heights[:, :, None, None] * shape
+
+
+def heights_of(stack: np.ndarray) -> list[list[float]]:
+    return np.round(stack.max(axis=(-2, -1)), 3).tolist()
+
+
+@pytest.mark.parametrize(
+    ("axis", "changes"), [("slices", {"flip_lr": 1.0}), ("columns", {"flip_other": 1.0})]
+)
+def test_a_reversal_of_slices_keeps_the_order_of_their_windows(
+    axis: str, changes: dict[str, float]
+) -> None:
+    spec, stack = replace(NOTHING, **changes), windowed_stack()
+    result = augment(stack, np.zeros((0, 2)), axis, spec, np.random.default_rng(0))
+    assert result.reversed_slices and result.mirrored is (axis == "slices")
+    assert heights_of(result.stack) == [[5, 6], [3, 4], [1, 2]]
+
+
+@pytest.mark.parametrize("name", ["flip_lr", "flip_other", "rot90", "affine"])
+def test_every_window_of_every_slice_is_moved_alike(name: str) -> None:
+    spec = replace(NOTHING, **{name: 1.0})
+    stack, points = windowed_stack(), np.array([[18.0, 28.0]])
+    result = augment(stack, points, "columns", spec, np.random.default_rng(3))
+    alone = augment(stack[:, 0], points, "columns", spec, np.random.default_rng(3))
+    assert result.stack.shape == stack.shape
+    assert np.array_equal(result.stack[:, 0], alone.stack)
+    assert np.array_equal(result.points, alone.points)
+    first = result.stack[1, 0] / result.stack[1, 0].max()
+    for image in result.stack.reshape(-1, EDGE, EDGE):
+        assert np.allclose(image / image.max(), first, atol=1e-5)
+        assert np.allclose(centre_of(image), result.points[0], atol=0.3)
+
+
+def test_drift_and_dropout_are_the_same_in_all_windows_and_slices() -> None:
+    spec = replace(NOTHING, drift=0.2, patch_dropout=0.5)
+    stack = np.ones((3, 2, 96, 96), dtype=np.float32)
+    result = augment(stack, np.zeros((0, 2)), "columns", spec, np.random.default_rng(0)).stack
+    assert (result == result[0, 0]).all()
+    assert len(np.unique(result)) == 2 and 0 in result

@@ -1,5 +1,6 @@
 """What an epoch of stage 1 shows, and the targets of its stacks."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import torch
 
 from intracranial.artifacts import DataPaths, save_array
 from intracranial.options.stage1 import StackAugmentation, StackSampling
+from intracranial.sampling.regions import Region
 from intracranial.sampling.series_info import SeriesInfo
 from intracranial.sampling.slice_samples import (
     EpochPlanner,
@@ -16,7 +18,7 @@ from intracranial.sampling.slice_samples import (
     TargetSpec,
     gaussian_peaks,
 )
-from intracranial.sampling.stacks import InputSpec
+from intracranial.sampling.stacks import StackSpec, Window
 from intracranial.splits.spots import exclusion_radius
 from intracranial.tasks import RSNA_2025
 from tests.challenge import OVERALL
@@ -102,7 +104,7 @@ def dataset(tmp_path: Path) -> StackDataset:
     volume[:, 28:33, 18:23] = 5
     save_array(data.sequence("1.1"), volume)
     infos = {"1.1": series("1.1", spots=((39, RIGHT_MCA),))}
-    inputs = InputSpec(1.0, 64, 0.0)
+    inputs = StackSpec(1.0, 64, 0.0)
     return StackDataset(data, infos, TASK, inputs, TargetSpec(8, 8, 4.0), MIRROR_ALWAYS, 0)
 
 
@@ -127,6 +129,70 @@ def test_a_stack_far_from_the_spot_is_negative(dataset: StackDataset) -> None:
     item = dataset[StackRequest("1.1", 36, 2, 0, 0)]
     assert item["targets"].sum() == 0 and item["heatmap"].sum() == 0
     assert torch.equal(item["weights"], torch.ones(len(TASK.labels)))
+
+
+WINDOWS = (Window(40, 80), Window(80, 200), Window(600, 2800))
+
+
+def numbered(tmp_path: Path, inputs: StackSpec, spot: int, axis: str) -> StackDataset:
+    """A series of which slice t has the value t, with a finding in one slice."""
+    data = DataPaths(tmp_path)
+    volume = np.arange(40, dtype=np.float16)[:, None, None].repeat(64, 1).repeat(64, 2)
+    save_array(data.sequence("1.1"), volume)
+    infos = {"1.1": replace(series("1.1", spots=((spot, RIGHT_MCA),)), axis=axis)}
+    return StackDataset(data, infos, TASK, inputs, TargetSpec(8, 8, 4.0), MIRROR_ALWAYS, 0)
+
+
+def test_a_stack_of_one_slice_is_labelled_by_that_slice_alone(tmp_path: Path) -> None:
+    dataset = numbered(tmp_path, StackSpec(1.0, 64, 0.0, slices=1), 20, "columns")
+    for index in range(18, 23):
+        item = dataset[StackRequest("1.1", index, 2, 0, 0)]
+        assert item["stack"].shape == (1, 64, 64) and (item["stack"] == index).all()
+        assert item["targets"][OVERALL] == item["heatmap"].max().round() == (index == 20)
+
+
+def test_a_stack_of_five_slices_is_labelled_by_all_that_lie_between_them(tmp_path: Path) -> None:
+    dataset = numbered(tmp_path, StackSpec(1.0, 64, 0.0, slices=5), 20, "columns")
+    item = dataset[StackRequest("1.1", 17, 2, 0, 0)]
+    assert item["stack"][:, 0, 0].tolist() == [13, 15, 17, 19, 21]
+    for index in range(14, 27):
+        item = dataset[StackRequest("1.1", index, 2, 0, 0)]
+        assert item["targets"][OVERALL] == item["heatmap"].max().round() == (16 <= index <= 24)
+
+
+def test_a_sagittal_flip_reverses_the_slices_of_a_stack_and_not_its_windows(tmp_path: Path) -> None:
+    inputs = StackSpec(1.0, 64, 0.0, windows=WINDOWS)
+    item = numbered(tmp_path, inputs, 20, "slices")[StackRequest("1.1", 20, 2, 0, 0)]
+    assert item["targets"][LEFT_MCA] == 1 and item["targets"][RIGHT_MCA] == 0
+    expected = [
+        float(window.apply(np.array([value], dtype=np.float32))[0])
+        for value in (22, 20, 18)
+        for window in WINDOWS
+    ]
+    assert item["stack"].shape == (9, 64, 64)
+    assert item["stack"][:, 5, 5].tolist() == expected
+
+
+def test_pixels_and_heat_map_are_of_the_region(dataset: StackDataset, monkeypatch) -> None:
+    region = Region(8, 20, 40, 44)  # the finding is at x 20, y 30
+    monkeypatch.setattr(StackSpec, "region", lambda self, size: region)
+    item = dataset[StackRequest("1.1", 39, 1, 0, 0)]
+    rows, columns = np.mgrid[:64, :64]
+    image = item["stack"][1].numpy()
+    centre = [(image * axis).sum() / image.sum() for axis in (columns, rows)]
+    assert centre == pytest.approx(
+        [63 - (20.5 - 8) * 2 + 0.5, (30.5 - 20) * 64 / 24 - 0.5], abs=0.1
+    )
+    heat = item["heatmap"][LEFT_MCA].numpy()
+    across, down = (heat.sum(axis=axis) / heat.sum() for axis in (0, 1))
+    cells = np.arange(8)
+    middle = [(cells * one).sum() for one in (across, down)]
+    assert (np.array(middle) + 0.5) * 8 - 0.5 == pytest.approx(centre, abs=0.5)
+
+
+def test_the_width_of_a_peak_follows_the_scale_of_each_axis() -> None:
+    spec = TargetSpec(8, 8, 4.0)
+    assert spec.sigma((2.0, 1.0), np.array([2.0, 3.0])).tolist() == [0.5, 1.5]
 
 
 def test_a_peak_has_height_one_at_its_point() -> None:

@@ -67,6 +67,11 @@ def test_the_first_and_the_last_slice_get_their_label():
     assert slice_targets([19], [BASILAR], 18, 1, RSNA_2025)[LABELS.index(BASILAR)] == 1
 
 
+def test_a_slice_alone_has_the_labels_of_that_slice():
+    found = [slice_targets([6], [BASILAR], t, 0, RSNA_2025).any() for t in range(5, 8)]
+    assert found == [False, True, False]
+
+
 def test_two_localizers_label_one_stack_with_both_locations():
     targets = slice_targets([3, 4], [ACOM, BASILAR], 4, 1, RSNA_2025)
     assert {name for name, value in zip(LABELS, targets, strict=True) if value} == {

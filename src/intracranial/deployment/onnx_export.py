@@ -93,12 +93,11 @@ def export_fold(trained: TrainedFold, out_dir: Path) -> dict[str, float]:
     first = encoder.model.to(memory_format=torch.contiguous_format)
     second = SequencePredictor(paths, stage2, "cpu").model
     batch, slices = Dim("batch"), Dim("slices")
-    edge = encoder.inputs.input_size
-    inputs = stage2.model.inputs
+    shown, inputs = encoder.inputs, stage2.model.inputs
     found = {
         "stage1": _export(
             _Stage1(first),
-            [_stacks(b, edge) for b, _ in (EXAMPLE, *CHECKED)],
+            [_stacks(b, shown.channels, shown.input_size) for b, _ in (EXAMPLE, *CHECKED)],
             (STAGE1_INPUTS, STAGE1_OUTPUTS if first.heatmap is not None else STAGE1_OUTPUTS[:2]),
             ({0: batch},),
             out_dir / "stage1.onnx",
@@ -119,6 +118,10 @@ def description(
     stage1: Stage1Sidecar, stage2: Stage2Sidecar, differences: dict[str, float]
 ) -> dict[str, Any]:
     """What another program needs beside the two files."""
+    shown = stage1.input
+    stacks = f"float32 (batch, {shown.channels}, input_size, input_size), mean subtracted"
+    if len(shown.windows) > 1:
+        stacks += f"; channel {len(shown.windows)} * s + w is slice s in window w"
     outputs = {
         "features": "float32 (batch, C); rounded to float16 before stage 2",
         "logits": "float32 (batch, labels)",
@@ -133,7 +136,7 @@ def description(
             "made_from": stage1.identity,
             "input": first["input"],
             "steps": first["steps"],
-            "inputs": {"stacks": "float32 (batch, 3, input_size, input_size), mean subtracted"},
+            "inputs": {"stacks": stacks},
             "outputs": outputs,
             "largest_difference": differences["stage1"],
         },
@@ -155,9 +158,9 @@ def description(
     }
 
 
-def _stacks(batch: int, edge: int) -> tuple[torch.Tensor, ...]:
+def _stacks(batch: int, channels: int, edge: int) -> tuple[torch.Tensor, ...]:
     generator = torch.Generator().manual_seed(batch)
-    return (torch.randn(batch, 3, edge, edge, generator=generator),)
+    return (torch.randn(batch, channels, edge, edge, generator=generator),)
 
 
 def _sequences(batch: int, slices: int, inputs: int) -> tuple[torch.Tensor, ...]:

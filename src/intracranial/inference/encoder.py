@@ -18,9 +18,10 @@ from intracranial.lineage import Stage1Sidecar
 from intracranial.models.slice_classifier import HEATMAP_STRIDE, SliceClassifier
 from intracranial.provenance import MADE_BY
 from intracranial.sampling.features import FeatureSet
+from intracranial.sampling.regions import Region, input_to_cache
 from intracranial.sampling.stacks import (
     Images,
-    input_to_cache,
+    as_channels,
     neighbours,
     prepare_slices,
     resample_slices,
@@ -45,12 +46,13 @@ have other last bits in float32, and filling it up to `ENCODE_BATCH` computes 15
 class PreparedSlices:
     """Every slice of a series as the network takes it, before the last, cheap step.
 
-    `values` (n, S, S), float16 where pixels are as cached, else float32; `mean` is still to be
-    subtracted from them, in float32.
+    `values` (n, W, S, S) for W windows, float16 where pixels are as cached, else float32; `mean` is
+    still to be subtracted from them, in float32; `region` is what they show.
     """
 
     values: torch.Tensor
     mean: float
+    region: Region
 
 
 class Encoder:
@@ -86,71 +88,77 @@ class Encoder:
     def prepare(
         self,
         volume: Images,
+        region: Region,
         transform: Callable[[np.ndarray], np.ndarray] | None = None,
     ) -> PreparedSlices:
         """What can be done ahead, in another thread, while the network computes.
 
         Args:
-            volume: float16 (n, size, size), cached values 0..5; a file is read once for all
-                steps.
-            transform: an augmented view: prepared slices float32 (n, S, S) -> the same shape.
+            volume: float16 (n, size, size), cached values 0..5, or HU where the input has windows;
+                a file is read once for all steps.
+            region: what of each slice the network sees.
+            transform: an augmented view: prepared slices float32 (n, W, S, S) -> the same shape.
         """
         if transform is None:
-            values = torch.from_numpy(resample_slices(volume, self.inputs))
+            values = torch.from_numpy(resample_slices(volume, self.inputs, region))
             mean = self.inputs.mean
         else:
-            seen = transform(prepare_slices(volume, self.inputs))
+            seen = transform(prepare_slices(volume, self.inputs, region))
             values, mean = torch.from_numpy(np.ascontiguousarray(seen)), 0.0
         if self.compute.device.type == "cuda":
             values = values.pin_memory()  # or the copy would wait for the device
-        return PreparedSlices(values, mean)
+        return PreparedSlices(values, mean, region)
 
     def encode(
         self,
         volume: Images,
+        region: Region,
         transform: Callable[[np.ndarray], np.ndarray] | None = None,
     ) -> dict[int, FeatureSet]:
         """Features of every slice at every step.
 
         Args:
             volume: see `prepare`.
+            region: see `prepare`.
             transform: see `prepare`. The peaks of a view are in the coordinates of the transformed
                 slices.
         """
-        return self.encode_prepared(self.prepare(volume, transform), volume.shape[-1])
+        return self.encode_prepared(self.prepare(volume, region, transform))
 
-    def encode_prepared(self, slices: PreparedSlices, size: int) -> dict[int, FeatureSet]:
-        """`encode` of prepared slices; `size` is the edge of a cached slice in pixels."""
+    def encode_prepared(self, slices: PreparedSlices) -> dict[int, FeatureSet]:
+        """`encode` of prepared slices."""
         # all slices once, so that the steps share the copy and the device can make the stacks
         values = slices.values.to(self.compute.device, non_blocking=True)
         found = {step: self._encode_step(values, slices.mean, step) for step in self.steps}
-        return {step: self._on_host(*parts, size) for step, parts in found.items()}
+        return {step: self._on_host(*parts, slices.region) for step, parts in found.items()}
 
-    def heat_map(self, volume: np.ndarray, index: int, label: int) -> np.ndarray | None:
+    def heat_map(
+        self, volume: np.ndarray, region: Region, index: int, label: int
+    ) -> np.ndarray | None:
         """Where on one slice a label may be, averaged over the steps: for looking at.
 
         Args:
-            volume: (n, size, size), cached values 0..5.
+            volume: see `prepare`.
+            region: see `prepare`.
             index: slice, 0..n-1.
             label: its position among the labels.
 
         Returns:
-            float32 (size, size), probability at every cached pixel; zero outside of the crop. None
-            where the network has no heat maps.
+            float32 (size, size), probability at every cached pixel; zero outside of the region.
+            None where the network has no heat maps.
         """
         if self.model.heatmap is None:
             return None
-        n, size = len(volume), volume.shape[-1]
+        chosen = [neighbours(index, step, len(volume), self.inputs.slices) for step in self.steps]
         stacks = np.stack(
-            [prepare_slices(volume, self.inputs, neighbours(index, s, n)) for s in self.steps]
+            [as_channels(prepare_slices(volume, self.inputs, region, one)) for one in chosen]
         )
         with torch.inference_mode(), self.compute.autocast():
             output = self.model(self.compute.place(torch.from_numpy(stacks)))
         heat = output.heatmap[:, label].float().sigmoid().mean(dim=0).cpu().numpy()
-        edge, offset = self.inputs.crop_edge(size), self.inputs.offset(size)
-        whole = np.zeros((size, size), dtype=np.float32)
-        # Cells cover the crop's area, as OpenCV's pixels cover an image's.
-        whole[offset : offset + edge, offset : offset + edge] = cv2.resize(heat, (edge, edge))
+        whole = np.zeros(volume.shape[1:], dtype=np.float32)
+        # Cells cover the region's area, as OpenCV's pixels cover an image's.
+        region.of(whole)[...] = cv2.resize(heat, (region.width, region.height))
         return whole
 
     def _encode_step(
@@ -160,14 +168,14 @@ class Encoder:
         n = len(values)
         filled = -(-n // self.multiple) * self.multiple  # with the last slice
         centres = [min(i, n - 1) for i in range(filled)]
-        table = torch.tensor([neighbours(i, step, n) for i in centres])
+        table = torch.tensor([neighbours(i, step, n, self.inputs.slices) for i in centres])
         table = table.to(values.device, non_blocking=True)
         features, logits, peaks = [], [], []
         with torch.inference_mode():
             for start in range(0, n, self.batch):
                 kept = min(self.batch, n - start)
                 stacks = values[table[start : start + self.batch]].float() - mean
-                stacks = self.compute.place(stacks)  # (B, 3, S, S)
+                stacks = self.compute.place(stacks.flatten(1, 2))  # slice by slice: (B, C, S, S)
                 with self.compute.autocast():
                     output = self.model(stacks)
                 features.append(output.features[:kept].to(torch.float16))
@@ -177,14 +185,18 @@ class Encoder:
         return torch.cat(features), torch.cat(logits), torch.cat(peaks) if peaks else None
 
     def _on_host(
-        self, features: torch.Tensor, logits: torch.Tensor, peaks: torch.Tensor | None, size: int
+        self,
+        features: torch.Tensor,
+        logits: torch.Tensor,
+        peaks: torch.Tensor | None,
+        region: Region,
     ) -> FeatureSet:
         if peaks is None:
             return FeatureSet(features.cpu().numpy(), logits.cpu().numpy(), None)
         peak = peaks.cpu().numpy()
         cells = peak[..., :2].astype(np.float64)
         pixels = (cells + 0.5) * HEATMAP_STRIDE - 0.5
-        peak[..., :2] = input_to_cache(pixels, size, self.inputs)
+        peak[..., :2] = input_to_cache(pixels, region, self.inputs.input_size)
         return FeatureSet(features.cpu().numpy(), logits.cpu().numpy(), peak)
 
 

@@ -51,22 +51,21 @@ def prepare_views(
         MissingArtifact, InputError: the cache is gone or damaged.
     """
     volume = ImageFile(data.sequence(info.uid), MADE_BY["preprocess"])
-    found = [PreparedView(0, encoder.prepare(volume))]
+    region = encoder.inputs.region(info.size)
+    found = [PreparedView(0, encoder.prepare(volume, region))]
     for view in range(1, views + 1):
         flags: list[tuple[bool, bool]] = []
         transform = _view(info, augmentation, [seed, 5, view, zlib.crc32(info.uid.encode())], flags)
-        found.append(PreparedView(view, encoder.prepare(volume, transform), *flags[0]))
+        found.append(PreparedView(view, encoder.prepare(volume, region, transform), *flags[0]))
     return found
 
 
-def encode_sets(
-    encoder: Encoder, views: list[PreparedView], size: int
-) -> dict[tuple[int, int], FeatureSet]:
-    """Stage-1 output of a series by (step, view); `size` is the edge of a cached slice."""
+def encode_sets(encoder: Encoder, views: list[PreparedView]) -> dict[tuple[int, int], FeatureSet]:
+    """Stage-1 output of a series by (step, view)."""
     return {
         (step, one.view): replace(found, mirrored=one.mirrored, reversed_slices=one.reversed_slices)
         for one in views
-        for step, found in encoder.encode_prepared(one.slices, size).items()
+        for step, found in encoder.encode_prepared(one.slices).items()
     }
 
 

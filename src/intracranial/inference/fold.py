@@ -107,14 +107,16 @@ class FoldPredictor:
         Raises:
             SeriesError: `not_finite`, a network gave a value that is no number.
         """
-        geometry, size = series.geometry, series.volume.shape[-1]
+        geometry, inputs = series.geometry, self.encoder.inputs
+        region = inputs.region(series.volume.shape[-1])
         views = views_of(self.views, flip_axis(geometry))
         by_view: dict[str, np.ndarray] = {}
         at_slices, at_stage1, peaks = [], [], []
         seconds = {"read and prepare": series.seconds, "stage 1": 0.0, "stage 2": 0.0}
         for name, view in views.items():
             start = time.perf_counter()
-            found = self.encoder.encode(series.volume, None if view is PLAIN else view.transform)
+            transform = None if view is PLAIN else view.transform
+            found = self.encoder.encode(series.volume, region, transform)
             encoded = time.perf_counter()
             results = [self._stage2(found[step], geometry) for step in sorted(found)]
             slices = np.mean([result.slice_probabilities for result in results], axis=0)
@@ -126,7 +128,7 @@ class FoldPredictor:
             at_slices.append(view.restore_labels(slices, self.task))
             at_stage1.append(view.restore_labels(stage1, self.task))
             peaks += [
-                view.restore_peaks(f.peaks, self.task, size, self.encoder.inputs)
+                view.restore_peaks(f.peaks, self.task, region, inputs.input_size)
                 for f in found.values()
                 if f.peaks is not None
             ]

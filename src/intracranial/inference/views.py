@@ -4,7 +4,7 @@
   coronal series, the slice order of sagittal ones. Labels with a side are swapped back. Series of
   which left cannot be told have no such view.
 - reverse: axial and coronal slices in the other order; in sagittal series that is the flip.
-- crop, crop90: the central three quarters or nine tenths of the field's edge, enlarged.
+- crop, crop90: the central three quarters or nine tenths of the region's edges, enlarged.
 
 Probabilities are averaged over the plain view and the others; the heat maps' maxima of all of them
 vote for the points.
@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 
 from intracranial.errors import UsageError
-from intracranial.sampling.stacks import InputSpec
+from intracranial.sampling.regions import Region
 from intracranial.tasks import Task
 
 VIEWS = ("flip", "reverse", "crop", "crop90")
@@ -26,7 +26,7 @@ PLAIN_NAME = "plain"
 """Name of the view that changes nothing; it always takes part."""
 
 CROPS = {"crop": 0.75, "crop90": 0.9}
-"""Share of the field's edge that each crop keeps."""
+"""Share of the region's edges that each crop keeps."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class View:
     """One way to see a series; the default is the plain one.
 
     `columns` are reversed, `slices` are in the other order, `mirrored` says that left and right are
-    exchanged by that; `crop` is the share of the field that is kept.
+    exchanged by that; `crop` is the share of the region's edges that is kept.
     """
 
     columns: bool = False
@@ -43,16 +43,21 @@ class View:
     crop: float = 1.0
 
     def transform(self, prepared: np.ndarray) -> np.ndarray:
-        """Slices as the network takes them, float32 (n, S, S), in this view."""
+        """Slices as the network takes them, float32 (n, W, S, S), in this view."""
         if self.columns:
-            prepared = prepared[:, :, ::-1]
+            prepared = prepared[..., ::-1]
         if self.slices:
             prepared = prepared[::-1]
         if self.crop < 1:
-            edge, offset = self._crop(prepared.shape[-1])
-            window = prepared[:, offset : offset + edge, offset : offset + edge]
-            size = (prepared.shape[-1],) * 2
-            prepared = np.stack([cv2.resize(image, size) for image in window])
+            shape, input_size = prepared.shape, prepared.shape[-1]
+            edge, offset = self._crop(input_size)
+            kept = prepared[..., offset : offset + edge, offset : offset + edge]
+            prepared = np.stack(
+                [
+                    cv2.resize(image, (input_size, input_size))
+                    for image in kept.reshape(-1, edge, edge)
+                ]
+            ).reshape(shape)
         return np.ascontiguousarray(prepared)
 
     def restore_labels(self, values: np.ndarray, task: Task) -> np.ndarray:
@@ -62,24 +67,24 @@ class View:
         return values[::-1] if self.slices and values.ndim > 1 else values
 
     def restore_peaks(
-        self, peaks: np.ndarray, task: Task, size: int, inputs: InputSpec
+        self, peaks: np.ndarray, task: Task, region: Region, input_size: int
     ) -> np.ndarray:
         """Heat-map maxima (n, L, 3), x and y in cache pixels, as of the plain view.
 
         Args:
             peaks: as the encoder gave them for the transformed slices.
             task: the labels.
-            size: edge of a cached slice in pixels.
-            inputs: how cached pixels became network input.
+            region: what the network saw of the slices.
+            input_size: edge of its input in pixels.
         """
         found = peaks.astype(np.float64)
-        edge, offset = inputs.crop_edge(size), inputs.offset(size)
         if self.crop < 1:
-            kept, start = self._crop(inputs.input_size)
-            share, shift = kept / inputs.input_size, start / inputs.scale(size)
-            found[..., :2] = (found[..., :2] + 0.5 - offset) * share + offset + shift - 0.5
+            kept, start = self._crop(input_size)
+            share, shift = kept / input_size, start / region.scale(input_size)
+            origin = region.origin
+            found[..., :2] = (found[..., :2] + 0.5 - origin) * share + origin + shift - 0.5
         if self.columns:
-            found[..., 0] = 2 * offset + edge - 1 - found[..., 0]
+            found[..., 0] = region.x0 + region.x1 - 1 - found[..., 0]
         if self.slices:
             found = found[::-1]
         return found[:, list(task.mirrored())] if self.mirrored else found

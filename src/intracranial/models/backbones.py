@@ -38,7 +38,9 @@ def _known_models() -> tuple[str, ...]:
     return (*timm.list_models(), *timm.list_pretrained())
 
 
-def create_backbone(name: str, weights: str, input_size: int, pool: str | None) -> Any:  # noqa: ANN401
+def create_backbone(
+    name: str, weights: str, input_size: int, pool: str | None, channels: int
+) -> Any:  # noqa: ANN401
     """A timm model without its classifier.
 
     Args:
@@ -46,6 +48,7 @@ def create_backbone(name: str, weights: str, input_size: int, pool: str | None) 
         weights: `auto` for timm's pretrained weights, anything else for random ones.
         input_size: edge of the square input in pixels; models with fixed sizes are built for it.
         pool: timm `global_pool` name, or None for the model's own.
+        channels: of the input; timm makes pretrained weights of 3 channels fit.
 
     Raises:
         UsageError: unknown model or pool, or a model that cannot give intermediate features; the
@@ -62,7 +65,11 @@ def create_backbone(name: str, weights: str, input_size: int, pool: str | None) 
             f"timm has no pretrained weights for {name}: give --weights FILE, or --weights none "
             "to train from scratch"
         )
-    arguments: dict[str, Any] = {"pretrained": weights == WEIGHTS_AUTO, "num_classes": 0}
+    arguments: dict[str, Any] = {
+        "pretrained": weights == WEIGHTS_AUTO,
+        "num_classes": 0,
+        "in_chans": channels,
+    }
     if pool:
         arguments["global_pool"] = pool
     try:
@@ -105,12 +112,14 @@ def weights_licence(backbone: nn.Module, weights: str) -> str:
 def dry_run_shapes(
     backbone: Any,  # noqa: ANN401
     input_size: int,
+    channels: int,
 ) -> tuple[int, list[tuple[int, int, int, int]]]:
     """Width of the pooled features, and (index, channels, rows, columns) of each intermediate."""
     was_training = backbone.training
     backbone.eval()
     with torch.no_grad():
-        final, maps = backbone.forward_intermediates(torch.zeros(1, 3, input_size, input_size))
+        empty = torch.zeros(1, channels, input_size, input_size)
+        final, maps = backbone.forward_intermediates(empty)
         width = backbone.forward_head(final, pre_logits=True).shape[1]
     backbone.train(was_training)
     return width, [

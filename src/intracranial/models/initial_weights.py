@@ -19,6 +19,9 @@ HEAD_PREFIX = "fc.1."
 COUNTER = "num_batches_tracked"
 """Buffer of a batch normalisation that only counts; files written before torch 0.4.1 have none."""
 
+RGB = 3
+"""Channels of the pictures that published encoders were trained on."""
+
 NAMES_SHOWN = 3
 """Differing names that a message lists of each kind."""
 
@@ -72,6 +75,9 @@ def read_initial_weights(path: Path) -> InitialWeights:
 def load_encoder(backbone: nn.Module, given: InitialWeights, name: str) -> None:
     """Copy the encoder's tensors; timm's own classifier in the file is left out.
 
+    Input convolutions over three channels are made to fit an encoder of another number as timm does
+    it: repeated and scaled, or summed for one channel.
+
     Args:
         backbone: timm model without a classifier.
         given: what the file holds.
@@ -81,16 +87,33 @@ def load_encoder(backbone: nn.Module, given: InitialWeights, name: str) -> None:
         InputError: names or shapes differ.
     """
     config: dict[str, Any] = getattr(backbone, "pretrained_cfg", None) or {}
-    classifier = config.get("classifier") or ()
-    classifiers = (classifier,) if isinstance(classifier, str) else tuple(classifier)
     own = backbone.state_dict()
-    left_out = tuple(f"{prefix}." for prefix in classifiers)
+    left_out = tuple(f"{prefix}." for prefix in _names(config.get("classifier")))
     state = {
         key: value
         for key, value in given.encoder.items()
         if key in own or not key.startswith(left_out)
     }
+    for first in _names(config.get("first_conv")):
+        key = f"{first}.weight"
+        if key in own and key in state:
+            state[key] = _with_channels(state[key], own[key])
     _copy(backbone, state, f"--weights {given.path} does not fit {name}")
+
+
+def _names(given: str | Iterable[str] | None) -> tuple[str, ...]:
+    """Layers as timm's configurations give them: one, several or none."""
+    return (given,) if isinstance(given, str) else tuple(given or ())
+
+
+def _with_channels(weight: torch.Tensor, own: torch.Tensor) -> torch.Tensor:
+    """An input convolution (out, 3, h, w) over as many channels as `own` has; others as given."""
+    from timm.models import adapt_input_conv
+
+    if weight.ndim != 4 or own.ndim != 4 or weight.shape[1] != RGB:
+        return weight
+    adapted: torch.Tensor = adapt_input_conv(own.shape[1], weight)
+    return adapted
 
 
 def load_head(classifier: nn.Linear, given: InitialWeights) -> None:

@@ -9,7 +9,7 @@ is no such head.
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import nn
@@ -22,6 +22,7 @@ from intracranial.models.backbones import (
     dry_run_shapes,
 )
 from intracranial.models.initial_weights import load_encoder, load_head, read_initial_weights
+from intracranial.options.common import Before
 
 HEATMAP_STRIDE = 8
 """Input pixels per heat-map cell."""
@@ -40,7 +41,7 @@ class SliceClassifierConfig:
     `labels` outputs of the classifier and channels of the heat map, `input_size` the edge of the
     square input in pixels, `pool` timm's global pooling ('' for the model's own), `dropout` before
     the linear layer, `heatmap_width` channels of the localisation head, `heatmap` whether there is
-    one.
+    one, `channels` of the input: those of the stacks.
     """
 
     backbone: str
@@ -50,6 +51,7 @@ class SliceClassifierConfig:
     dropout: float = 0.0
     heatmap_width: int = 64
     heatmap: bool = True
+    channels: Annotated[int, Before(3)] = 3
 
 
 @dataclass(frozen=True)
@@ -128,11 +130,11 @@ class SliceClassifier(nn.Module):
         from_file = weights not in (WEIGHTS_AUTO, WEIGHTS_NONE)
         given = read_initial_weights(Path(weights)) if from_file else None
         self.encoder: Any = create_backbone(
-            config.backbone, weights, config.input_size, config.pool or None
+            config.backbone, weights, config.input_size, config.pool or None, config.channels
         )
         if given is not None:
             load_encoder(self.encoder, given, config.backbone)
-        self.width, maps = dry_run_shapes(self.encoder, config.input_size)
+        self.width, maps = dry_run_shapes(self.encoder, config.input_size, config.channels)
         cells = -(-config.input_size // HEATMAP_STRIDE)
         self.heatmap: HeatmapHead | None = None
         if config.heatmap:
@@ -145,7 +147,7 @@ class SliceClassifier(nn.Module):
             load_head(self.classifier, given)
 
     def forward(self, stacks: torch.Tensor) -> SliceOutput:
-        """Stacks float32 (B, 3, H, W) -> `SliceOutput`."""
+        """Stacks float32 (B, channels, H, W) -> `SliceOutput`."""
         head, maps = self.heatmap, []
         if head is None:
             final = self.encoder.forward_features(stacks)

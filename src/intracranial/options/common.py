@@ -53,6 +53,18 @@ def before(options_type: type) -> dict[str, Any]:
     }
 
 
+def _without_before(kind: type, values: Mapping[str, Any]) -> dict[str, Any]:
+    absent = before(kind)
+    return {
+        name: value for name, value in values.items() if name not in absent or value != absent[name]
+    }
+
+
+def recorded(value: Any) -> dict[str, Any]:  # noqa: ANN401
+    """A dataclass as a manifest keeps it: JSON-ready, without fields at their value `Before`."""
+    return _without_before(type(value), plain(value))
+
+
 def check_above_zero(name: str, value: float) -> None:
     """Refuse a limit that nothing keeps; `name` is that of the flag or argument.
 
@@ -121,17 +133,13 @@ class DataOptions:
 
     def identity(self) -> dict[str, Any]:
         """The options that change the result, JSON-ready; without those at their value `Before`."""
-        marks, absent = _marks(type(self)), before(type(self))
+        marks = _marks(type(self))
         values = {
             name: plain(value)
             for name, value in option_values(self).items()
             if _SETTING not in marks[name]
         }
-        return {
-            name: value
-            for name, value in values.items()
-            if name not in absent or value != absent[name]
-        }
+        return _without_before(type(self), values)
 
     def request(
         self,

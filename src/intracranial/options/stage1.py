@@ -40,7 +40,7 @@ class StackInput:
     """Subtracted from cached values, which run from 0 to 5."""
 
     steps: tuple[int, ...] = (1, 2)
-    """Distances in slices between the three slices of a stack; training draws one of them."""
+    """Distances in slices between the slices of a stack; training draws one of them."""
 
     def __post_init__(self) -> None:
         """Check that there is something to see."""

@@ -102,6 +102,7 @@ def _case(found: Scored, why: str, predictor: FoldPredictor, task: Task) -> Case
         )
     shown_label = top if task.overall is None else task.labels.index(task.overall)
     geometry, volume = series.geometry, series.volume
+    region = predictor.encoder.inputs.region(found.size)
     directions = array_directions(geometry)
     row_mm, column_mm = pixel_mm(geometry, found.size)[::-1]
 
@@ -127,7 +128,7 @@ def _case(found: Scored, why: str, predictor: FoldPredictor, task: Task) -> Case
                 index,
                 volume[index].astype("float32"),
                 at,
-                predictor.encoder.heat_map(volume, index, shown_label),
+                predictor.encoder.heat_map(volume, region, index, shown_label),
                 "" if directions is None else place_in_words(mm_of(index, at), directions[:, 2]),
             )
             for index, at in slices_to_show(found, point)

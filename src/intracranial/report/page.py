@@ -217,7 +217,7 @@ def _stages(data: ReportData) -> list[dict[str, Any]]:
     rows = (
         (
             "Stage 1",
-            "one stack of three slices",
+            "one stack of slices",
             "held-out",
             "spots",
             data.stage1_training,

@@ -21,9 +21,10 @@ from intracranial.report.projections import array_directions
 from intracranial.report.readme_figures import Example
 from intracranial.sampling.augment import augment
 from intracranial.sampling.features import load_features
+from intracranial.sampling.regions import cache_to_input
 from intracranial.sampling.series_info import series_infos
-from intracranial.sampling.slice_samples import gaussian_peaks
-from intracranial.sampling.stacks import cache_to_input, neighbours, prepare_slices
+from intracranial.sampling.slice_samples import TargetSpec, gaussian_peaks
+from intracranial.sampling.stacks import as_channels, neighbours, prepare_slices
 from intracranial.splits.folds import load_split
 from intracranial.splits.spots import eligible_negatives, exclusion_radius
 from intracranial.tasks import SERIES_COLUMN, Task
@@ -59,17 +60,16 @@ def best_ranked_example(options: ModelOptions) -> tuple[Example, Task]:
     encoder = Encoder(paths, stage1, compute)
     volume = ImageFile(options.data.sequence(uid), MADE_BY["preprocess"])
     index, step = int(info.indices[0]), encoder.steps[0]
-    stack = prepare_slices(volume, encoder.inputs, neighbours(index, step, info.n))
+    inputs = encoder.inputs
+    region = inputs.region(info.size)
+    chosen = neighbours(index, step, info.n, inputs.slices)
+    stack = prepare_slices(volume, inputs, region, chosen)
     with torch.inference_mode(), compute.autocast():
-        output = encoder.model(compute.place(torch.from_numpy(stack)[None]))
-    point = cache_to_input(info.points[:1], info.size, encoder.inputs)
+        output = encoder.model(compute.place(torch.from_numpy(as_channels(stack))[None]))
+    point = cache_to_input(info.points[:1], region, inputs.input_size)
     cells = output.heatmap.shape[-1]
-    sigma = np.array(
-        [
-            stage1.config["heatmap_sigma"] / mm * encoder.inputs.scale(info.size) / HEATMAP_STRIDE
-            for mm in info.pixel_mm
-        ]
-    )
+    spec = TargetSpec(cells, HEATMAP_STRIDE, stage1.config["heatmap_sigma"])
+    sigma = spec.sigma(info.pixel_mm, region.scale(inputs.input_size))
     target = gaussian_peaks(
         (point + 0.5) / HEATMAP_STRIDE - 0.5, np.array([0]), sigma, (1, cells, cells)
     )[0]
@@ -79,7 +79,6 @@ def best_ranked_example(options: ModelOptions) -> tuple[Example, Task]:
     overall = task.labels.index(task.overall)
     location = task.locations[int(info.locations[0])]
     mirrored = augment(stack, point, info.axis, MIRROR, np.random.default_rng(0)).stack
-    mean = encoder.inputs.mean
     found = sets[step, 0]
     row: Any = split.series.loc[uid]
     example = Example(
@@ -92,8 +91,9 @@ def best_ranked_example(options: ModelOptions) -> tuple[Example, Task]:
         mirrored_location=task.labels[task.mirrored()[task.labels.index(location)]],
         negatives=eligible_negatives(info.n, info.indices),
         radius=exclusion_radius(info.n),
-        stack=stack + mean,
-        mirrored=mirrored + mean,
+        step=step,
+        stack=stack[:, 0] + inputs.mean,
+        mirrored=mirrored[:, 0] + inputs.mean,
         target=target,
         input_point=(float(point[0, 0]), float(point[0, 1])),
         heatmap=output.heatmap[0, overall].float().sigmoid().cpu().numpy(),

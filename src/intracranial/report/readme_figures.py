@@ -27,11 +27,12 @@ class Example:
 
     `directions` as `array_directions` gives them; `volume` float32 (n, S, S) as cached; `positive`
     slice, `point` (x, y) and `location` of its labelled finding; `negatives` slices that may be
-    negatives; `radius` of the exclusion zone; `stack` float32 (3, s, s) network input plus mean,
-    `mirrored` the same flipped, `target` float32 (h, h) heat map of the location; `input_point` (x,
-    y) in input pixels; `heatmap` float32 (h, h) predicted for the overall label; `slice_labels`
-    float (L,) stage 1's probabilities; `stage1_curve`, `stage2_curve` float (n,); `features` float
-    (n, C); `series` float (L,) stage 2's probabilities.
+    negatives; `radius` of the exclusion zone; `stack` float32 (k, s, s) network input plus mean,
+    its slices, `step` apart, in their first window; `mirrored` the same flipped, `target` float32
+    (h, h) heat map of the location; `input_point` (x, y) in input pixels; `heatmap` float32 (h, h)
+    predicted for the overall label; `slice_labels` float (L,) stage 1's probabilities;
+    `stage1_curve`, `stage2_curve` float (n,); `features` float (n, C); `series` float (L,) stage
+    2's probabilities.
     """
 
     uid: str
@@ -43,6 +44,7 @@ class Example:
     mirrored_location: str
     negatives: np.ndarray
     radius: int
+    step: int
     stack: np.ndarray
     mirrored: np.ndarray
     target: np.ndarray
@@ -53,6 +55,11 @@ class Example:
     stage2_curve: np.ndarray
     features: np.ndarray
     series: np.ndarray
+
+    @property
+    def middle(self) -> int:
+        """Position of the stack's own slice in it."""
+        return len(self.stack) // 2
 
 
 def sampling_figure(example: Example, task: Task) -> Figure:
@@ -90,21 +97,24 @@ def sampling_figure(example: Example, task: Task) -> Figure:
     axes.set_xlabel("slice", fontsize=FONT)
     axes.set_title("One series: the slices of which stage 1 learns", fontsize=FONT + 1)
     axes.legend(ncols=3, loc="upper left", fontsize=FONT - 1, frameon=False)
-    panels = bottom.subplots(1, 5)
-    names = ("slice t-1", "slice t", "slice t+1")
-    for axis, image, name in zip(panels[:3], example.stack, names, strict=True):
+    slices, middle = len(example.stack), example.middle
+    panels = bottom.subplots(1, slices + 2)
+    for number, (axis, image) in enumerate(zip(panels[:slices], example.stack, strict=True)):
+        away = (number - middle) * example.step
+        name = f"slice t{away:+d}" if away else "slice t"
         _picture(axis, image, f"{name} (channel)", example.directions)
-    _ring(panels[1], example.input_point)
+    _ring(panels[middle], example.input_point)
     edge = example.stack.shape[-1]
     _picture(
-        panels[3],
-        example.mirrored[1],
+        panels[slices],
+        example.mirrored[middle],
         f"flipped: label becomes\n{task.short_name(example.mirrored_location)}",
         example.directions,
     )
-    _ring(panels[3], (edge - 1 - example.input_point[0], example.input_point[1]))
-    _picture(panels[4], example.stack[1], "heat-map target\n(Gaussian in mm)", example.directions)
-    _heat(panels[4], example.target, edge)
+    _ring(panels[slices], (edge - 1 - example.input_point[0], example.input_point[1]))
+    shown = panels[slices + 1]
+    _picture(shown, example.stack[middle], "heat-map target\n(Gaussian in mm)", example.directions)
+    _heat(shown, example.target, edge)
     return figure
 
 
@@ -112,7 +122,8 @@ def stage1_figure(example: Example, task: Task) -> Figure:
     """The slice classifier with a real stack, its heat map and its probabilities."""
     figure = Figure(figsize=(WIDTH_INCHES, 4.6), facecolor="white")
     picture = figure.add_axes((0.01, 0.25, 0.2, 0.5))
-    _picture(picture, example.stack[1], "stack of 3 slices", example.directions)
+    middle, slices = example.stack[example.middle], len(example.stack)
+    _picture(picture, middle, f"stack of {slices} slices", example.directions)
     _ring(picture, example.input_point)
     canvas = _canvas(figure)
     _box(canvas, 0.24, 0.38, 0.12, 0.24, "encoder\n(timm)\nstrides\n8, 16, 32", SKY)
@@ -126,7 +137,7 @@ def stage1_figure(example: Example, task: Task) -> Figure:
     bars = figure.add_axes((0.74, 0.50, 0.24, 0.43))
     _bars(bars, example.slice_labels, task, (example.location, str(task.overall)))
     heat = figure.add_axes((0.62, 0.04, 0.2, 0.4))
-    _picture(heat, example.stack[1], "", example.directions)
+    _picture(heat, middle, "", example.directions)
     _heat(heat, example.heatmap, example.stack.shape[-1])
     _ring(heat, example.input_point)
     canvas.text(

@@ -2,7 +2,8 @@
 
 A left-right flip exchanges paired labels. It reverses columns of axial and coronal series and the
 slice order of sagittal ones; the other flips exchange nothing. Series whose geometry is unknown
-are never flipped left-right, since their left is unknown.
+are never flipped left-right, since their left is unknown. The windows of a slice keep their order,
+and every change is the same in all of them.
 """
 
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ DROPPED_PATCH = 32
 class Augmented:
     """A stack after augmentation.
 
-    Pixels (k, S, S), points (m, 2); `mirrored` says that paired labels are exchanged,
+    Pixels (k, ..., S, S), points (m, 2); `mirrored` says that paired labels are exchanged,
     `reversed_slices` that the slice order is.
     """
 
@@ -40,7 +41,8 @@ def augment(
     """Draw and apply one augmentation.
 
     Args:
-        stack: float32 (k, S, S) as (slice, row, column), mean already subtracted.
+        stack: float32 (k, ..., S, S), slices first, then their windows if they have an axis of
+            them, rows and columns last; mean already subtracted.
         points: float64 (m, 2) as x, y in input pixels.
         axis: what a left-right flip reverses, see `geometry.mirror_axis`;
             None where left and right cannot be told.
@@ -57,7 +59,7 @@ def augment(
         else:
             stack, points = _flip_columns(stack, points)
     if rng.random() < spec.flip_other:
-        stack = stack[:, ::-1]
+        stack = stack[..., ::-1, :]
         points[:, 1] = edge - 1 - points[:, 1]
     if rng.random() < spec.flip_other:
         if axis == "columns":
@@ -66,7 +68,7 @@ def augment(
             stack, points = _flip_columns(stack, points)
     if rng.random() < spec.rot90:
         quarter_turns = int(rng.integers(1, 4))
-        stack = np.rot90(stack, quarter_turns, axes=(1, 2))
+        stack = np.rot90(stack, quarter_turns, axes=(-2, -1))
         for _ in range(quarter_turns):  # counter-clockwise: (x, y) -> (y, edge - 1 - x)
             points = np.stack([points[:, 1], edge - 1 - points[:, 0]], axis=1)
     stack = np.ascontiguousarray(stack)
@@ -86,7 +88,7 @@ def augment(
 def _flip_columns(stack: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     flipped = points.copy()
     flipped[:, 0] = stack.shape[-1] - 1 - points[:, 0]
-    return stack[:, :, ::-1], flipped
+    return stack[..., ::-1], flipped
 
 
 def _affine(
@@ -102,6 +104,6 @@ def _affine(
         cv2.warpAffine(
             image, matrix, (edge, edge), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
         )
-        for image in stack
+        for image in stack.reshape(-1, edge, edge)
     ]
-    return np.stack(warped), points @ matrix[:, :2].T + matrix[:, 2]
+    return np.stack(warped).reshape(stack.shape), points @ matrix[:, :2].T + matrix[:, 2]

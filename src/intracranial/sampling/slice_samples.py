@@ -16,12 +16,13 @@ from intracranial.artifacts import DataPaths, ImageFile
 from intracranial.options.stage1 import StackAugmentation, StackSampling
 from intracranial.provenance import MADE_BY
 from intracranial.sampling.augment import augment
+from intracranial.sampling.regions import cache_to_input
 from intracranial.sampling.sample_errors import blame
 from intracranial.sampling.series_info import SeriesInfo
 from intracranial.sampling.stacks import (
     Images,
-    InputSpec,
-    cache_to_input,
+    StackSpec,
+    as_channels,
     neighbours,
     prepare_slices,
 )
@@ -178,11 +179,20 @@ class TargetSpec:
     stride: int
     sigma_mm: float
 
+    def sigma(self, pixel_mm: tuple[float, float], scale: np.ndarray) -> np.ndarray:
+        """Standard deviation of the peaks along x and y in cells, float64 (2,).
+
+        Args:
+            pixel_mm: mm per cache pixel along x and y.
+            scale: input pixels per cache pixel along them, (2,).
+        """
+        return self.sigma_mm / np.array(pixel_mm) * scale / self.stride
+
 
 class StackDataset(Dataset[dict[str, torch.Tensor]]):
     """Stacks by request, read from the caches.
 
-    An item has `stack` float32 (3, S, S), `targets` and `weights` float32 (L,), and, where labels
+    An item has `stack` float32 (C, S, S), `targets` and `weights` float32 (L,), and, where labels
     have places, `heatmap` float32 (L, cells, cells), whose overall channel shows every localizer.
     """
 
@@ -191,7 +201,7 @@ class StackDataset(Dataset[dict[str, torch.Tensor]]):
         data: DataPaths,
         infos: dict[str, SeriesInfo],
         task: Task,
-        inputs: InputSpec,
+        inputs: StackSpec,
         target: TargetSpec,
         augmentation: StackAugmentation | None,
         seed: int,
@@ -202,7 +212,7 @@ class StackDataset(Dataset[dict[str, torch.Tensor]]):
             data: where the caches lie.
             infos: series that may be requested.
             task: labels and locations.
-            inputs: crop and size of the input.
+            inputs: what a stack shows.
             target: heat-map geometry.
             augmentation: None for evaluation.
             seed: first part of every sample's random key.
@@ -230,23 +240,20 @@ class StackDataset(Dataset[dict[str, torch.Tensor]]):
 
     def _make(self, request: StackRequest, volume: Images) -> dict[str, torch.Tensor]:
         info = self.infos[request.uid]
-        chosen = neighbours(request.index, request.step, info.n)
-        stack = prepare_slices(volume, self.inputs, chosen)
-        near = np.abs(info.indices - request.index) <= request.step
+        region = self.inputs.region(info.size)
+        chosen = neighbours(request.index, request.step, info.n, self.inputs.slices)
+        stack = prepare_slices(volume, self.inputs, region, chosen)
+        reach = self.inputs.reach(request.step)
+        near = np.abs(info.indices - request.index) <= reach
         names = [self.task.locations[i] if i >= 0 else "" for i in info.locations]
-        targets = slice_targets(info.indices, names, request.index, request.step, self.task)
+        targets = slice_targets(info.indices, names, request.index, reach, self.task)
         targets[self.whole] = np.nan_to_num(info.labels[self.whole])
         weights = np.where(targets > 0, np.float32(1), info.label_weights)  # seen, so known
-        points = cache_to_input(info.points[near], info.size, self.inputs)
+        points = cache_to_input(info.points[near], region, self.inputs.input_size)
         channels = self._channels(
             [name for name, is_near in zip(names, near, strict=True) if is_near]
         )
-        sigma = np.array(
-            [
-                self.target.sigma_mm / mm * self.inputs.scale(info.size) / self.target.stride
-                for mm in info.pixel_mm
-            ]
-        )
+        sigma = self.target.sigma(info.pixel_mm, region.scale(self.inputs.input_size))
         if self.augmentation is not None:
             rng = np.random.default_rng([self.seed, 2, request.epoch, request.position])
             augmented = augment(stack, points, info.axis, self.augmentation, rng)
@@ -256,7 +263,7 @@ class StackDataset(Dataset[dict[str, torch.Tensor]]):
                 weights = weights[self.mirror_labels]
                 channels = [(i, self.mirror_labels[label]) for i, label in channels]
         item = {
-            "stack": torch.from_numpy(np.ascontiguousarray(stack)),
+            "stack": torch.from_numpy(np.ascontiguousarray(as_channels(stack))),
             "targets": torch.from_numpy(targets.copy()),
             "weights": torch.from_numpy(weights.copy()),
         }

@@ -68,19 +68,19 @@ def slice_targets(
     indices: Sequence[int] | np.ndarray,
     locations: Sequence[str],
     t: int,
-    step: int,
+    reach: int,
     task: Task,
 ) -> np.ndarray:
-    """Localized labels of the stack (t-step, t, t+step): all localizers in slices t-step .. t+step.
+    """Localized labels of the stack at t: all localizers in slices t-reach .. t+reach.
 
-    The slices between the three count too, and the ends of the series need no special case: a
-    localizer in the last slice labels the stacks around it like any other.
+    The slices between those of the stack count too, and the ends of the series need no special
+    case: a localizer in the last slice labels the stacks around it like any other.
 
     Args:
         indices: slice index of each localizer of the series.
         locations: location of each localizer, in the same order; '' where it is not known.
         t: centre slice of the stack.
-        step: distance in slices between the stack's channels, 1 or 2.
+        reach: slices on either side of t that the stack reaches; 0 where it is that slice alone.
         task: labels and their order.
 
     Returns:
@@ -88,7 +88,7 @@ def slice_targets(
     """
     targets = np.zeros(len(task.labels), dtype=np.float32)
     for index, location in zip(indices, locations, strict=True):
-        if abs(int(index) - t) <= step:
+        if abs(int(index) - t) <= reach:
             for label in (location, task.overall):
                 if label:
                     targets[task.labels.index(label)] = 1.0

@@ -196,7 +196,7 @@ def extract_fold(
     writing: Future[None] | None = None
     with ThreadPoolExecutor(1) as writer:
         for info, views in progress(prepared, len(infos), "extracting"):
-            sets = encode_sets(encoder, views, info.size)
+            sets = encode_sets(encoder, views)
             if writing is not None:
                 writing.result()
             path = work.paths.feature(info.uid)

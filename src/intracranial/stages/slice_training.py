@@ -35,7 +35,7 @@ from intracranial.sampling.slice_samples import (
     StackRequest,
     TargetSpec,
 )
-from intracranial.sampling.stacks import InputSpec
+from intracranial.sampling.stacks import StackSpec
 from intracranial.splits.folds import ALWAYS_TRAINS, Split, first_of_group
 from intracranial.tasks import Task
 from intracranial.training.batches import Batch, TrainingData, key, keyed_data
@@ -47,9 +47,9 @@ from intracranial.training.losses import focal_loss, heatmap_loss, known_labels,
 from intracranial.training.preview import preview
 
 
-def input_spec(options: TrainStage1Options) -> InputSpec:
+def input_spec(options: TrainStage1Options) -> StackSpec:
     """How cached pixels become input."""
-    return InputSpec(options.input.crop, options.input.input_size, options.input.input_mean)
+    return StackSpec(options.input.crop, options.input.input_size, options.input.input_mean)
 
 
 def model_config(options: TrainStage1Options, task: Task) -> SliceClassifierConfig:
@@ -61,6 +61,7 @@ def model_config(options: TrainStage1Options, task: Task) -> SliceClassifierConf
         pool=options.network.pool,
         dropout=options.network.dropout,
         heatmap=bool(task.locations),
+        channels=input_spec(options).channels,
     )
 
 
@@ -103,7 +104,7 @@ def stack_dataset(
     data: DataPaths,
     infos: dict[str, SeriesInfo],
     task: Task,
-    inputs: InputSpec,
+    inputs: StackSpec,
     sigma_mm: float = 4.0,
     augmentation: StackAugmentation | None = None,
     seed: int = 0,

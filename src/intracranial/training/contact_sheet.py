@@ -24,8 +24,8 @@ TILE = 112
 CAPTION = 16
 """Height of a caption in pixels."""
 
-STACKS_PER_ROW = 4
-"""Stacks side by side, each with its three slices."""
+PICTURES_PER_ROW = 12
+"""Channels side by side, of as many whole stacks as that allows: four of three slices."""
 
 VALUE_RANGE = 5.0
 """Cached values run from 0 to 5; the input's mean is subtracted, so the least value is black."""
@@ -37,8 +37,8 @@ MARK, TEXT = (0, 200, 255), (255, 255, 255)
 def draw_batches(path: Path, data: TrainingData, task: Task) -> None:
     """Write the first augmented batches as PNG.
 
-    Each stack is drawn as its three slices with the labels that it is trained with: `+` and the
-    initials of the locations, `-` for none. A ring marks each peak of the heat map.
+    Each stack is drawn as its channels, slice by slice, with the labels that it is trained with:
+    `+` and the initials of the locations, `-` for none. A ring marks each peak of the heat map.
 
     Args:
         path: of the picture.
@@ -48,12 +48,10 @@ def draw_batches(path: Path, data: TrainingData, task: Task) -> None:
     with deaths_explained():
         pieces = list(islice(data.pieces(0, 0), SHOWN_BATCHES * data.accumulate))
     tiles = [tile for piece in pieces for tile in _tiles(piece, task)][:LARGEST]
-    while len(tiles) % STACKS_PER_ROW:
+    per_row = max(1, PICTURES_PER_ROW // pieces[0]["stack"].shape[1])
+    while len(tiles) % per_row:
         tiles.append(np.zeros_like(tiles[0]))
-    rows = [
-        np.concatenate(tiles[i : i + STACKS_PER_ROW], axis=1)
-        for i in range(0, len(tiles), STACKS_PER_ROW)
-    ]
+    rows = [np.concatenate(tiles[i : i + per_row], axis=1) for i in range(0, len(tiles), per_row)]
     _, encoded = cv2.imencode(".png", np.concatenate(rows))
     with atomic_open(path, "wb") as file:
         file.write(encoded.tobytes())
@@ -68,18 +66,18 @@ def _tiles(piece: Batch, task: Task) -> list[np.ndarray]:
 def _tile(
     stack: torch.Tensor, targets: torch.Tensor, heatmap: torch.Tensor | None, task: Task
 ) -> np.ndarray:
-    """One stack: uint8 (CAPTION + TILE, 3 * TILE + 4, 3)."""
+    """One stack of C channels: uint8 (CAPTION + TILE, C * TILE + 4, 3)."""
     values = stack.numpy()
     grey = np.clip((values - values.min()) * (255 / VALUE_RANGE), 0, 255).astype(np.uint8)
-    slices = [
+    pictures = [
         cv2.cvtColor(cv2.resize(image, (TILE, TILE), interpolation=cv2.INTER_AREA), 8)
         for image in grey
     ]
     for centre in [] if heatmap is None else _centres(heatmap.numpy(), task):
-        for image in slices:
+        for image in pictures:
             cv2.circle(image, centre, 9, MARK, 1, cv2.LINE_AA)
-    picture = np.concatenate(slices, axis=1)
-    framed = cv2.copyMakeBorder(picture, CAPTION, 0, 0, 4, cv2.BORDER_CONSTANT)
+    joined = np.concatenate(pictures, axis=1)
+    framed = cv2.copyMakeBorder(joined, CAPTION, 0, 0, 4, cv2.BORDER_CONSTANT)
     words = caption(targets, task)
     cv2.putText(framed, words, (2, 12), cv2.FONT_HERSHEY_SIMPLEX, 0.4, TEXT, 1, cv2.LINE_AA)
     return framed
