@@ -1,7 +1,7 @@
 """One end-to-end scoring run: what it needs, whether it is done, what it writes."""
 
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
 from intracranial.artifacts import ScoredFolderPaths, read_json, write_csv
 from intracranial.caching.fingerprints import Fingerprints, look_at
@@ -15,11 +15,17 @@ from intracranial.evaluation.end_to_end import (
     run_jobs,
 )
 from intracranial.evaluation.end_to_end_scores import Reference, metrics_of, sample_of, views_of
+from intracranial.evaluation.metrics_files import (
+    EndToEndMetrics,
+    RejectedSeries,
+    UnlabelledMetrics,
+)
 from intracranial.evaluation.predictions import GROUP_COLUMN, prediction_rows, reference_predictions
 from intracranial.evaluation.views import write_views
 from intracranial.inference.fold import FoldPredictor
 from intracranial.inference.points import POINT_COLUMNS, point_row
 from intracranial.inference.views import check_views
+from intracranial.jsonable import to_json
 from intracranial.lineage import TrainedFold, require_record
 from intracranial.membership import Overlap, open_overlap
 from intracranial.options.end_to_end import EvalEndToEndOptions
@@ -33,8 +39,9 @@ from intracranial.provenance import (
     plan,
     write_manifest,
 )
-from intracranial.report.assemble import write_end_to_end_report
+from intracranial.report.assemble import stage_scores, write_end_to_end_report
 from intracranial.runlog import Record, log
+from intracranial.sidecar import part
 from intracranial.statistics.intervals import Settings
 from intracranial.tasks import SERIES_COLUMN
 
@@ -78,6 +85,9 @@ def score_jobs(
         UsageError: there is no such view or step.
     """
     check_views(options.inference.views)
+    if options.report:  # it shows them, and what does not fit is said before hours go into scoring
+        for stage in ("stage1", "stage2"):
+            stage_scores(trained.paths, stage)
     require_record(trained.paths, "stage1", trained.stage1)
     require_record(trained.paths, "stage2", trained.stage2)
     jobs = jobs[: options.limit]
@@ -88,13 +98,15 @@ def score_jobs(
     outputs = [out.predictions, out.points, out.views, *([out.report] if options.report else [])]
     if plan(out.metrics, request, options.overwrite, outputs) is Plan.DONE:
         log.info("%s: nothing to do, these series are scored", out.root)
-        return _exit_code(read_json(out.metrics, MADE_BY[request.kind]), options)
+        content = read_json(out.metrics, MADE_BY[request.kind])
+        rejected = part(out.metrics, content, "rejected", tuple[RejectedSeries, ...])
+        return _exit_code(rejected, options)
     with only_one(out.lock, f"the scores in {out.root}"):
         metrics = _score(options, record, jobs, trained, out, name, reference, known)
         fingerprints.save()
-        write_manifest(out.metrics, request, complete=True, content=metrics)
+        write_manifest(out.metrics, request, complete=True, content=to_json(metrics))
     log.info("wrote %s", out.metrics)
-    return _exit_code(metrics, options)
+    return _exit_code(metrics.rejected, options)
 
 
 def _score(
@@ -106,7 +118,7 @@ def _score(
     name: str,
     reference: Reference | None,
     known: Recognition,
-) -> dict[str, Any]:
+) -> EndToEndMetrics | UnlabelledMetrics:
     """Score and write everything but the metrics file, whose content is returned."""
     task = trained.task
     predictor = FoldPredictor(
@@ -165,7 +177,7 @@ def _score(
             )
         log.info("wrote %s", out.report)
     if options.elsewhere.series_dir is None:
-        metrics["split_hash"] = trained.stage1["split"]["hash"]
+        metrics = replace(metrics, split_hash=trained.stage1["split"]["hash"])
     return metrics
 
 
@@ -232,9 +244,8 @@ def _request(
     return options.request("end_to_end_metrics", inputs, partial)
 
 
-def _exit_code(metrics: dict[str, Any], options: EvalEndToEndOptions) -> int:
-    rejected = len(metrics["rejected"])
+def _exit_code(rejected: Sequence[RejectedSeries], options: EvalEndToEndOptions) -> int:
     if not rejected or options.allow_rejected:
         return EXIT_DONE
-    log.warning("%d series were rejected: see the metrics file", rejected)
+    log.warning("%d series were rejected: see the metrics file", len(rejected))
     return EXIT_REJECTED

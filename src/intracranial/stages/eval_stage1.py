@@ -8,10 +8,12 @@ Full size:  python eval_stage1.py --config configs/convnext_base_dinov3.yaml --f
 On a CPU:   python eval_stage1.py --config configs/demo.yaml --data_dir demo/data
 """
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from intracranial.artifacts import ALL_FOLDS, FINAL_FOLD, write_csv
 from intracranial.errors import UsageError
+from intracranial.jsonable import to_json
 from intracranial.options.stage1 import EvalStage1Options
 from intracranial.processes.locks import only_one
 from intracranial.provenance import Plan, plan, write_manifest
@@ -109,6 +111,6 @@ def score(options: EvalStage1Options, split: "Split", fold: int, record: Record)
         ]
         columns, rows = prediction_rows(split.task, keys, targets, probabilities)
         write_csv(paths.predictions("stage1"), columns, rows)
-        content = {**metrics, "split_hash": split.split_hash}
+        content = to_json(replace(metrics, split_hash=split.split_hash))
         write_manifest(paths.metrics("stage1"), request, complete=True, content=content)
         log.info("wrote %s", paths.metrics("stage1"))
