@@ -73,7 +73,7 @@ def stage(script: str, *arguments: object) -> None:
         raise SystemExit(f"{script} ended with exit code {code}")
 
 
-def measure(options: Options, seed: int) -> dict[str, float]:
+def measure(options: Options, seed: int) -> dict[str, float | None]:
     """Train with one seed and score on unseen series; returns what no metrics file has."""
     folder = options.out_dir / f"seed-{seed}"
     recipe, workers = ("--config", options.config), ("--num_workers", options.num_workers)
@@ -102,7 +102,7 @@ def measure(options: Options, seed: int) -> dict[str, float]:
     return score_at_spots(options, folder, seed)
 
 
-def score_baseline(options: Options, seed: int) -> dict[str, float]:
+def score_baseline(options: Options, seed: int) -> dict[str, float | None]:
     """The simpler method trained on the same series."""
     return score_whole_volume(options, options.out_dir / f"seed-{seed}", seed)
 
@@ -161,7 +161,7 @@ def trained(options: Options, folder: Path, seed: int) -> Trained:
     return Trained(recipe, paths, stage1, DataPaths(folder / "data"), test, load_split(test, 2))
 
 
-def score_at_spots(options: Options, folder: Path, seed: int) -> dict[str, float]:
+def score_at_spots(options: Options, folder: Path, seed: int) -> dict[str, float | None]:
     """Stage 1 at the spots of the test series."""
     from intracranial.compute import choose_compute
     from intracranial.inference.encoder import Encoder
@@ -182,10 +182,10 @@ def score_at_spots(options: Options, folder: Path, seed: int) -> dict[str, float
         options.num_workers,
         compute,
     )
-    return {"stage 1 at spots": score_table(TASK, *found)["score"]["value"]}
+    return {"stage 1 at spots": score_table(TASK, *found).score.value}
 
 
-def score_whole_volume(options: Options, folder: Path, seed: int) -> dict[str, float]:
+def score_whole_volume(options: Options, folder: Path, seed: int) -> dict[str, float | None]:
     """The whole-volume baseline, with as many passes as stage 1 had stacks."""
     from benchmarks.whole_volume import train_and_score
     from intracranial.compute import choose_compute
@@ -208,7 +208,7 @@ def score_whole_volume(options: Options, folder: Path, seed: int) -> dict[str, f
         TASK,
         choose_compute(),
     )
-    return {"whole volume, 32 slices as channels": table["score"]["value"]}
+    return {"whole volume, 32 slices as channels": table.score.value}
 
 
 def main(options: Options) -> None:

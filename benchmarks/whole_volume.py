@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from intracranial.artifacts import DataPaths, load_array
 from intracranial.compute import Compute, loading_processes
-from intracranial.metrics import score_table
+from intracranial.metrics import ScoreTable, score_table
 from intracranial.options.stage1 import StackAugmentation, TrainStage1Options
 from intracranial.provenance import MADE_BY
 from intracranial.sampling.augment import augment
@@ -80,7 +80,7 @@ def train_and_score(
     testing: tuple[DataPaths, dict[str, SeriesInfo]],
     task: Task,
     compute: Compute,
-) -> dict[str, Any]:
+) -> ScoreTable:
     """Train the baseline and score it.
 
     Args:
@@ -161,7 +161,7 @@ def _score(
     options: TrainStage1Options,
     task: Task,
     compute: Compute,
-) -> dict[str, Any]:
+) -> ScoreTable:
     dataset = VolumeDataset(testing[0], testing[1], task, input_spec(options), None, 0)
     found, targets = [], []
     for uid in testing[1]:

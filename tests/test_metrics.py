@@ -2,13 +2,17 @@
 
 import json
 import warnings
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
 from intracranial.errors import InputError, NumericalError
-from intracranial.metrics import cell, format_table, score_table
+from intracranial.jsonable import to_json
+from intracranial.metrics import ScoreTable, cell, format_table, score_table
+from intracranial.sidecar import whole
 from intracranial.tasks import RSNA_2025, Task
 from tests.challenge import OVERALL
 
@@ -40,18 +44,16 @@ def test_every_label_equals_scikit_learn():
     table = score_table(RSNA_2025, targets, probabilities)
     for column, label in enumerate(RSNA_2025.labels):
         expected = roc_auc_score(targets[:, column], probabilities[:, column])
-        assert table["per_label"][label]["value"] == pytest.approx(expected, abs=1e-12)
-    assert table["series"] == 200
-    assert table["left_out"] == []
+        assert table.per_label[label].value == pytest.approx(expected, abs=1e-12)
+    assert table.series == 200
+    assert table.left_out == ()
 
 
 def test_the_score_is_half_the_overall_label_and_half_the_mean_of_thirteen_locations():
     targets, probabilities = random_sample()
     aucs = [roc_auc_score(targets[:, i], probabilities[:, i]) for i in range(14)]
     table = score_table(RSNA_2025, targets, probabilities)
-    assert table["score"]["value"] == pytest.approx(
-        0.5 * aucs[13] + 0.5 * np.mean(aucs[:13]), abs=1e-12
-    )
+    assert table.score.value == pytest.approx(0.5 * aucs[13] + 0.5 * np.mean(aucs[:13]), abs=1e-12)
 
 
 def test_an_example_by_hand_counts_ties_as_half():
@@ -64,23 +66,23 @@ def test_an_example_by_hand_counts_ties_as_half():
     # Right A: one positive at 0.1 against 0.1, 0.1, 0.3: (0.5 + 0.5 + 0) / 3.
     # Any: 0.9 beats both, 0.4 ties with one and beats the other: (2 + 1.5) / 4.
     table = score_table(SMALL, targets, probabilities)
-    assert table["per_label"]["Left A"] == {
+    assert to_json(table.per_label["Left A"]) == {
         "value": pytest.approx(2 / 3),
         "low": None,
         "high": None,
         "positives": 1,
         "negatives": 3,
     }
-    assert table["per_label"]["Right A"]["value"] == pytest.approx(1 / 3)
-    assert table["per_label"]["Any"]["value"] == pytest.approx(7 / 8)
-    assert table["others_mean"]["value"] == pytest.approx(1 / 2)
-    assert table["score"]["value"] == pytest.approx(0.5 * 7 / 8 + 0.5 * 1 / 2)
+    assert table.per_label["Right A"].value == pytest.approx(1 / 3)
+    assert table.per_label["Any"].value == pytest.approx(7 / 8)
+    assert table.others_mean.value == pytest.approx(1 / 2)
+    assert table.score.value == pytest.approx(0.5 * 7 / 8 + 0.5 * 1 / 2)
 
 
 def test_constant_probabilities_score_one_half():
     targets, _ = random_sample()
     table = score_table(RSNA_2025, targets, np.full(targets.shape, 0.3))
-    assert table["score"]["value"] == pytest.approx(0.5)
+    assert table.score.value == pytest.approx(0.5)
 
 
 @pytest.mark.parametrize("only", [0, 1])
@@ -89,36 +91,36 @@ def test_a_location_with_one_class_is_left_out_by_name_and_the_mean_is_over_the_
     targets[:, 2] = only
     table = score_table(RSNA_2025, targets, probabilities)
     label = RSNA_2025.labels[2]
-    rest = [table["per_label"][name]["value"] for name in RSNA_2025.locations if name != label]
-    assert table["left_out"] == [label]
-    assert table["per_label"][label]["value"] is None
-    assert table["others_mean"]["value"] == pytest.approx(np.mean(rest))
-    assert table["score"]["value"] is not None
+    rest = [table.per_label[name].value for name in RSNA_2025.locations if name != label]
+    assert table.left_out == (label,)
+    assert table.per_label[label].value is None
+    assert table.others_mean.value == pytest.approx(np.mean(rest))
+    assert table.score.value is not None
 
 
 def test_the_score_is_null_when_the_overall_label_has_one_class():
     targets, probabilities = random_sample()
     targets[:, OVERALL] = 1
     table = score_table(RSNA_2025, targets, probabilities)
-    assert table["score"]["value"] is None
-    assert table["others_mean"]["value"] is not None
-    assert table["left_out"] == ["Aneurysm Present"]
+    assert table.score.value is None
+    assert table.others_mean.value is not None
+    assert table.left_out == ("Aneurysm Present",)
 
 
 def test_the_score_is_null_when_no_location_can_be_scored():
     targets, probabilities = random_sample()
     targets[:, :13] = 0
     table = score_table(RSNA_2025, targets, probabilities)
-    assert table["score"]["value"] is None
-    assert table["others_mean"]["value"] is None
-    assert table["per_label"]["Aneurysm Present"]["value"] is not None
+    assert table.score.value is None
+    assert table.others_mean.value is None
+    assert table.per_label["Aneurysm Present"].value is not None
 
 
 def test_no_series_at_all_gives_a_table_of_nulls_that_json_accepts():
     table = score_table(RSNA_2025, np.zeros((0, 14)), np.zeros((0, 14)))
-    assert table["series"] == 0
-    assert table["left_out"] == list(RSNA_2025.labels)
-    assert "NaN" not in json.dumps(table, allow_nan=False)
+    assert table.series == 0
+    assert table.left_out == RSNA_2025.labels
+    assert "NaN" not in json.dumps(to_json(table), allow_nan=False)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
@@ -161,8 +163,9 @@ def test_the_printed_table_is_aligned_and_says_what_was_left_out():
     targets, probabilities = random_sample()
     targets[:, 11] = 0
     # Through JSON with sorted keys, as the metrics file is: the label order must survive.
-    stored = json.dumps(score_table(RSNA_2025, targets, probabilities), sort_keys=True)
-    lines = format_table(RSNA_2025, json.loads(stored)).splitlines()
+    stored = json.dumps(to_json(score_table(RSNA_2025, targets, probabilities)), sort_keys=True)
+    table = whole(Path("stage1_metrics.json"), json.loads(stored), ScoreTable)
+    lines = format_table(RSNA_2025, table).splitlines()
     assert [line[:10].strip() for line in lines[1:15]] == [
         label[:10].strip() for label in RSNA_2025.labels
     ]
@@ -181,7 +184,7 @@ def test_the_printed_table_shows_a_dash_where_there_is_no_score():
 def test_the_printed_table_shows_intervals_where_there_are_some():
     targets, probabilities = random_sample()
     table = score_table(RSNA_2025, targets, probabilities)
-    table["score"] = cell(0.75, (0.7, 0.8))
+    table = replace(table, score=cell(0.75, (0.7, 0.8)))
     lines = format_table(RSNA_2025, table).splitlines()
     assert lines[16].split()[2:] == ["0.750", "0.700", "to", "0.800", "200", "series"]
     assert " to " not in "".join(lines[:16])

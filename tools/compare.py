@@ -67,6 +67,7 @@ def main(options: Options) -> int:
     """Compare, print, save."""
     from intracranial.artifacts import write_json
     from intracranial.evaluation.scored_runs import load_run, task_of_scores
+    from intracranial.jsonable import to_json
     from intracranial.statistics.comparison import compare, format_comparison
     from intracranial.statistics.intervals import Settings
 
@@ -77,7 +78,7 @@ def main(options: Options) -> int:
     found = compare(task, first, second, Settings(options.resamples, options.seed))
     name = f"{options.stage}_against_{Path(options.run_b).name}.json"
     path = options.out_file or folder / name
-    write_json(path, {**found, "stage": options.stage, "fold": options.fold})
+    write_json(path, {**to_json(found), "stage": options.stage, "fold": options.fold})
     print(format_comparison(task, found, "spots" if options.stage == "stage1" else "series"))
     print(f"wrote {path}")
     return 0

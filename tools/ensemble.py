@@ -74,6 +74,7 @@ def main(options: Options) -> int:
     from intracranial.ensembles.combination import align, check_runs, combine, format_ensemble
     from intracranial.evaluation.predictions import GROUP_COLUMN, prediction_rows
     from intracranial.evaluation.scored_runs import load_run, task_of_scores
+    from intracranial.jsonable import to_json
     from intracranial.statistics.crossfit import over_folds, over_patients
     from intracranial.statistics.intervals import Settings
 
@@ -99,7 +100,7 @@ def main(options: Options) -> int:
         {SERIES_COLUMN: str(uid), GROUP_COLUMN: str(group)}
         for uid, group in zip(sample.uids, sample.groups, strict=True)
     ]
-    content = {**found.table, "stage": options.stage, "fold": options.fold}
+    content = {**to_json(found.table), "stage": options.stage, "fold": options.fold}
     with only_one(options.out_dir / f".ensemble{LOCK_SUFFIX}", f"{options.out_dir}"):
         for method, probabilities in found.probabilities.items():
             columns, rows = prediction_rows(task, keys, sample.targets, probabilities)

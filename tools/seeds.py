@@ -48,6 +48,7 @@ def main(options: Options) -> int:
     """Collect, print, save."""
     from intracranial.artifacts import write_json
     from intracranial.evaluation.scored_runs import load_run, require_seeds_alone, task_of_scores
+    from intracranial.jsonable import to_json
     from intracranial.statistics.comparison import not_independent
     from intracranial.statistics.seeds import format_seeds, seed_table
 
@@ -59,8 +60,8 @@ def main(options: Options) -> int:
     table = seed_table(task, [run for run, _ in loaded])
     require_seeds_alone(list(dict.fromkeys(options.runs)), *where)
     path = options.out_file or loaded[0][1] / f"{options.stage}_seeds.json"
-    write_json(path, {**table, "stage": options.stage, "fold": options.fold})
-    print("\n".join([format_seeds(table), *not_independent(table["optimistic"])]))
+    write_json(path, {**to_json(table), "stage": options.stage, "fold": options.fold})
+    print("\n".join([format_seeds(table), *not_independent(table.optimistic)]))
     print(f"wrote {path}")
     return 0
 

@@ -12,13 +12,15 @@ positives, loses the entropy of that share; the ratio to it is 1 for a model tha
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
 from intracranial.errors import InputError, NumericalError
-from intracranial.tasks import METRIC_NAMES, Task
+from intracranial.jsonable import ABSENT, Absent
+from intracranial.tasks import METRIC_NAMES, Metric, Task
 
 MAX_ROWS_NAMED = 5
 """Rows that an error message names before it only counts them."""
@@ -27,23 +29,77 @@ SMALLEST = 1e-15
 """Distance from 0 and 1 that probabilities keep in a logarithm: the challenges' own."""
 
 
-def score_table(task: Task, targets: np.ndarray, probabilities: np.ndarray) -> dict[str, Any]:
-    """The value of every label and the score, as a JSON-ready table.
+@dataclass(frozen=True)
+class Cell:
+    """A figure and the ends of its 95 % interval; each None where it does not exist."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True)
+class Ends:
+    """The two ends of an interval."""
+
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelScore(Cell):
+    """The value of one label, and what it rests on.
+
+    Attributes:
+        positives: rows with the label.
+        negatives: rows without it.
+        ratio_to_prior: a log loss over that of the share of positives, None where either does not
+            exist; absent of an AUC.
+    """
+
+    positives: int
+    negatives: int
+    ratio_to_prior: float | Absent | None = ABSENT
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreTable:
+    """The value of every label and the score of some rows.
+
+    Attributes:
+        score: the task's.
+        others_mean: of the labels without the overall one; None (no cell) where the task has no
+            overall label.
+        per_label: by label.
+        left_out: the labels without a value, in label order.
+        series: rows, which are spots in the tables of stage 1.
+        with_finding: how many of them have the finding.
+        metric: what a label's value is.
+        score_name: what the score is called.
+        higher_is_better: whether it is.
+        ratio_to_prior: of the score, as of a label.
+    """
+
+    score: Cell
+    others_mean: Cell | None
+    per_label: Mapping[str, LabelScore]
+    left_out: tuple[str, ...]
+    series: int
+    with_finding: int
+    metric: Metric
+    score_name: str
+    higher_is_better: bool
+    ratio_to_prior: float | Absent | None = ABSENT
+
+
+def score_table(task: Task, targets: np.ndarray, probabilities: np.ndarray) -> ScoreTable:
+    """The value of every label and the score, still without intervals.
 
     Args:
         task: the labels, their order and weights, and the metric.
         targets: (N, L) of 0, 1 and, as float, NaN where a label is not known, in `task.labels`
             order.
         probabilities: (N, L) float in the same order; an AUC asks for their ranks alone.
-
-    Returns:
-        `score`: a cell {"value": float | None, "low": None, "high": None}; `others_mean`: the same
-        of the labels without the overall one, None (no cell) where the task has no overall label;
-        `per_label`: for each label a cell with "positives" and "negatives", int, and for log loss
-        "ratio_to_prior"; `left_out`: the labels without a value, in label order; `series`: N
-        (rows: spots in the tables of stage 1), `with_finding` of them; `metric`, `score_name` and
-        `higher_is_better`, and for log loss `ratio_to_prior` of the score. The ends of intervals
-        are filled in by `statistics.intervals`.
 
     Raises:
         NumericalError: a probability is not finite; the message names the label and the rows.
@@ -57,33 +113,33 @@ def score_table(task: Task, targets: np.ndarray, probabilities: np.ndarray) -> d
         for column, label in enumerate(task.labels)
     }
     values = values_of(per_label)
-    table: dict[str, Any] = {
-        "score": cell(_plain(task.score_of(values))),
-        "others_mean": others_cell(task, values),
-        "per_label": per_label,
-        "left_out": [label for label in task.labels if label not in values],
-        "series": len(targets),
-        "with_finding": int(task.has_finding(targets).sum()),
-        "metric": task.metric,
-        "score_name": task.score_name,
-        "higher_is_better": task.higher_is_better,
-    }
+    score = _plain(task.score_of(values))
+    ratio: float | Absent | None = ABSENT
     if task.metric == "log_loss":
         priors = {
-            label: prior_loss(one["positives"], one["negatives"])
-            for label, one in per_label.items()
+            label: prior_loss(one.positives, one.negatives) for label, one in per_label.items()
         }
-        prior = _plain(task.score_of({label: priors[label] for label in values}))
-        table["ratio_to_prior"] = _ratio(table["score"]["value"], prior)
-    return table
+        ratio = _ratio(score, _plain(task.score_of({label: priors[label] for label in values})))
+    return ScoreTable(
+        score=cell(score),
+        others_mean=others_cell(task, values),
+        per_label=per_label,
+        left_out=tuple(label for label in task.labels if label not in values),
+        series=len(targets),
+        with_finding=int(task.has_finding(targets).sum()),
+        metric=task.metric,
+        score_name=task.score_name,
+        higher_is_better=task.higher_is_better,
+        ratio_to_prior=ratio,
+    )
 
 
-def values_of(per_label: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
+def values_of(per_label: Mapping[str, Cell]) -> dict[str, float]:
     """The labels' values, by label, without those that have none."""
-    return {label: one["value"] for label, one in per_label.items() if one["value"] is not None}
+    return {label: one.value for label, one in per_label.items() if one.value is not None}
 
 
-def others_cell(task: Task, values: Mapping[str, float]) -> dict[str, float | None] | None:
+def others_cell(task: Task, values: Mapping[str, float]) -> Cell | None:
     """Cell of the mean over the labels without the overall one; None where there is no overall."""
     if task.overall is None or not task.others:
         return None
@@ -105,7 +161,7 @@ def losses(targets: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
     return -np.where(targets == 1, np.log(clipped), np.log1p(-clipped)) + 0 * targets
 
 
-def format_table(task: Task, table: Mapping[str, Any], unit: str = "series") -> str:
+def format_table(task: Task, table: ScoreTable, unit: str = "series") -> str:
     """A score table as aligned plain text for the terminal, 80 columns wide.
 
     Args:
@@ -121,40 +177,40 @@ def format_table(task: Task, table: Mapping[str, Any], unit: str = "series") -> 
         f"{'label':<{width}}  {head:>5}  {'95 % interval':<14}  {'pos':>5}  {'neg':>5}{ratios}"
     ]
     for label in task.labels:
-        score = table["per_label"][label]
-        ratio = "" if rank else f"     {figure(score['ratio_to_prior'])}"
+        one = table.per_label[label]
+        ratio = "" if one.ratio_to_prior is ABSENT else f"     {figure(one.ratio_to_prior)}"
         lines.append(
-            f"{label:<{width}}  {figure(score['value'])}  {ends(score):<14}  "
-            f"{score['positives']:>5}  {score['negatives']:>5}{ratio}"
+            f"{label:<{width}}  {figure(one.value)}  {ends(one):<14}  "
+            f"{one.positives:>5}  {one.negatives:>5}{ratio}"
         )
-    mean, score = table["others_mean"], table["score"]
-    used = sum(name not in table["left_out"] for name in task.others)
+    mean, score = table.others_mean, table.score
+    used = sum(name not in table.left_out for name in task.others)
     if mean is not None:
         lines.append(
-            f"{others:<{width}}  {figure(mean['value'])}  {ends(mean):<14}  "
+            f"{others:<{width}}  {figure(mean.value)}  {ends(mean):<14}  "
             f"{used:>2} of {len(task.others)}"
         )
     lines.append(
-        f"{task.score_name:<{width}}  {figure(score['value'])}  {ends(score):<14}  "
-        f"{table['series']} {unit}"
+        f"{task.score_name:<{width}}  {figure(score.value)}  {ends(score):<14}  "
+        f"{table.series} {unit}"
     )
-    if not rank:
-        lines.append(f"ratio to the loss of the prior: {figure(table['ratio_to_prior']).strip()}")
-    if table["left_out"]:
+    if table.ratio_to_prior is not ABSENT:
+        lines.append(f"ratio to the loss of the prior: {figure(table.ratio_to_prior).strip()}")
+    if table.left_out:
         why = "one class only" if rank else "no row is labelled"
-        lines.append(f"left out ({why}): {', '.join(table['left_out'])}")
+        lines.append(f"left out ({why}): {', '.join(table.left_out)}")
     return "\n".join(lines)
 
 
-def cell(value: float | None, ends: tuple[float, float] | None = None) -> dict[str, float | None]:
+def cell(value: float | None, ends: tuple[float, float] | None = None) -> Cell:
     """A figure as the tables hold it; `ends` are those of its interval."""
     low, high = ends or (None, None)
-    return {"value": value, "low": low, "high": high}
+    return Cell(value, low, high)
 
 
-def ends(score: Mapping[str, Any]) -> str:
-    """The interval of a cell as text, or nothing where there is none."""
-    return "" if score["low"] is None else f"{score['low']:.3f} to {score['high']:.3f}"
+def ends(score: Cell | Ends) -> str:
+    """An interval as text, or nothing where there is none."""
+    return "" if score.low is None else f"{score.low:.3f} to {score.high:.3f}"
 
 
 def figure(value: float | None) -> str:
@@ -162,20 +218,22 @@ def figure(value: float | None) -> str:
     return "    -" if value is None else f"{value:.3f}"
 
 
-def _label_score(task: Task, targets: np.ndarray, probabilities: np.ndarray) -> dict[str, Any]:
+def _label_score(task: Task, targets: np.ndarray, probabilities: np.ndarray) -> LabelScore:
     """Value of one label from two (N,) columns, over the rows whose label is known."""
     positives, negatives = int((targets == 1).sum()), int((targets == 0).sum())
-    counts = {"positives": positives, "negatives": negatives}
     known = positives + negatives
+    value: float | None = None
+    ratio: float | Absent | None = ABSENT
     if task.metric == "auc":
-        value = None
         if positives and negatives:
             rows = slice(None) if known == len(targets) else ~np.isnan(targets)
             value = float(roc_auc_score(targets[rows].astype(np.int64), probabilities[rows]))
-        return {**cell(value), **counts}
-    value = float(np.nanmean(losses(targets, probabilities))) if known else None
-    prior = prior_loss(positives, negatives) if known else None
-    return {**cell(value), **counts, "ratio_to_prior": _ratio(value, prior)}
+    else:
+        value = float(np.nanmean(losses(targets, probabilities))) if known else None
+        ratio = _ratio(value, prior_loss(positives, negatives) if known else None)
+    return LabelScore(
+        value, None, None, positives=positives, negatives=negatives, ratio_to_prior=ratio
+    )
 
 
 def _plain(value: Any) -> float | None:  # noqa: ANN401

@@ -39,6 +39,12 @@ MADE_BY = {
 """Script that makes each kind of artifact."""
 
 
+MANIFEST_KEYS = frozenset(
+    {"format", "kind", "identity", "config", "inputs", "partial", "complete", "versions"}
+)
+"""What every manifest says, see `manifest_of`; its other keys are the stage's own content."""
+
+
 class Plan(Enum):
     """What a rerun has to do."""
 

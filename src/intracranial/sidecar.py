@@ -9,10 +9,11 @@ import reprlib
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from pathlib import Path
-from types import UnionType
+from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from intracranial.errors import InputError, PipelineError, UsageError
+from intracranial.jsonable import Absent
 from intracranial.provenance import MADE_BY
 from intracranial.tasks import task_from
 
@@ -34,7 +35,7 @@ class _Unfit(Exception):
     """A value that is not what its reader takes: the key's path, and what is wrong with it."""
 
     def __init__(self, key: str, words: str) -> None:
-        super().__init__(f"`{key}` {words}")
+        super().__init__(f"`{key}` {words}" if key else words)
 
 
 def part(path: Path, manifest: Mapping[str, Any], key: str, kind: type[PartT]) -> PartT:
@@ -46,7 +47,7 @@ def part(path: Path, manifest: Mapping[str, Any], key: str, kind: type[PartT]) -
         key: of the part.
         kind: what the part must be: a dataclass, whose fields without a default must be there and
             which must know every key; `int`, `float`, `str`, `bool` or `dict`; or `Literal`, a
-            tuple or dict of any number of one kind, or a union of these.
+            tuple, dict or Mapping of any number of one kind, or a union of these.
 
     Raises:
         InputError: it is not there or not of this kind, or the dataclass refuses its values with a
@@ -61,6 +62,27 @@ def part(path: Path, manifest: Mapping[str, Any], key: str, kind: type[PartT]) -
         found: PartT = _read(key, manifest[key], kind)
     except _Unfit as error:
         raise damaged(path, str(error)) from None
+    return found
+
+
+def whole(
+    path: Path, content: Mapping[str, Any], kind: type[PartT], made_by: str | None = None
+) -> PartT:
+    """All of a sidecar as one dataclass.
+
+    Args:
+        path: of the sidecar.
+        content: of it, without the keys that its reader does not take.
+        kind: what it must be, see `part`.
+        made_by: command that makes the file again, where it is not that of the file's name.
+
+    Raises:
+        InputError: as `part`; and it has a key that `kind` does not know.
+    """
+    try:
+        found: PartT = _read("", dict(content), kind)
+    except _Unfit as error:
+        raise damaged(path, str(error), made_by) from None
     return found
 
 
@@ -134,11 +156,11 @@ def build(path: Path, key: str, given: PartT, make: Callable[[PartT], MadeT]) ->
     raise damaged(path, f"no network can be built from `{key}` {given} ({reason})")
 
 
-def damaged(path: Path, words: str) -> InputError:
+def damaged(path: Path, words: str, made_by: str | None = None) -> InputError:
     """The error of a sidecar whose content, in these words, does not fit its readers."""
     return InputError(
         f"{path}: {words}. Copy the file again, or make it again with "
-        f"{MADE_BY[path.stem]} --overwrite"
+        f"{made_by or f'{MADE_BY[path.stem]} --overwrite'}"
     )
 
 
@@ -149,9 +171,11 @@ def _read(key: str, value: Any, kind: Any) -> Any:  # noqa: ANN401
         return _read_dataclass(key, value, kind)
     origin, arguments = get_origin(kind), get_args(kind)
     if origin in (Union, UnionType):
-        records = [one for one in arguments if is_dataclass(one)]
-        if records and value is not None:  # its own words are better than a list of kinds
-            return _read(key, value, records[0])
+        # a key that may be absent has a value of its own where it is there
+        arguments = tuple(one for one in arguments if one is not Absent)
+        first, *others = [one for one in arguments if one is not NoneType]
+        if value is not None and not others and (is_dataclass(first) or get_origin(first)):
+            return _read(key, value, first)  # its own words say more than what it is not
         for one in arguments:
             try:
                 return _read(key, value, one)
@@ -166,9 +190,9 @@ def _read(key: str, value: Any, kind: Any) -> Any:  # noqa: ANN401
         if not isinstance(value, list | tuple):
             raise _unfit(key, value, "a list")
         return tuple(_read(f"{key}[{i}]", one, arguments[0]) for i, one in enumerate(value))
-    if origin is dict:
-        whole: dict[str, Any] = _read(key, value, dict)
-        return {name: _read(f"{key}.{name}", one, arguments[1]) for name, one in whole.items()}
+    if origin in (dict, Mapping):
+        named: dict[str, Any] = _read(key, value, dict)
+        return {name: _read(f"{key}.{name}", one, arguments[1]) for name, one in named.items()}
     allowed = (int, float) if kind is float else kind
     fits = isinstance(value, allowed) and (kind is bool or not isinstance(value, bool))
     if not fits or (kind is float and not math.isfinite(value)):
@@ -180,6 +204,10 @@ def _read_dataclass(key: str, value: Any, kind: Any) -> Any:  # noqa: ANN401
     if not isinstance(value, dict):
         raise _unfit(key, value, WORDS[dict])
     hints = get_type_hints(kind)
+    flat = [field.name for field in fields(kind) if "flat" in field.metadata]
+    for name in flat:  # takes the keys that are no other field's
+        rest = {one: value[one] for one in value if one not in hints or one == name}
+        value = {**{one: value[one] for one in value if one not in rest}, name: rest}
     for name in value:
         if name not in hints:
             given = f"has {name!r} ({reprlib.repr(value[name])}), which this version does not know"
@@ -187,7 +215,10 @@ def _read_dataclass(key: str, value: Any, kind: Any) -> Any:  # noqa: ANN401
     for field in fields(kind):
         if field.name not in value and field.default is MISSING:
             raise _Unfit(key, f"lacks {field.name!r}")
-    read = {name: _read(f"{key}.{name}", one, hints[name]) for name, one in value.items()}
+    read = {
+        name: _read(".".join(filter(None, (key, "" if name in flat else name))), one, hints[name])
+        for name, one in value.items()
+    }
     try:
         return kind(**read)
     except ValueError as error:

@@ -9,7 +9,7 @@ import pytest
 from scipy.optimize import minimize
 
 from intracranial.artifacts import ScoredFolderPaths
-from intracranial.ensembles.combination import align, combine, fit_weights, format_ensemble
+from intracranial.ensembles.combination import Gain, align, combine, fit_weights, format_ensemble
 from intracranial.errors import InputError, UsageError
 from intracranial.statistics.comparison import Predictions, compare
 from intracranial.statistics.crossfit import Crossfit, over_folds, over_patients
@@ -94,8 +94,8 @@ def test_what_is_fitted_on_a_part_has_not_seen_it():
     knowing = np.where(half[:, None], first.sample.targets * 0.98 + 0.01, 0.5)
     second = replace(a_run("b", 1), sample=replace(first.sample, probabilities=knowing))
     crossfit = over_folds(first.sample, half.astype(int))
-    table = combine(TASK, [first, second], None, crossfit, FEW).table["fitted"]
-    on_second_half, on_first_half = (parts[1] for parts in table["weights_of_parts"])
+    table = combine(TASK, [first, second], None, crossfit, FEW).table.fitted
+    on_second_half, on_first_half = (parts[1] for parts in table.weights_of_parts)
     assert on_second_half > 0.9  # rows of fold 0 take what fold 1 says
     assert on_first_half < 0.6
 
@@ -104,7 +104,7 @@ def test_optimism_is_what_fitting_on_the_scored_rows_would_add():
     targets = a_truth(40)
     runs = [a_run(str(k), 0.2, targets, seed=k) for k in range(8)]
     found = combine(TASK, runs, None, patients(runs[0]), FEW)
-    optimism = found.table["fitted"]["optimism"]
+    optimism = found.table.fitted.optimism
     assert optimism > 0
     assert f"{optimism:+.3f} more" in format_ensemble(found.table)
 
@@ -113,36 +113,36 @@ def test_each_run_keeps_the_reason_why_its_score_is_too_good():
     first = a_run("a", 1)
     second = replace(a_run("b", 1, seed=2), optimistic="selected on this fold")
     found = combine(TASK, align([first, second]), None, patients(first), FEW).table
-    assert found["optimistic"] == {"a": None, "b": "selected on this fold"}
+    assert found.optimistic == {"a": None, "b": "selected on this fold"}
     assert "the figures of b are not independent: selected on" in format_ensemble(found)
 
 
 def test_every_score_has_the_interval_that_an_evaluation_of_its_rows_has():
     runs = align([a_run("a", 0.5), a_run("b", 0.5, seed=2)])
     found = combine(TASK, runs, None, patients(runs[0]), FEW)
-    assert list(found.table["score"]) == ["a", "b", "mean", "rank", "fitted"]
+    assert list(found.table.score) == ["a", "b", "mean", "rank", "fitted"]
     predicted = {run.name: run.sample.probabilities for run in runs} | found.probabilities
     for name, probabilities in predicted.items():
         sample = replace(runs[0].sample, probabilities=probabilities)
-        expected = table_with_intervals(TASK, sample, FEW)[0]["score"]
-        assert found.table["score"][name] == expected
-        assert expected["low"] < expected["value"] < expected["high"]
-        assert f"{expected['low']:.3f} to {expected['high']:.3f}" in format_ensemble(found.table)
-    assert found.table["series"] == found.table["groups"] == 200
-    assert found.table["intervals"] == {"resamples": 100, "seed": 0}
+        expected = table_with_intervals(TASK, sample, FEW)[0].score
+        assert found.table.score[name] == expected
+        assert expected.low < expected.value < expected.high
+        assert f"{expected.low:.3f} to {expected.high:.3f}" in format_ensemble(found.table)
+    assert found.table.series == found.table.groups == 200
+    assert found.table.intervals == Settings(100, 0)
 
 
 def test_each_method_is_compared_with_the_best_single_run_on_the_same_rows():
     runs = align([a_run("weak", 0.1), a_run("best", 0.6, seed=2), a_run("good", 0.5, seed=3)])
     found = combine(TASK, runs, None, patients(runs[0]), FEW)
-    against = found.table["against_best"]
-    assert against["run"] == "best" and list(against["methods"]) == ["mean", "rank", "fitted"]
-    for name, said in against["methods"].items():
+    against = found.table.against_best
+    assert against.run == "best" and list(against.methods) == ["mean", "rank", "fitted"]
+    for name, said in against.methods.items():
         sample = replace(runs[1].sample, probabilities=found.probabilities[name])
         expected = compare(TASK, runs[1], replace(runs[1], name=name, sample=sample), FEW)
-        expected = expected["score"]
-        assert said == {"difference": expected["difference"], "p": expected["p"]}
-        words = f"{name} minus best, the best run: {said['difference']['value']:+.3f}"
+        expected = expected.score
+        assert said == Gain(expected.difference, expected.p)
+        words = f"{name} minus best, the best run: {said.difference.value:+.3f}"
         assert words in format_ensemble(found.table)
 
 
@@ -153,7 +153,7 @@ def test_rows_that_one_run_takes_for_one_patient_s_are_joined():
     joined = align([first, replace(second, sample=replace(second.sample, groups=pairs))])
     assert all(len(set(run.sample.groups)) == 100 for run in joined)
     table = combine(TASK, joined, None, patients(joined[0]), FEW).table
-    assert (apart["groups"], table["groups"]) == (200, 100)
+    assert (apart.groups, table.groups) == (200, 100)
 
 
 def test_too_few_patients_give_scores_without_intervals_and_nothing_fitted():
@@ -161,8 +161,8 @@ def test_too_few_patients_give_scores_without_intervals_and_nothing_fitted():
     targets[0, [0, OVERALL]] = 1
     runs = [a_run("a", 1, targets), a_run("b", 1, targets, seed=2)]
     table = combine(TASK, runs, None, patients(runs[0]), FEW).table
-    assert table["fitted"] is None and table["score"]["mean"]["low"] is None
-    assert table["rare"] == [LABELS[0], TASK.overall] and len(table["left_out"]) == 12
+    assert table.fitted is None and table.score["mean"].low is None
+    assert table.rare == (LABELS[0], TASK.overall) and len(table.left_out) == 12
     said = format_ensemble(table)
     assert "(no interval)" in said and "no weights were fitted: nothing: fewer than two" in said
 
@@ -171,7 +171,7 @@ def test_rows_without_a_score_have_no_best_run():
     targets = np.zeros((4, 14), dtype=int)
     runs = [a_run("a", 1, targets), a_run("b", 1, targets, seed=2)]
     table = combine(TASK, runs, None, patients(runs[0]), FEW).table
-    assert table["against_best"] is None and "best run" not in format_ensemble(table)
+    assert table.against_best is None and "best run" not in format_ensemble(table)
 
 
 @pytest.mark.parametrize("splits", [("s", "s"), (None, None), ("s", None)])

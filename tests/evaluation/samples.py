@@ -1,14 +1,26 @@
 """Small made-up results for the tests of figures and reports."""
 
+from dataclasses import fields, replace
+
 import numpy as np
 
+from intracranial.evaluation.metrics_files import (
+    EndToEndMetrics,
+    Evaluation,
+    FoldScore,
+    SelectedTable,
+    StageMetrics,
+    StageMetricsOfAllFolds,
+)
 from intracranial.evaluation.tables import evaluate
 from intracranial.imaging.geometry import CANONICAL_AXES
 from intracranial.report.page import Case, ReportData, ShownSlice
 from intracranial.splits.findings import Finding
 from intracranial.statistics.crossfit import over_patients
-from intracranial.statistics.intervals import Settings
+from intracranial.statistics.intervals import Settings, table_with_intervals
 from intracranial.statistics.sample import Sample
+from intracranial.statistics.spread import spread
+from intracranial.statistics.suspects import SuspectsTable
 from intracranial.tasks import RSNA_2025
 
 
@@ -55,11 +67,53 @@ def results(rows=40, seed=0):
 
 
 def metrics_of(targets, probabilities, modalities, selected="last"):
-    """What an evaluation says of them, with few resamples."""
+    """What an evaluation says of them, with few resamples; stage 1 has the reverse scores."""
     names = np.array([f"1.2.{row}" for row in range(len(targets))])
     sample = Sample(targets, probabilities, names, names, {"modality": np.array(modalities)})
     crossfit = over_patients(sample, targets[:, 13], 0)
-    return evaluate(RSNA_2025, sample, Settings(100), crossfit, selected)
+    alone, _ = table_with_intervals(
+        RSNA_2025, replace(sample, probabilities=1 - probabilities), Settings(0)
+    )
+    return EndToEndMetrics(
+        **vars(evaluate(RSNA_2025, sample, Settings(100), crossfit, selected)),
+        stage1_maximum=SelectedTable(**vars(alone), selected_on=selected),
+        gain_over_stage1=None,
+        localisation=None,
+        test_time_augmentation=None,
+        suspects=SuspectsTable((), ()),
+        rejected=(),
+        seen_in_training=(),
+    )
+
+
+def stage_metrics_of(metrics, training=None, gap=None):
+    """The same figures as those of one stage."""
+    own = {one.name: getattr(metrics, one.name) for one in fields(Evaluation)}
+    return StageMetrics(**own, training=training, gap=gap)
+
+
+def metrics_of_all_folds(metrics, count):
+    """The same figures as those of a stage over all folds, each fold with the score of all."""
+    own = {one.name: getattr(metrics, one.name) for one in fields(Evaluation)}
+    by_fold = {
+        str(fold): FoldScore(
+            series=metrics.series,
+            score=metrics.score,
+            overall=None,
+            comparable_score=metrics.score.value,
+            selected_on=metrics.selected_on,
+        )
+        for fold in range(count)
+    }
+    return StageMetricsOfAllFolds(
+        **{**own, "split_hash": "s"},
+        by_fold=by_fold,
+        labels_of_every_fold=RSNA_2025.labels,
+        spread=spread([metrics.score.value] * count),
+        folds=count,
+        partial_folds={},
+        seeds=None,
+    )
 
 
 def a_report(**changes):
@@ -76,7 +130,7 @@ def a_report(**changes):
         "probabilities": probabilities,
         "modalities": modalities,
         "metrics": table,
-        "subgroups": table["subgroups"],
+        "subgroups": table.subgroups,
         "stage1_held_out": table,
         "stage1_training": table,
         "stage1_log": log,

@@ -72,7 +72,7 @@ def leave_one_out(path: Path) -> list[str]:
         path,
         left_out=[*metrics["left_out"], first],
         per_label=metrics["per_label"],
-        score={"value": 0.0},
+        score={"value": 0.0, "low": None, "high": None},
     )
     return others
 

@@ -4,6 +4,7 @@ import copy
 
 import pytest
 
+from intracranial.jsonable import to_json
 from intracranial.statistics.intervals import Settings, table_with_intervals
 from intracranial.statistics.sample import Sample
 from intracranial.tasks import RSNA_2025
@@ -16,7 +17,7 @@ def table():
     """Scores of two modalities of which one label has one class."""
     targets, probabilities, modalities = results(60)
     targets[:, 11] = 0
-    return metrics_of(targets, probabilities, modalities)
+    return to_json(metrics_of(targets, probabilities, modalities))
 
 
 @pytest.fixture
@@ -33,7 +34,7 @@ def test_scores_with_and_without_intervals_are_documented(table):
     plain, _ = table_with_intervals(
         RSNA_2025, Sample(targets, probabilities, names, names), Settings(0)
     )
-    assert_documented(plain, "table_with_intervals")
+    assert_documented(to_json(plain), "table_with_intervals")
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """tools/compare.py on files: runs by name, folders, all folds, and what is missing or wrong."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,10 +10,16 @@ from intracranial.artifacts import FoldPaths, ScoredFolderPaths, write_csv, writ
 from intracranial.errors import InputError, MissingArtifact, UsageError
 from intracranial.evaluation.predictions import GROUP_COLUMN, prediction_rows, read_predictions
 from intracranial.evaluation.scored_runs import load_run
+from intracranial.jsonable import to_json
 from intracranial.provenance import Request, write_manifest
 from intracranial.tasks import RSNA_2025 as TASK
 from intracranial.tasks import SERIES_COLUMN
-from tests.evaluation.samples import results
+from tests.evaluation.samples import (
+    metrics_of,
+    metrics_of_all_folds,
+    results,
+    stage_metrics_of,
+)
 from tests.schema import assert_documented
 from tests.tiny_runs import run_tool
 
@@ -29,7 +36,10 @@ def write_run(
     predictions = paths.predictions
     write_csv(predictions(stage) if callable(predictions) else predictions, columns, table)
     metrics = paths.metrics(stage) if callable(paths.metrics) else paths.metrics
-    content = {"intervals": {"optimistic": optimistic}, **({"split_hash": split} if split else {})}
+    found = metrics_of(*results(20))
+    intervals = replace(found.intervals, optimistic=optimistic)
+    found = replace(found, intervals=intervals, split_hash=split)
+    content = to_json(found if stage == "end_to_end" else stage_metrics_of(found))
     write_manifest(metrics, Request(f"{stage}_metrics", {}, {}), complete=True, content=content)
 
 
@@ -92,10 +102,14 @@ def test_bad_arguments_end_with_a_code_and_a_sentence(tmp_path, flags, code, wor
 def test_all_folds_are_pooled(tmp_path):
     for fold, rows in enumerate((slice(60), slice(60, 120))):
         write_run(FoldPaths(tmp_path, "a", fold), "stage2", rows=rows)
-    table = {"folds": 2, "split_hash": "s", "intervals": {"optimistic": "x"}}
-    write_json(FoldPaths(tmp_path, "a", "all").metrics("stage2"), table)
+    table = metrics_of_all_folds(metrics_of(*results(20), "this fold"), count=2)
+    write_json(FoldPaths(tmp_path, "a", "all").metrics("stage2"), to_json(table))
     found, folder = load_run("a", tmp_path, "stage2", "all", TASK)
-    assert len(found.keys) == 120 and found.split_hash == "s" and found.optimistic == "x"
+    assert (
+        len(found.keys) == 120
+        and found.split_hash == "s"
+        and "selected on this fold" in found.optimistic
+    )
     assert folder == tmp_path / "a" / "all"
 
 

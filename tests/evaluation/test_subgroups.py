@@ -77,7 +77,7 @@ def test_each_value_of_a_trait_has_the_table_of_its_rows_alone():
     assert list(tables["sex"]) == ["Female", "Male"]
     expected, _ = table_with_intervals(TASK, plain.rows(sex == "Male"), Settings(200))
     assert tables["sex"]["Male"] == expected
-    assert sum(table["series"] for table in tables["sex"].values()) == 80
+    assert sum(table.series for table in tables["sex"].values()) == 80
 
 
 def test_series_with_aneurysms_are_scored_against_all_without():
@@ -89,5 +89,5 @@ def test_series_with_aneurysms_are_scored_against_all_without():
     tables = subgroup_tables(TASK, sample, Settings(200))["findings"]
     assert list(tables) == ["1", "2+"]
     for table in tables.values():
-        assert table["per_label"]["Any"]["positives"] == 20
-        assert table["per_label"]["Any"]["negatives"] == 40
+        assert table.per_label["Any"].positives == 20
+        assert table.per_label["Any"].negatives == 40

@@ -3,18 +3,28 @@
 import base64
 import io
 import re
-from dataclasses import asdict
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from intracranial.evaluation.metrics_files import Gap
 from intracranial.metrics import cell, score_table
 from intracranial.report.page import MAX_CASES, ShownSlice, write_report
 from intracranial.report.projections import project
-from intracranial.statistics.suspects import Suspect
+from intracranial.statistics.comparison import Comparison, Paired, PairedLabel
+from intracranial.statistics.intervals import Settings
+from intracranial.statistics.suspects import Suspect, SuspectsTable
 from intracranial.tasks import RSNA_2025
-from tests.evaluation.samples import a_case, a_report, canonical_directions, metrics_of, results
+from tests.evaluation.samples import (
+    a_case,
+    a_report,
+    canonical_directions,
+    metrics_of,
+    results,
+    stage_metrics_of,
+)
 
 OPEN_TAG = re.compile(r"<(\w+)")
 IMAGE = re.compile(r'<img src="([^"]*)"')
@@ -107,11 +117,11 @@ def test_text_from_files_is_escaped(page):
 
 def test_every_figure_stands_beside_its_number_of_series(full_page):
     table = a_report().metrics
-    assert f"<b>{table['score']['value']:.3f}</b>weighted AUC" in full_page
+    assert f"<b>{table.score.value:.3f}</b>weighted AUC" in full_page
     assert "<b>40</b>series" in full_page
-    for label, score in table["per_label"].items():
-        counts = f"<td>{score['positives']}</td><td>{score['negatives']}</td>"
-        assert f"<tr><td>{label}</td>{counts}<td>{score['value']:.3f}<" in full_page
+    for label, score in table.per_label.items():
+        counts = f"<td>{score.positives}</td><td>{score.negatives}</td>"
+        assert f"<tr><td>{label}</td>{counts}<td>{score.value:.3f}<" in full_page
 
 
 def test_labels_of_one_class_are_named_and_never_shown_as_numbers(page):
@@ -120,7 +130,7 @@ def test_labels_of_one_class_are_named_and_never_shown_as_numbers(page):
     text = page(
         targets=targets,
         metrics=metrics_of(targets, probabilities, modalities),
-        subgroups=metrics_of(targets, probabilities, modalities)["subgroups"],
+        subgroups=metrics_of(targets, probabilities, modalities).subgroups,
     )
     assert "one class only: Right Supraclinoid Internal Carotid Artery, Basilar Tip." in text
     assert "nan" not in re.sub(r'"data:[^"]*"', "", text).lower()
@@ -147,27 +157,35 @@ def test_every_figure_of_a_stage_has_its_interval_and_the_gap_its_sign(page):
     targets, probabilities, _ = results()
     better = score_table(RSNA_2025, targets, probabilities + targets)
     held_out = a_report().metrics
-    span = "{low:.3f} to {high:.3f}".format(**held_out["score"])
-    gap = {"score": cell(0.25, (0.125, 0.375)), "Aneurysm Present": cell(-0.5)}
-    text = page(stage2_training=better, stage2_held_out={**held_out, "gap": gap})
+    span = "{low:.3f} to {high:.3f}".format(**vars(held_out.score))
+    figures = {"score": cell(0.25, (0.125, 0.375)), "Aneurysm Present": cell(-0.5)}
+    gap = Gap(labels=RSNA_2025.labels, figures=figures)
+    text = page(stage2_training=better, stage2_held_out=stage_metrics_of(held_out, gap=gap))
     assert f'<span class="under">{span}</span>' in text
     assert '<td>+0.250<span class="under">+0.125 to +0.375</span></td>' in text
     assert '<td>\N{MINUS SIGN}0.500<span class="under"></span></td>' in text
     assert "one stack of slices; 40 training and 40 held-out spots" in text
 
 
-def test_a_stage_that_was_scored_by_an_earlier_version_has_no_gap_and_no_error(page):
-    assert "End to end" in page(stage1_held_out={**a_report().metrics, "gap": 0.1})
-
-
 def test_stage_1_alone_is_compared_with_both_stages_on_the_same_series(page):
     table = a_report().metrics
     assert "Stage 1 alone against both stages" not in page()
-    paired = {"difference": cell(0.125, (-0.25, 0.5)), "p": 0.0625}
-    gain = {"score": paired, "others_mean": paired}
-    gain["per_label"] = {"Aneurysm Present": {"difference": cell(None), "p": None}}
-    metrics = {**table, "stage1_maximum": table, "gain_over_stage1": gain}
-    text = page(metrics=metrics, subgroups={})
+    paired = replace(Paired.of(0.5, 0.625), difference=cell(0.125, (-0.25, 0.5)), p=0.0625)
+    of_label = {"positives": 3, "negatives": 37, "no_interval": None}
+    gain = Comparison(
+        score=paired,
+        others_mean=paired,
+        per_label={"Aneurysm Present": PairedLabel(**vars(Paired.of(None, None)), **of_label)},
+        left_out=(),
+        rare=(),
+        only_one_has=(),
+        series=40,
+        groups=40,
+        runs=("stage 1, maximum", "both stages"),
+        optimistic={},
+        intervals=Settings(),
+    )
+    text = page(metrics=replace(table, gain_over_stage1=gain), subgroups={})
     assert '<td class="name">Stage 1, maximum<span' in text
     span = '<span class="under">\N{MINUS SIGN}0.250 to +0.500</span>'
     assert text.count(f"<td>+0.125{span}</td><td>0.062</td>") == 2
@@ -192,13 +210,12 @@ def test_a_figure_without_an_interval_says_why(page):
 def test_contradicted_labels_are_listed_in_words(page):
     negative = Suspect("1.2.3", "Basilar Tip", False, 0.9, 4, 5)
     positive = Suspect("1.2.4", "Basilar Tip", True, 0.01, 30, 31)
-    metrics, none = a_report().metrics, {"labelled_absent": [], "labelled_present": []}
-    found = {"labelled_absent": [asdict(negative)], "labelled_present": [asdict(positive)]}
-    text = page(metrics={**metrics, "suspects": found})
+    metrics, none = a_report().metrics, SuspectsTable((), ())
+    text = page(metrics=replace(metrics, suspects=SuspectsTable((negative,), (positive,))))
     assert "as high as 4 of 5 with it" in text
     assert "as low as 30 of 31 without it" in text
     assert "No label is contradicted" not in text
-    assert "No label is contradicted" in page(metrics={**metrics, "suspects": none})
+    assert "No label is contradicted" in page(metrics=replace(metrics, suspects=none))
     assert "Labels to look at again" not in page(targets=None, metrics=None, subgroups={})
 
 
@@ -249,7 +266,7 @@ def test_intervals_stand_beside_their_figures_and_labels_without_one_are_named(p
     targets[:3, 0] = 1
     metrics = metrics_of(targets, probabilities, modalities)
     text = page(targets=targets, metrics=metrics)
-    low, high = (metrics["score"][end] for end in ("low", "high"))
+    low, high = metrics.score.low, metrics.score.high
     assert text.count(f"{low:.3f} to {high:.3f}") == 3  # in a tile and in both tables
     assert "100 resamples of 40 patients" in text
     assert "fewer than 5 patients have them: Left Infraclinoid Internal Carotid Artery" in text
@@ -268,10 +285,10 @@ def test_calibration_is_shown_with_what_it_was_fitted_on_and_what_is_uncalibrate
     assert 'alt="Observed share against predicted probability"' in text
     assert "fitted on other patients among those scored, in 5 parts" in text
     assert "too few patients have them to fit on: Basilar Tip." in text
-    after = metrics["calibration"]["per_label"]["Aneurysm Present"]["after"]
-    for figure in (after["brier"], after["error"]):
-        low, high = figure["low"], figure["high"]
-        shown = f'<td>{figure["value"]:.3f}<span class="under">{low:.3f} to {high:.3f}</span></td>'
+    after = metrics.calibration.per_label["Aneurysm Present"].after
+    for figure in (after.brier, after.error):
+        low, high = figure.low, figure.high
+        shown = f'<td>{figure.value:.3f}<span class="under">{low:.3f} to {high:.3f}</span></td>'
         assert shown in text
 
 
@@ -320,6 +337,6 @@ def test_the_tiles_say_when_rare_locations_make_an_interval_too_narrow(page):
     targets[:, 0] = 0
     targets[:3, 0] = 1
     metrics = metrics_of(targets, probabilities, modalities)
-    rare = len([name for name in metrics["rare"] if name in RSNA_2025.locations])
+    rare = len([name for name in metrics.rare if name in RSNA_2025.locations])
     text = page(targets=targets, metrics=metrics)
     assert text.count(f", too narrow: {rare} of 13 locations are rare</span>") == 2

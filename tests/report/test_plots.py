@@ -53,8 +53,8 @@ def test_every_panel_shows_the_auc_of_the_score_table_on_axes_from_0_to_1():
     targets, probabilities, _ = results(rows=200)
     table = score_table(RSNA_2025, targets, probabilities)
     for axes in roc_locations(RSNA_2025, targets, probabilities, table).axes:
-        score = table["per_label"][name_of(axes)]
-        figures = f"AUC {score['value']:.3f}, {score['positives']} of 200"
+        score = table.per_label[name_of(axes)]
+        figures = f"AUC {score.value:.3f}, {score.positives} of 200"
         assert axes.get_title().endswith(f"\n{figures}") and not words(axes)
         assert axes.get_xlim() == axes.get_ylim() == (-0.02, 1.02)
 
@@ -80,7 +80,7 @@ def test_the_area_under_each_precision_recall_curve_is_the_average_precision():
         if axes.get_title() == "Basilar Tip":
             assert words(axes) == ["left out:\nno positive series"] and not axes.lines
             continue
-        score = table["per_label"][name_of(axes)]["average_precision"]["value"]
+        score = table.per_label[name_of(axes)].average_precision.value
         recall, precision = axes.lines[0].get_data()
         assert (np.diff(recall) > 0).all() and (recall[0], recall[-1]) == (0, 1)
         assert np.sum(np.diff(recall) * np.array(precision)[1:]) == pytest.approx(score)
@@ -89,16 +89,14 @@ def test_the_area_under_each_precision_recall_curve_is_the_average_precision():
 
 def test_a_reliability_diagram_shows_the_bins_of_every_label_that_was_corrected():
     targets, probabilities, modalities = results(rows=200)
-    table = metrics_of(targets, probabilities, modalities)["calibration"]
+    table = metrics_of(targets, probabilities, modalities).calibration
     figure = reliability(RSNA_2025, table)
     names = [axes.get_title().partition("\nerror")[0].replace("\n", " ") for axes in figure.axes]
-    assert names == [
-        name for name in reversed(RSNA_2025.labels) if name not in table["uncalibrated"]
-    ]
+    assert names == [name for name in reversed(RSNA_2025.labels) if name not in table.uncalibrated]
     for axes, name in zip(figure.axes, names, strict=True):
-        after = table["per_label"][name]["after"]
-        assert axes.lines[2].get_ydata().tolist() == [one["observed"] for one in after["bins"]]
-        assert f"error after {after['error']['value']:.3f}" in axes.get_title()
+        after = table.per_label[name].after
+        assert axes.lines[2].get_ydata().tolist() == [one.observed for one in after.bins]
+        assert f"error after {after.error.value:.3f}" in axes.get_title()
         top = axes.get_xlim()[1]
         assert all(max(line.get_ydata()) <= max(top, 1) for line in axes.lines)
     figure.canvas.draw()
@@ -107,8 +105,7 @@ def test_a_reliability_diagram_shows_the_bins_of_every_label_that_was_corrected(
 def test_there_is_no_reliability_diagram_where_nothing_was_corrected():
     targets, probabilities, modalities = results(rows=8)
     assert (
-        reliability(RSNA_2025, metrics_of(targets, probabilities, modalities)["calibration"])
-        is None
+        reliability(RSNA_2025, metrics_of(targets, probabilities, modalities).calibration) is None
     )
 
 

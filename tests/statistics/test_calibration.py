@@ -8,6 +8,7 @@ from scipy.special import expit, logit
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import brier_score_loss
 
+from intracranial.jsonable import to_json
 from intracranial.metrics import cell
 from intracranial.statistics.bootstrap import draw_resamples
 from intracranial.statistics.calibration import (
@@ -94,14 +95,14 @@ def test_the_table_shows_a_smaller_error_afterwards_and_names_what_is_uncalibrat
     targets[:11, 0] = 1  # of five parts, four hold about nine of them
     sample = Sample(targets, sample.probabilities, sample.uids, sample.groups)
     table = calibration_table(TASK, sample, over_patients(sample, targets[:, 2], 0))
-    json.dumps(table, allow_nan=False)
-    assert table["uncalibrated"] == ["Left A"]
-    assert table["per_label"]["Left A"]["after"] is None
-    assert len(table["slope"]) == len(table["per_label"]["Any"]["intercept"]) == 5
+    json.dumps(to_json(table), allow_nan=False)
+    assert table.uncalibrated == ("Left A",)
+    assert table.per_label["Left A"].after is None
+    assert len(table.slope) == len(table.per_label["Any"].intercept) == 5
     for label in ("Right A", "Any"):
-        before, after = (table["per_label"][label][when] for when in ("before", "after"))
-        assert after["brier"]["value"] < before["brier"]["value"]
-        assert after["error"]["value"] < 0.6 * before["error"]["value"]
+        before, after = (getattr(table.per_label[label], when) for when in ("before", "after"))
+        assert after.brier.value < before.brier.value
+        assert after.error.value < 0.6 * before.error.value
 
 
 def test_several_series_of_one_patient_do_not_make_a_label_fittable():
@@ -120,14 +121,14 @@ def test_the_brier_score_is_scikit_learns_and_the_bins_hold_every_row_once():
     sample = a_sample(237)
     truth, p = sample.targets[:, 2], sample.probabilities[:, 2]
     found = reliability(truth, p)
-    assert found["brier"] == cell(pytest.approx(brier_score_loss(truth, p)))
-    counts = [one["rows"] for one in found["bins"]]
+    assert found.brier == cell(pytest.approx(brier_score_loss(truth, p)))
+    counts = [one.rows for one in found.bins]
     assert sum(counts) == 237 and len(counts) == 10 and set(counts) == {23, 24}
     order = np.argsort(p)[: counts[0]]
-    assert found["bins"][0]["predicted"] == pytest.approx(p[order].mean())
-    assert found["bins"][0]["observed"] == pytest.approx(truth[order].mean())
-    gaps = [one["rows"] / 237 * abs(one["predicted"] - one["observed"]) for one in found["bins"]]
-    assert found["error"] == cell(pytest.approx(sum(gaps)))
+    assert found.bins[0].predicted == pytest.approx(p[order].mean())
+    assert found.bins[0].observed == pytest.approx(truth[order].mean())
+    gaps = [one.rows / 237 * abs(one.predicted - one.observed) for one in found.bins]
+    assert found.error == cell(pytest.approx(sum(gaps)))
 
 
 def test_intervals_of_the_brier_score_and_the_error_are_those_of_resampled_patients():
@@ -144,7 +145,9 @@ def test_intervals_of_the_brier_score_and_the_error_are_those_of_resampled_patie
         errors.append(np.abs(gaps).sum() / len(rows))
     for name, values in (("brier", briers), ("error", errors)):
         expected = np.quantile(values, (0.025, 0.975))
-        assert [found[name]["low"], found[name]["high"]] == pytest.approx(expected.tolist())
+        assert [getattr(found, name).low, getattr(found, name).high] == pytest.approx(
+            expected.tolist()
+        )
 
 
 def test_a_label_of_few_patients_has_no_interval_of_its_calibration():
@@ -153,19 +156,18 @@ def test_a_label_of_few_patients_has_no_interval_of_its_calibration():
     for positives, known in ((4, False), (5, True), (55, True), (56, False)):
         truth = (np.arange(60) < positives).astype(int)
         found = reliability(truth, p, draw_resamples(sample.groups, truth, 100, 0))
-        assert [found[name]["low"] is not None for name in ("brier", "error")] == [known] * 2
+        assert [one.low is not None for one in (found.brier, found.error)] == [known] * 2
 
 
 def test_equal_probabilities_share_a_bin_whatever_the_order_of_the_rows():
     rng = np.random.default_rng(0)
     p, truth = np.repeat([0.1, 0.2, 0.9], [95, 3, 2]), rng.integers(0, 2, 100)
     found = reliability(truth, p)
-    assert [one["rows"] for one in found["bins"]] == [95, 5]
+    assert [one.rows for one in found.bins] == [95, 5]
     shuffled = rng.permutation(100)
-    assert reliability(truth[shuffled], p[shuffled])["bins"] == [
-        pytest.approx(one) for one in found["bins"]
-    ]
-    assert len(reliability(truth[:15], p[:15])["bins"]) == 1
+    again = reliability(truth[shuffled], p[shuffled]).bins
+    assert [vars(one) for one in again] == [pytest.approx(vars(one)) for one in found.bins]
+    assert len(reliability(truth[:15], p[:15]).bins) == 1
     assert reliability(truth[:0], p[:0]) is None
 
 
@@ -217,8 +219,8 @@ def test_without_patients_to_fit_on_nothing_is_calibrated_and_the_reason_is_give
         assert crossfit.parts == () and crossfit.fitted_on.startswith("nothing: ")
         assert fittable(TASK, crossfit) == []
         table = calibration_table(TASK, sample, crossfit)
-        assert table["uncalibrated"] == list(TASK.labels) and table["slope"] == []
-        assert operating_table(TASK, sample, crossfit, None)["left_out"] == list(TASK.labels)
+        assert table.uncalibrated == TASK.labels and table.slope == ()
+        assert operating_table(TASK, sample, crossfit, None).left_out == TASK.labels
 
 
 def test_series_and_patients_that_are_scored_are_taken_out_of_the_reference():

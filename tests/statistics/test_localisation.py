@@ -1,6 +1,7 @@
 """Points are judged against labelled centres in millimetres, and FROC counts as it says."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from intracranial.artifacts import ScoredFolderPaths
 from intracranial.errors import InputError
 from intracranial.evaluation.located import located_of_split, read_points
 from intracranial.inference.points import Point
+from intracranial.jsonable import to_json
 from intracranial.report.page import render
 from intracranial.report.plots import froc
 from intracranial.splits.folds import load_split
@@ -67,26 +69,26 @@ def table_of(sample: Sample, series, seed: int = 0):
 def test_the_share_of_true_positives_is_that_within_each_distance():
     table = table_of(*a_study([1.0] * 10 + [7.0] * 6 + [30.0] * 4))
     for part in ("true_positives", "true_positive_locations"):
-        found = table[part]
-        assert found["count"] == 20 and found["median_mm"] == pytest.approx(4.0)
-        assert found["within_mm"]["5"]["value"] == pytest.approx(0.5)
-        assert found["within_mm"]["10"]["value"] == pytest.approx(0.8)
-        low, high = found["within_mm"]["10"]["low"], found["within_mm"]["10"]["high"]
+        found = getattr(table, part)
+        assert found.count == 20 and found.median_mm == pytest.approx(4.0)
+        assert found.within_mm["5"].value == pytest.approx(0.5)
+        assert found.within_mm["10"].value == pytest.approx(0.8)
+        low, high = found.within_mm["10"].low, found.within_mm["10"].high
         # the binomial interval of 16 of 20 is 0.56 to 0.94 (exact) and 0.62 to 0.98 (normal)
         assert 0.55 < low < 0.7 and 0.9 < high <= 1.0
-    json.dumps(table, allow_nan=False)
+    json.dumps(to_json(table), allow_nan=False)
 
 
 def test_a_centre_that_is_farther_along_the_slices_is_far():
     sample, series = a_study([0.0] * 20)
     series[:20] = [located(every_location((0.0, 0.0, 11.0)), [(0, 0, 0)])] * 20
-    assert table_of(sample, series)["true_positives"]["within_mm"]["10"]["value"] == 0
+    assert table_of(sample, series).true_positives.within_mm["10"].value == 0
 
 
 def test_series_below_the_threshold_are_no_true_positives():
     sample, series = a_study([1.0] * 20)
     sample.probabilities[:5] = 0.05
-    assert table_of(sample, series)["true_positives"]["count"] == 15
+    assert table_of(sample, series).true_positives.count == 15
 
 
 def test_thresholds_come_from_the_other_patients_only():
@@ -94,18 +96,18 @@ def test_thresholds_come_from_the_other_patients_only():
     strict = Sample(sample.targets, sample.probabilities + 0.5, sample.uids, sample.groups)
     crossfit = Crossfit("another run", (Part(np.arange(40), strict),))
     table = localisation_table(TASK, sample, series, crossfit, None)
-    assert table["threshold_from"] == "another run"
+    assert table.threshold_from == "another run"
     # negatives of the other run reach 1.0, which no positive of this one does
-    assert table["true_positives"]["count"] == 0
-    assert table["true_positives"]["within_mm"]["10"]["value"] is None
+    assert table.true_positives.count == 0
+    assert table.true_positives.within_mm["10"].value is None
 
 
 def test_labels_with_too_few_series_for_a_threshold_are_named():
     table = table_of(*a_study([1.0] * 20))
-    left_out = table["true_positive_locations"]["left_out"]
+    left_out = table.true_positive_locations.left_out
     assert "Basilar Tip" not in left_out and len(left_out) == 12
     table = table_of(*a_study([1.0] * 4))
-    assert table["true_positives"]["left_out"] == [TASK.overall]
+    assert table.true_positives.left_out == (TASK.overall,)
 
 
 def test_series_without_geometry_or_with_a_label_without_centre_are_not_judged():
@@ -116,9 +118,9 @@ def test_series_without_geometry_or_with_a_label_without_centre_are_not_judged()
         every_location((1.0, 0.0, 0.0)), [(0, 0, 0)], "Anterior Communicating Artery"
     )
     table = table_of(sample, series)
-    assert table["judged"] == 37 and table["froc"]["series"] == 37
-    assert table["not_judged"] == {"geometry unknown": 1, "label without a centre": 2}
-    assert table["true_positives"]["count"] == 17
+    assert table.judged == 37 and table.froc.series == 37
+    assert table.not_judged == {"geometry unknown": 1, "label without a centre": 2}
+    assert table.true_positives.count == 17
 
 
 def slow_froc(series, rate: float) -> float:
@@ -160,19 +162,19 @@ def test_froc_is_what_counting_at_every_threshold_gives(seed: int):
     series = random_series(25, seed)
     table = froc_table(series, np.ones(25, dtype=bool), None)
     for rate in (0.125, 0.5, 1, 2, 4):
-        assert table["sensitivity"][f"{rate:g}"]["value"] == pytest.approx(slow_froc(series, rate))
+        assert table.sensitivity[f"{rate:g}"].value == pytest.approx(slow_froc(series, rate))
 
 
 def test_two_points_on_one_centre_are_one_hit_and_no_false_point():
     points = [a_point(0.9, (0, 0, 0), 1), a_point(0.8, (0, 0, 9), 2)]
     table = froc_table([located(points, [(0, 0, 0)])], np.array([True]), None)
-    assert table["sensitivity"]["0.125"]["value"] == 1.0
+    assert table.sensitivity["0.125"].value == 1.0
 
 
 def test_points_that_are_not_ranked_are_neither_hit_nor_false():
     points = [a_point(0.5, (40, 0, 0), 1), a_point(0.9, (0, 0, 0), None)]
     table = froc_table([located(points, [(0, 0, 0)])], np.array([True]), None)
-    assert table["sensitivity"]["4"]["value"] == 0.0
+    assert table.sensitivity["4"].value == 0.0
 
 
 def test_the_curve_rises_and_its_band_holds_it():
@@ -180,12 +182,10 @@ def test_the_curve_rises_and_its_band_holds_it():
     names = np.arange(60).astype(str)
     finding = np.array([len(one.centres) > 0 for one in series])
     drawn = draw_resamples(names, finding, 500, 0)
-    curve = froc_table(series, np.ones(60, dtype=bool), drawn)["curve"]
-    values = [cell["value"] for cell in curve]
+    curve = froc_table(series, np.ones(60, dtype=bool), drawn).curve
+    values = [cell.value for cell in curve]
     assert values == sorted(values)
-    inside = [
-        cell["low"] <= cell["value"] <= cell["high"] for cell in curve if cell["low"] is not None
-    ]
+    inside = [cell.low <= cell.value <= cell.high for cell in curve if cell.low is not None]
     assert len(inside) > 20 and np.mean(inside) > 0.9
 
 
@@ -198,8 +198,8 @@ def test_a_patient_s_repeated_series_do_not_narrow_the_band():
         groups = np.tile(names, copies) if patients else np.arange(30 * copies).astype(str)
         drawn = draw_resamples(groups, np.tile(finding, copies), 1000, 0)
         found = froc_table(series * copies, np.ones(30 * copies, dtype=bool), drawn)
-        cell = found["sensitivity"]["1"]
-        return cell["high"] - cell["low"]
+        cell = found.sensitivity["1"]
+        return cell.high - cell.low
 
     assert width(4, patients=True) == pytest.approx(width(1, patients=True), rel=0.1)
     assert width(4, patients=False) < 0.7 * width(1, patients=False)
@@ -216,7 +216,7 @@ def test_the_figure_has_the_curve_of_the_table_and_its_band():
     table = froc_table(series, np.ones(60, dtype=bool), drawn)
     (axes,) = froc(table).axes
     (line,) = axes.lines
-    assert list(line.get_ydata()) == [cell["value"] for cell in table["curve"]]
+    assert list(line.get_ydata()) == [cell.value for cell in table.curve]
     assert len(axes.collections) == 1
     (axes,) = froc(froc_table(series, np.ones(60, dtype=bool), None)).axes
     assert not axes.collections
@@ -225,7 +225,8 @@ def test_the_figure_has_the_curve_of_the_table_and_its_band():
 def test_the_report_has_a_section_of_places_where_they_were_judged():
     assert "<h2>Where</h2>" not in render(a_report())
     data = a_report()
-    data.metrics["localisation"] = table_of(*a_study([1.0] * 10 + [7.0] * 6 + [30.0] * 4))
+    table = table_of(*a_study([1.0] * 10 + [7.0] * 6 + [30.0] * 4))
+    data = replace(data, metrics=replace(data.metrics, localisation=table))
     page = render(data)
     assert "<h2>Where</h2>" in page and "<td>0.800</td>" in page
     assert "Sensitivity against false points per series" in page
@@ -240,9 +241,9 @@ def test_points_are_read_back_from_their_table_with_the_centres_of_the_split(tin
     metrics = read(tiny.fold().metrics("end_to_end"))["localisation"]
     judged = split.series.loc[uids, "localized"].to_numpy() == 1
     again = froc_table(one, judged, None)
-    assert again["centres"] == metrics["froc"]["centres"]
+    assert again.centres == metrics["froc"]["centres"]
     for rate, cell in metrics["froc"]["sensitivity"].items():
-        assert again["sensitivity"][rate]["value"] == pytest.approx(cell["value"])
+        assert again.sensitivity[rate].value == pytest.approx(cell["value"])
     assert all(points[uid][0].rank == 1 for uid in uids)
     with pytest.raises(InputError, match="have no points of"):
         located_of_split(split, split.training(0), [path])

@@ -39,29 +39,28 @@ def test_rates_are_those_of_the_thresholds_of_the_other_folds():
     drawn = draw_resamples(sample.groups, sample.targets[:, 2], 500, 0)
     table = operating_table(TASK, sample, over_folds(sample, folds), drawn)
     called = np.zeros(300, dtype=int)
-    for fold, threshold in enumerate(table["per_label"]["Any"]["at_specificity"]["thresholds"]):
+    for fold, threshold in enumerate(table.per_label["Any"].at_specificity.thresholds):
         others = folds != fold
         expected = threshold_at_specificity(
             sample.targets[others, 2], sample.probabilities[others, 2]
         )
         assert threshold == expected
         called[folds == fold] = sample.probabilities[folds == fold, 2] >= threshold
-    point = table["per_label"]["Any"]["at_specificity"]
+    point = table.per_label["Any"].at_specificity
     truth = sample.targets[:, 2]
-    assert point["aim"] == 0.9
-    assert point["sensitivity"]["value"] == pytest.approx(recall_score(truth, called))
-    assert point["specificity"]["value"] == pytest.approx(recall_score(1 - truth, 1 - called))
-    for rate in ("sensitivity", "specificity"):
-        cell = point[rate]
-        assert cell["low"] < cell["value"] < cell["high"]
+    assert point.aim == 0.9
+    assert point.sensitivity.value == pytest.approx(recall_score(truth, called))
+    assert point.specificity.value == pytest.approx(recall_score(1 - truth, 1 - called))
+    for cell in (point.sensitivity, point.specificity):
+        assert cell.low < cell.value < cell.high
     # The interval of a share of n rows is about two standard errors to either side.
-    share, n = point["sensitivity"]["value"], truth.sum()
-    width = point["sensitivity"]["high"] - point["sensitivity"]["low"]
+    share, n = point.sensitivity.value, truth.sum()
+    width = point.sensitivity.high - point.sensitivity.low
     assert width == pytest.approx(2 * 1.96 * np.sqrt(share * (1 - share) / n), rel=0.35)
 
 
 def test_without_resamples_there_are_rates_and_no_intervals():
     sample = a_sample(300)
     table = operating_table(TASK, sample, over_folds(sample, np.arange(300) % 3), None)
-    cell = table["per_label"]["Any"]["at_sensitivity"]["sensitivity"]
-    assert 0.7 < cell["value"] <= 1 and cell["low"] is None and cell["high"] is None
+    cell = table.per_label["Any"].at_sensitivity.sensitivity
+    assert 0.7 < cell.value <= 1 and cell.low is None and cell.high is None

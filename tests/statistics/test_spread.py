@@ -14,10 +14,10 @@ from tests.tiny_runs import call_stage, run_tool
 
 def test_values_that_do_not_exist_are_left_out():
     found = spread([0.7, None, 0.8, 0.9])
-    assert found["mean"] == pytest.approx(0.8) and found["count"] == 3
-    assert found["standard_deviation"] == pytest.approx(np.std([0.7, 0.8, 0.9], ddof=1))
-    assert (found["min"], found["max"]) == (0.7, 0.9)
-    assert spread([0.7])["standard_deviation"] is None
+    assert found.mean == pytest.approx(0.8) and found.count == 3
+    assert found.standard_deviation == pytest.approx(np.std([0.7, 0.8, 0.9], ddof=1))
+    assert (found.min, found.max) == (0.7, 0.9)
+    assert spread([0.7]).standard_deviation is None
     assert spread([None]) is None
 
 

@@ -20,17 +20,16 @@ Every key of ensemble.json: `ensemble` in `results.schema.json`.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from scipy.stats import rankdata
 
 from intracranial.errors import InputError, UsageError
-from intracranial.metrics import ends, figure, score_table
+from intracranial.metrics import Cell, ends, figure, score_table
 from intracranial.statistics.bootstrap import MIN_GROUPS
 from intracranial.statistics.comparison import Predictions, compare, joined_groups, not_independent
 from intracranial.statistics.crossfit import Crossfit
-from intracranial.statistics.intervals import Settings, table_with_intervals
+from intracranial.statistics.intervals import Settings, TableWithIntervals, table_with_intervals
 from intracranial.tasks import Task
 
 METHODS = ("mean", "rank", "fitted")
@@ -45,12 +44,78 @@ CHANGE = 1e-9
 """The fit ends when no weight changes by more."""
 
 
+@dataclass(frozen=True)
+class Gain:
+    """A method against the best single run: the paired difference, and its two-sided p-value."""
+
+    difference: Cell
+    p: float | None
+
+
+@dataclass(frozen=True)
+class AgainstBest:
+    """Every method against the run with the best score, which was chosen on the scored rows."""
+
+    run: str
+    methods: Mapping[str, Gain]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fitted:
+    """Fitted weights of the runs.
+
+    Attributes:
+        weights: fitted on all rows, for other series.
+        weights_of_parts: those that the rows of each part took.
+        optimism: what weights fitted on the scored rows would claim more; None without a score.
+    """
+
+    weights: tuple[float, ...]
+    weights_of_parts: tuple[tuple[float, ...], ...]
+    optimism: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnsembleTable:
+    """What is said of an ensemble.
+
+    Attributes:
+        runs: names, in the order of all weights.
+        weights: of mean and rank, of sum 1.
+        score_name: what the score is called.
+        score: by run and by method.
+        against_best: None where no run has a score.
+        fitted_on: on what the weights of `fitted` were fitted, or why there are none.
+        fitted: None where nothing could be fitted.
+        optimistic: by run why its figures are too good, or None.
+        left_out: as of `TableWithIntervals`; likewise the next three.
+        rare: labels.
+        series: rows.
+        groups: patients.
+        intervals: how they were made.
+    """
+
+    runs: tuple[str, ...]
+    weights: tuple[float, ...]
+    score_name: str
+    score: Mapping[str, Cell]
+    against_best: AgainstBest | None
+    fitted_on: str
+    fitted: Fitted | None
+    optimistic: Mapping[str, str | None]
+    left_out: tuple[str, ...]
+    rare: tuple[str, ...]
+    series: int
+    groups: int
+    intervals: Settings
+
+
 @dataclass(frozen=True, eq=False)
 class Ensemble:
-    """Combined probabilities by method, each (N, L), and what is said of them, JSON-ready."""
+    """Combined probabilities by method, each (N, L), and what is said of them."""
 
     probabilities: dict[str, np.ndarray]
-    table: dict[str, Any]
+    table: EnsembleTable
 
 
 def check_runs(names: Sequence[str], weights: Sequence[float] | None = None) -> None:
@@ -150,7 +215,7 @@ def combine(
         "mean": np.einsum("r,rnl->nl", share, stacked),
         "rank": np.einsum("r,rnl->nl", share, ranks),
     }
-    said: dict[str, Any] | None = None
+    said: Fitted | None = None
     if crossfit.parts:
         fitted, parts = np.empty_like(found["mean"]), []
         for part in crossfit.parts:
@@ -158,16 +223,16 @@ def combine(
             scored[part.rows] = True
             one = fit_weights(targets[~scored], stacked[:, ~scored])
             fitted[scored] = np.einsum("r,rnl->nl", one, stacked[:, scored])
-            parts.append(one.tolist())
+            parts.append(tuple(one.tolist()))
         every = fit_weights(targets, stacked)
         claimed = _score(task, targets, np.einsum("r,rnl->nl", every, stacked))
         found["fitted"] = fitted
         reached = _score(task, targets, fitted)
-        said = {
-            "weights_of_parts": parts,
-            "weights": every.tolist(),
-            "optimism": None if claimed is None or reached is None else claimed - reached,
-        }
+        said = Fitted(
+            weights_of_parts=tuple(parts),
+            weights=tuple(every.tolist()),
+            optimism=None if claimed is None or reached is None else claimed - reached,
+        )
     methods = [_combined(name, runs, each) for name, each in found.items()]
     tables = {
         one.name: table_with_intervals(task, one.sample, settings)[0] for one in (*runs, *methods)
@@ -175,18 +240,21 @@ def combine(
     rows = tables[runs[0].name]  # what all tables say of the rows is the same
     return Ensemble(
         found,
-        {
-            "runs": [run.name for run in runs],
-            "weights": share.tolist(),
-            "score_name": task.score_name,
-            "score": {name: table["score"] for name, table in tables.items()},
-            "against_best": _against_best(task, runs, methods, tables, settings),
-            "fitted_on": crossfit.fitted_on,
-            "fitted": said,
-            "optimistic": {run.name: run.optimistic for run in runs},
-            **{key: rows[key] for key in ("left_out", "rare", "series", "groups")},
-            "intervals": {"resamples": settings.resamples, "seed": settings.seed},
-        },
+        EnsembleTable(
+            runs=tuple(run.name for run in runs),
+            weights=tuple(share.tolist()),
+            score_name=task.score_name,
+            score={name: table.score for name, table in tables.items()},
+            against_best=_against_best(task, runs, methods, tables, settings),
+            fitted_on=crossfit.fitted_on,
+            fitted=said,
+            optimistic={run.name: run.optimistic for run in runs},
+            left_out=rows.left_out,
+            rare=rows.rare,
+            series=rows.series,
+            groups=rows.groups,
+            intervals=settings,
+        ),
     )
 
 
@@ -202,20 +270,20 @@ def _against_best(
     task: Task,
     runs: Sequence[Predictions],
     methods: Sequence[Predictions],
-    tables: Mapping[str, Mapping[str, Any]],
+    tables: Mapping[str, TableWithIntervals],
     settings: Settings,
-) -> dict[str, Any] | None:
+) -> AgainstBest | None:
     """Each method minus the best single run, paired; None where no run has a score."""
-    scores = {run.name: tables[run.name]["score"]["value"] for run in runs}
-    scored = [run for run in runs if scores[run.name] is not None]
+    values = [(run, tables[run.name].score.value) for run in runs]
+    scored = [(run, value) for run, value in values if value is not None]
     if not scored:
         return None
-    best = (max if task.higher_is_better else min)(scored, key=lambda run: scores[run.name])
+    best, _ = (max if task.higher_is_better else min)(scored, key=lambda pair: pair[1])
     found = {}
     for method in methods:
-        paired = compare(task, best, method, settings)["score"]
-        found[method.name] = {key: paired[key] for key in ("difference", "p")}
-    return {"run": best.name, "methods": found}
+        paired = compare(task, best, method, settings).score
+        found[method.name] = Gain(paired.difference, paired.p)
+    return AgainstBest(best.name, found)
 
 
 def fit_weights(targets: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
@@ -242,41 +310,39 @@ def fit_weights(targets: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
 
 
 def _score(task: Task, targets: np.ndarray, probabilities: np.ndarray) -> float | None:
-    value: float | None = score_table(task, targets, probabilities)["score"]["value"]
-    return value
+    return score_table(task, targets, probabilities).score.value
 
 
-def format_ensemble(table: Mapping[str, Any]) -> str:
+def format_ensemble(table: EnsembleTable) -> str:
     """Scores, differences and weights as text for the terminal."""
-    width = max(len(name) for name in table["score"])
-    title = table["score_name"]
+    width = max(len(name) for name in table.score)
+    title = table.score_name
     lines = [f"{'':<{width}}  {title}  95 % interval"]
-    for name, score in table["score"].items():
+    for name, score in table.score.items():
         lines.append(
-            f"{name:<{width}}  {figure(score['value']):<{len(title)}}  {ends(score)}".rstrip()
+            f"{name:<{width}}  {figure(score.value):<{len(title)}}  {ends(score)}".rstrip()
         )
-    best = table["against_best"]
-    for name, found in best["methods"].items() if best else ():
-        change = found["difference"]
-        span = "no interval"
-        if change["low"] is not None:
-            span = f"{change['low']:+.3f} to {change['high']:+.3f}, p {found['p']:.3f}"
-        lines.append(f"{name} minus {best['run']}, the best run: {change['value']:+.3f} ({span})")
-    lines.append(f"{table['series']} series of {table['groups']} patients")
-    if table["rare"]:
+    best = table.against_best
+    if best is not None:
+        for name, found in best.methods.items():
+            change, span = found.difference, "no interval"
+            if change.low is not None:
+                span = f"{change.low:+.3f} to {change.high:+.3f}, p {found.p:.3f}"
+            lines.append(f"{name} minus {best.run}, the best run: {change.value:+.3f} ({span})")
+    lines.append(f"{table.series} series of {table.groups} patients")
+    if table.rare:
         lines.append(
-            f"fewer than {MIN_GROUPS} patients have {', '.join(table['rare'])}: intervals and p "
+            f"fewer than {MIN_GROUPS} patients have {', '.join(table.rare)}: intervals and p "
             "are too small"
         )
-    fitted = table["fitted"]
+    fitted = table.fitted
     if fitted is None:
-        lines.append(f"no weights were fitted: {table['fitted_on']}")
+        lines.append(f"no weights were fitted: {table.fitted_on}")
     else:
         shares = ", ".join(
-            f"{name} {value:.2f}"
-            for name, value in zip(table["runs"], fitted["weights"], strict=True)
+            f"{name} {value:.2f}" for name, value in zip(table.runs, fitted.weights, strict=True)
         )
-        lines.append(f"fitted weights: {shares} (each part on {table['fitted_on']})")
-        if fitted["optimism"] is not None:
-            lines.append(f"fitted on the scored rows it would claim {fitted['optimism']:+.3f} more")
-    return "\n".join([*lines, *not_independent(table["optimistic"])])
+        lines.append(f"fitted weights: {shares} (each part on {table.fitted_on})")
+        if fitted.optimism is not None:
+            lines.append(f"fitted on the scored rows it would claim {fitted.optimism:+.3f} more")
+    return "\n".join([*lines, *not_independent(table.optimistic)])

@@ -1,13 +1,25 @@
 """One table over all folds: the held-out predictions of every fold, pooled, and their spread."""
 
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
 from intracranial.artifacts import ALL_FOLDS, ScoredFolderPaths, write_json
+from intracranial.errors import InputError
 from intracranial.evaluation.end_to_end_scores import Judged, end_to_end_table
 from intracranial.evaluation.located import located_of_split
+from intracranial.evaluation.metrics_files import (
+    EndToEndMetrics,
+    EndToEndMetricsOfAllFolds,
+    Evaluation,
+    FoldScore,
+    OverFolds,
+    StageMetricsOfAllFolds,
+    read_end_to_end_metrics,
+    read_stage_metrics,
+)
 from intracranial.evaluation.predictions import read_predictions
 from intracranial.evaluation.scored_runs import (
     load_run,
@@ -18,9 +30,10 @@ from intracranial.evaluation.scored_runs import (
 from intracranial.evaluation.subgroups import sample_of_split
 from intracranial.evaluation.tables import THIS_FOLD, evaluate, log_tables
 from intracranial.evaluation.views import joined, read_views
-from intracranial.metrics import figure
+from intracranial.jsonable import to_json
+from intracranial.metrics import Cell, figure
 from intracranial.options.evaluation import EvaluationOptions
-from intracranial.provenance import MADE_BY, read_manifest
+from intracranial.provenance import MADE_BY
 from intracranial.runlog import log
 from intracranial.splits.folds import Split
 from intracranial.statistics.comparison import not_independent
@@ -38,7 +51,7 @@ class Pooled:
 
     task: Task
     sample: Sample
-    table: dict[str, Any]
+    table: StageMetricsOfAllFolds | EndToEndMetricsOfAllFolds
 
 
 def check_seed_runs(options: EvaluationOptions, stage: str) -> None:
@@ -55,8 +68,7 @@ def check_seed_runs(options: EvaluationOptions, stage: str) -> None:
 def summarise_folds(options: EvaluationOptions, split: Split, stage: str, task: Task) -> Pooled:
     """Print and write `model/<run>/all/<stage>_metrics.json`.
 
-    Calibration and thresholds of each fold are fitted on the predictions of the others. Schema:
-    `src/intracranial/evaluation/results.schema.json`.
+    Calibration and thresholds of each fold are fitted on the predictions of the others.
 
     Args:
         options: for the run's paths, the intervals and runs with other seeds.
@@ -69,7 +81,12 @@ def summarise_folds(options: EvaluationOptions, split: Split, stage: str, task: 
     """
     kind = f"{stage}_metrics"
     folders = [options.fold_paths(fold) for fold in range(split.folds)]
-    tables = [read_manifest(paths.metrics(stage), kind) for paths in folders]
+    end_to_end: list[EndToEndMetrics] = []
+    if stage == "end_to_end":
+        end_to_end = [_both_stages(paths.metrics(stage)) for paths in folders]
+    tables: Sequence[Evaluation] = end_to_end or [
+        read_stage_metrics(paths.metrics(stage), stage) for paths in folders
+    ]
     samples = [read_predictions(paths.predictions(stage), task, MADE_BY[kind]) for paths in folders]
     sample = sample_of_split(
         split,
@@ -79,17 +96,19 @@ def summarise_folds(options: EvaluationOptions, split: Split, stage: str, task: 
         np.concatenate([one.probabilities for one in samples]),
     )
     crossfit = over_folds(sample, np.repeat(np.arange(split.folds), list(map(len, samples))))
-    by_fold = _by_fold(task, stage, tables)
-    selected = _joined_selections([one["selected_on"] for one in tables])
+    added = vars(_over_folds(task, stage, tables))
+    selected = _joined_selections([one.selected_on for one in tables])
     settings = Settings(options.resamples, options.seed)
+    table: StageMetricsOfAllFolds | EndToEndMetricsOfAllFolds
     if stage == "end_to_end":
-        table = _end_to_end(options, split, task, (sample, samples), tables, crossfit, selected)
+        both = _end_to_end(options, split, task, (sample, samples), end_to_end, crossfit, selected)
+        table = EndToEndMetricsOfAllFolds(**vars(both), **added)
     else:
-        table = evaluate(task, sample, settings, crossfit, selected)
+        pooled = evaluate(task, sample, settings, crossfit, selected)
         unit = "spots" if stage == "stage1" else "series"
-        log_tables(task, f"{stage}, held-out predictions of all folds", table, unit)
-    partial = {str(fold): one["partial"] for fold, one in enumerate(tables) if one.get("partial")}
-    table |= {**by_fold, "partial_folds": partial, "split_hash": split.split_hash, "seeds": None}
+        log_tables(task, f"{stage}, held-out predictions of all folds", pooled, unit)
+        table = StageMetricsOfAllFolds(**vars(pooled), **added)
+    table = replace(table, split_hash=split.split_hash)
     if options.seed_runs:
         for fold in range(split.folds):
             runs = [folders[0].run, *options.seed_runs]
@@ -100,31 +119,37 @@ def summarise_folds(options: EvaluationOptions, split: Split, stage: str, task: 
         others = [
             load_run(run, options.model_dir, stage, ALL_FOLDS, task)[0] for run in options.seed_runs
         ]
-        table["seeds"] = seed_table(task, [own, *others])
-        log.info("seeds %s:\n%s", ", ".join(table["seeds"]["runs"]), format_seeds(table["seeds"]))
-        for line in not_independent(table["seeds"]["optimistic"]):
+        seeds = seed_table(task, [own, *others])
+        log.info("seeds %s:\n%s", ", ".join(seeds.runs), format_seeds(seeds))
+        for line in not_independent(seeds.optimistic):
             log.warning("%s", line)
+        table = replace(table, seeds=seeds)
     path = options.fold_paths(ALL_FOLDS).metrics(stage)
-    write_json(path, table)
+    write_json(path, to_json(table))
     log.info("wrote %s", path)
     return Pooled(task, sample, table)
 
 
-def _by_fold(task: Task, stage: str, tables: list[dict[str, Any]]) -> dict[str, Any]:
+def _both_stages(path: Path) -> EndToEndMetrics:
+    found = read_end_to_end_metrics(path)
+    if not isinstance(found, EndToEndMetrics):
+        raise InputError(f"{path} has no scores: run {MADE_BY['end_to_end_metrics']} --overwrite")
+    return found
+
+
+def _over_folds(task: Task, stage: str, tables: Sequence[Evaluation]) -> OverFolds:
     """Scores of each fold, what of them compares, and its spread; printed too."""
     labels = scored_in_all(task, tables)
     alike = [score_over(task, one, labels) for one in tables]
     differing = spread(alike)
     rows = {
-        str(fold): {
-            "series": one["series"],
-            "score": one["score"],
-            "overall": None
-            if task.overall is None
-            else {key: one["per_label"][task.overall][key] for key in ("value", "low", "high")},
-            "comparable_score": comparable,
-            "selected_on": one["selected_on"],
-        }
+        str(fold): FoldScore(
+            series=one.series,
+            score=one.score,
+            overall=None if task.overall is None else _bare(one.per_label[task.overall]),
+            comparable_score=comparable,
+            selected_on=one.selected_on,
+        )
         for fold, (one, comparable) in enumerate(zip(tables, alike, strict=True))
     }
     log.info(
@@ -132,15 +157,27 @@ def _by_fold(task: Task, stage: str, tables: list[dict[str, Any]]) -> dict[str, 
         *(stage, task.score_name, len(labels)),
     )
     for name, row in rows.items():
-        both = figure(row["score"]["value"]), figure(row["comparable_score"])
+        both = figure(row.score.value), figure(row.comparable_score)
         log.info("  fold %s  %s  %s", name, *both)
     if differing is not None:
         log.info(
             "  mean of the latter %s, standard deviation %s, %s to %s",
-            *(figure(differing[key]) for key in ("mean", "standard_deviation", "min", "max")),
+            *map(figure, (differing.mean, differing.standard_deviation)),
+            *map(figure, (differing.min, differing.max)),
         )
-    found = {"by_fold": rows, "labels_of_every_fold": labels, "spread": differing}
-    return {**found, "folds": len(tables)}
+    return OverFolds(
+        by_fold=rows,
+        labels_of_every_fold=labels,
+        spread=differing,
+        folds=len(tables),
+        partial_folds={str(fold): one.partial for fold, one in enumerate(tables) if one.partial},
+        seeds=None,
+    )
+
+
+def _bare(score: Cell) -> Cell:
+    """A cell alone, without what a label's has beside it."""
+    return Cell(score.value, score.low, score.high)
 
 
 def _end_to_end(
@@ -148,10 +185,10 @@ def _end_to_end(
     split: Split,
     task: Task,
     rows: tuple[Sample, list[Sample]],
-    tables: list[dict[str, Any]],
+    tables: Sequence[EndToEndMetrics],
     crossfit: Crossfit,
     selected: str,
-) -> dict[str, Any]:
+) -> EndToEndMetrics:
     """The table of both stages; points and views come from the tables of the folds.
 
     Args:
@@ -174,17 +211,12 @@ def _end_to_end(
             for folder, one in zip(folders, samples, strict=True)
         ]
     )
-    seen = [uid for one in tables for uid in one["seen_in_training"] or []]
-    alone = _joined_selections(
-        [one["stage1_maximum"].get("selected_on", one["selected_on"]) for one in tables]
-    )
+    seen = [uid for one in tables for uid in one.seen_in_training or ()]
+    rejected = tuple(row for one in tables for row in one.rejected)
+    alone = _joined_selections([one.stage1_maximum.selected_on for one in tables])
     settings = Settings(options.resamples, options.seed)
-    judged = Judged(sample, views, located, crossfit, seen)
-    return {
-        **end_to_end_table(task, judged, settings, selected, alone),
-        "rejected": [row for one in tables for row in one["rejected"]],
-        "seen_in_training": seen,
-    }
+    judged = Judged(sample, views, located, crossfit, seen, rejected)
+    return end_to_end_table(task, judged, settings, selected, alone)
 
 
 def _joined_selections(selections: list[str]) -> str:

@@ -3,11 +3,16 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from intracranial.evaluation.end_to_end import Results, Scored, arrays
+from intracranial.evaluation.metrics_files import (
+    EndToEndMetrics,
+    RejectedSeries,
+    SelectedTable,
+    UnlabelledMetrics,
+)
 from intracranial.evaluation.subgroups import by_trait, count_findings, describe
 from intracranial.evaluation.tables import evaluate, log_tables, optimism, selected_on
 from intracranial.evaluation.view_gains import log_view_gains, view_gains
@@ -19,7 +24,7 @@ from intracranial.membership import Overlap
 from intracranial.metrics import cell
 from intracranial.runlog import log
 from intracranial.statistics.bootstrap import draw_resamples
-from intracranial.statistics.comparison import Predictions, compare
+from intracranial.statistics.comparison import Comparison, Predictions, compare
 from intracranial.statistics.crossfit import Crossfit, from_reference, over_patients
 from intracranial.statistics.intervals import Settings, table_with_intervals
 from intracranial.statistics.localisation import Located, localisation_table, log_localisation
@@ -89,10 +94,8 @@ def metrics_of(
     reference: Reference | None = None,
     held_out: bool = True,
     overlap: Overlap | None = None,
-) -> dict[str, Any]:
-    """Score tables, printed and JSON-ready; null figures where no labels were given.
-
-    Schema: `src/intracranial/evaluation/results.schema.json`.
+) -> EndToEndMetrics | UnlabelledMetrics:
+    """Score tables, printed too; none where no labels were given.
 
     Args:
         results: what was scored.
@@ -105,10 +108,9 @@ def metrics_of(
         held_out: whether the series are those of the held-out fold.
         overlap: by what series are recognised; None where the run does not tell.
     """
-    rejected = [
-        {"folder": item.folder.name, "reason": item.code, "words": item.message}
-        for item in results.rejected
-    ]
+    rejected = tuple(
+        RejectedSeries(item.folder.name, item.code, item.message) for item in results.rejected
+    )
     seen = seen_in_training(results, overlap, held_out)
     if seen:
         log.warning(
@@ -119,14 +121,16 @@ def metrics_of(
             seen[0],
         )
     selected = selected_on(weights, held_out)
-    content: dict[str, Any] = {
-        "selected_on": selected,
-        "rejected": rejected,
-        "seen_in_training": seen,
-        "series": len(results.scored),
-    }
     if sample is None:
-        return {**content, "score": cell(None), "per_label": {}, "left_out": []}
+        return UnlabelledMetrics(
+            selected_on=selected,
+            series=len(results.scored),
+            score=cell(None),
+            per_label={},
+            left_out=(),
+            rejected=rejected,
+            seen_in_training=None if seen is None else tuple(seen),
+        )
     crossfit = over_patients(sample, task.has_finding(sample.targets), settings.seed)
     if reference is not None:
         linkages = [found.linkage for found in results.scored]
@@ -136,9 +140,9 @@ def metrics_of(
     located = None
     if any(found.job.findings for found in results.scored):
         located = [_located(found) for found in results.scored]
-    judged = Judged(sample, views_of(results), located, crossfit, seen or [])
+    judged = Judged(sample, views_of(results), located, crossfit, seen, rejected)
     alone = selected_on(weights[:1], held_out)
-    return {**content, **end_to_end_table(task, judged, settings, selected, alone)}
+    return end_to_end_table(task, judged, settings, selected, alone)
 
 
 def views_of(results: Results) -> Views:
@@ -160,25 +164,22 @@ class Judged:
         views: how else they were seen.
         located: their points and centres; None where no centres were given.
         crossfit: on what calibration and thresholds are fitted.
-        seen: UIDs of those that were in training, as far as the run tells.
+        seen: UIDs of those that were in training; None where the run does not tell.
+        rejected: series that could not be read.
     """
 
     sample: Sample
     views: Views
     located: Sequence[Located] | None
     crossfit: Crossfit
-    seen: Sequence[str]
+    seen: Sequence[str] | None
+    rejected: tuple[RejectedSeries, ...]
 
 
 def end_to_end_table(
     task: Task, judged: Judged, settings: Settings, selected: str, alone: str
-) -> dict[str, Any]:
+) -> EndToEndMetrics:
     """`evaluation.tables.evaluate`, and what only both stages together have; printed too.
-
-    `stage1_maximum` scores the plain maximum of stage 1 over the slices, for comparison;
-    `gain_over_stage1` compares both, paired, null without resamples; `localisation` judges the
-    points, null without localizers; `test_time_augmentation` is what each view adds; `suspects`
-    are labels to look at again.
 
     Args:
         task: the labels.
@@ -187,11 +188,11 @@ def end_to_end_table(
         selected: what selected the weights of both stages, as `selected_on` says.
         alone: the same of stage 1.
     """
-    sample, crossfit, seen = judged.sample, judged.crossfit, judged.seen
+    sample, crossfit, seen = judged.sample, judged.crossfit, judged.seen or ()
     table = evaluate(task, sample, settings, crossfit, selected, len(seen))
     log_tables(task, "end to end", table)
     maximum = replace(sample, probabilities=judged.views.maximum)
-    optimistic = table["intervals"]["optimistic"]
+    optimistic = table.intervals.optimistic
     gains = view_gains(task, sample, judged.views, settings, optimistic)
     log_view_gains(gains)
     localisation = None
@@ -203,17 +204,17 @@ def end_to_end_table(
         localisation = localisation_table(task, sample, judged.located, crossfit, drawn)
         log_localisation(localisation)
     pair = (maximum, optimism(alone, len(seen))), (sample, optimistic)
-    return {
-        **table,
-        "stage1_maximum": {
-            **table_with_intervals(task, maximum, settings)[0],
-            "selected_on": alone,
-        },
-        "gain_over_stage1": _gain(task, *pair, settings),
-        "localisation": localisation,
-        "test_time_augmentation": gains,
-        "suspects": suspects_table(task, sample, seen),
-    }
+    of_maximum, _ = table_with_intervals(task, maximum, settings)
+    return EndToEndMetrics(
+        **vars(table),
+        stage1_maximum=SelectedTable(**vars(of_maximum), selected_on=alone),
+        gain_over_stage1=_gain(task, *pair, settings),
+        localisation=localisation,
+        test_time_augmentation=gains,
+        suspects=suspects_table(task, sample, seen),
+        rejected=judged.rejected,
+        seen_in_training=None if judged.seen is None else tuple(judged.seen),
+    )
 
 
 def _gain(
@@ -221,7 +222,7 @@ def _gain(
     maximum: tuple[Sample, str | None],
     both: tuple[Sample, str | None],
     settings: Settings,
-) -> dict | None:
+) -> Comparison | None:
     """What both stages gain over the maximum of stage 1; None without resamples.
 
     Each sample comes with the reason why its figures are too good, or None.

@@ -8,6 +8,13 @@ import numpy as np
 
 from intracranial.artifacts import ALL_FOLDS, FoldPaths, ScoredFolderPaths, read_json
 from intracranial.errors import InputError, MissingArtifact, UsageError
+from intracranial.evaluation.metrics_files import (
+    Evaluation,
+    UnlabelledMetrics,
+    read_end_to_end_metrics,
+    read_metrics_of_all_folds,
+    read_stage_metrics,
+)
 from intracranial.evaluation.predictions import GROUP_COLUMN, TRUE, numbers, read_rows
 from intracranial.lineage import require_fold
 from intracranial.provenance import MADE_BY, changes, read_manifest
@@ -39,7 +46,7 @@ def load_run(
     script = MADE_BY[f"{stage}_metrics"]
     folder = ScoredFolderPaths(Path(run))
     if stage == "end_to_end" and folder.predictions.is_file():
-        metrics = read_manifest(folder.metrics, f"{stage}_metrics")
+        metrics = read_end_to_end_metrics(folder.metrics)
         return predictions_of(run, [folder.predictions], metrics, task, script), folder.root
     if not (fold == ALL_FOLDS or fold.isdigit()):
         raise UsageError(f"--fold {fold}: give a number or `{ALL_FOLDS}`")
@@ -51,14 +58,12 @@ def load_run(
     paths = FoldPaths(model_dir, run, fold)
     if fold != ALL_FOLDS:
         require_fold(paths)
-        metrics = read_manifest(paths.metrics(stage), f"{stage}_metrics")
-        return predictions_of(run, [paths.predictions(stage)], metrics, task, script), paths.root
-    metrics = read_json(paths.metrics(stage), f"{script} --fold {ALL_FOLDS}")
-    folds = [
-        FoldPaths(model_dir, run, number).predictions(stage)
-        for number in range(int(metrics.get("folds", 0)))
-    ]
-    return predictions_of(run, folds, metrics, task, script), paths.root
+        path, both = paths.metrics(stage), stage == "end_to_end"
+        found = read_end_to_end_metrics(path) if both else read_stage_metrics(path, stage)
+        return predictions_of(run, [paths.predictions(stage)], found, task, script), paths.root
+    pooled = read_metrics_of_all_folds(paths.metrics(stage), stage)
+    folds = [FoldPaths(model_dir, run, fold).predictions(stage) for fold in range(pooled.folds)]
+    return predictions_of(run, folds, pooled, task, script), paths.root
 
 
 def task_of_scores(run: str, model_dir: Path, stage: str, fold: str) -> Task:
@@ -127,8 +132,7 @@ def _recipe_of(run: str, model_dir: Path, stage: str, fold: str) -> dict[str, di
     folds: list[int | str] = [fold]
     if fold == ALL_FOLDS:
         path = FoldPaths(model_dir, run, ALL_FOLDS).metrics(stage)
-        count = read_json(path, f"{MADE_BY[kind]} --fold {ALL_FOLDS}").get("folds", 0)
-        folds = list(range(int(count)))
+        folds = list(range(read_metrics_of_all_folds(path, stage).folds))
     found: dict[str, dict[str, Any]] = {}
     for number in folds:
         paths = FoldPaths(model_dir, run, number)
@@ -150,7 +154,11 @@ def _but_for_seeds(manifest: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def predictions_of(
-    name: str, paths: list[Path], metrics: Mapping[str, Any], task: Task, script: str
+    name: str,
+    paths: list[Path],
+    metrics: Evaluation | UnlabelledMetrics,
+    task: Task,
+    script: str,
 ) -> Predictions:
     """Predictions of one run from its tables.
 
@@ -197,12 +205,6 @@ def predictions_of(
         np.array(uids, dtype=str),
         np.array(groups, dtype=str),
     )
-    made = metrics.get("intervals", {})
-    return Predictions(
-        name,
-        labels,
-        np.array(keys, dtype=str),
-        sample,
-        metrics.get("split_hash"),
-        made.get("optimistic"),
-    )
+    optimistic = metrics.intervals.optimistic if isinstance(metrics, Evaluation) else None
+    keys_of_rows = np.array(keys, dtype=str)
+    return Predictions(name, labels, keys_of_rows, sample, metrics.split_hash, optimistic)

@@ -1,15 +1,15 @@
 """Scores of one stage on its held-out fold, beside those on its training rows."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
 from intracranial.errors import InputError
+from intracranial.evaluation.metrics_files import Gap, StageMetrics
 from intracranial.evaluation.tables import evaluate, log_tables, selected_on
 from intracranial.lineage import Trained
-from intracranial.metrics import cell, ends
+from intracranial.metrics import Cell, ScoreTable, cell, ends
 from intracranial.runlog import log
 from intracranial.statistics.bootstrap import Resamples, draw_resamples, interval
 from intracranial.statistics.crossfit import over_patients
@@ -33,8 +33,8 @@ def stage_metrics(
     weights: Sequence[Trained],
     settings: Settings,
     unit: str = "series",
-) -> dict[str, Any]:
-    """Metrics of one stage, printed and JSON-ready (schema: `results.schema.json`).
+) -> StageMetrics:
+    """Metrics of one stage, printed too.
 
     Args:
         task: the labels.
@@ -55,7 +55,7 @@ def stage_metrics(
     table = evaluate(task, held_out, settings, crossfit, selected_on(weights))
     log_tables(task, f"{stage}, held out", table, unit)
     if not len(training):
-        return {**table, "training": None, "gap": None}
+        return StageMetrics(**vars(table), training=None, gap=None)
     # A seed of its own: the draws of one sample must say nothing about those of the other.
     seen, seen_draws = table_with_intervals(
         task, training, replace(settings, seed=settings.seed + 1)
@@ -74,45 +74,40 @@ def stage_metrics(
         for name in figures[0]
     }
     found = gap["score"]
-    if found["value"] is not None:
+    if found.value is not None:
         log.info(
             "%s, %s of %d labels: training %.3f, held out %.3f, gap %.3f%s",
-            *(stage, task.score_name, len(labels), *(one["score"]["value"] for one in figures)),
-            *(found["value"], f" ({ends(found)})" if found["low"] is not None else ""),
+            *(stage, task.score_name, len(labels), *(one["score"].value for one in figures)),
+            *(found.value, f" ({ends(found)})" if found.low is not None else ""),
         )
-    return {**table, "training": seen, "gap": {**gap, "labels": labels}}
+    return StageMetrics(**vars(table), training=seen, gap=Gap(labels=labels, figures=gap))
 
 
-def _figures(
-    task: Task, table: Mapping[str, Any], labels: Sequence[str]
-) -> dict[str, Mapping[str, Any]]:
+def _figures(task: Task, table: ScoreTable, labels: Sequence[str]) -> dict[str, Cell]:
     """Cells of the score over `labels` and of the overall label's value, where there is one."""
-    value = score_over(task, table, labels)
-    cells: dict[str, Mapping[str, Any]] = {"score": {**table["score"], "value": value}}
+    cells = {"score": replace(table.score, value=score_over(task, table, labels))}
     if task.overall is not None:
-        cells[task.overall] = table["per_label"][task.overall]
+        cells[task.overall] = table.per_label[task.overall]
     return cells
 
 
 def _resampled(
-    task: Task, sample: Sample, table: Mapping[str, Any], drawn: Resamples, labels: Sequence[str]
+    task: Task, sample: Sample, table: ScoreTable, drawn: Resamples, labels: Sequence[str]
 ) -> dict[str, np.ndarray]:
     """Value of every label, and means over `labels`, in every resample (B,)."""
     every = resampled_values(task, sample, table, drawn)
     return {**every, **means_of_labels(task, {name: every[name] for name in labels})}
 
 
-def _difference(
-    cells: Sequence[Mapping[str, Any]], values: Sequence[np.ndarray | None]
-) -> dict[str, float | None]:
+def _difference(cells: Sequence[Cell], values: Sequence[np.ndarray | None]) -> Cell:
     """First minus second figure of two samples without a common patient.
 
     The samples are resampled apart. There is an interval where both figures have one.
     """
     first, second = cells
-    if first["value"] is None or second["value"] is None:
+    if first.value is None or second.value is None:
         return cell(None)
-    known = first["low"] is not None and second["low"] is not None
+    known = first.low is not None and second.low is not None
     a, b = values
     span = interval(a - b) if known and a is not None and b is not None else None
-    return cell(first["value"] - second["value"], span)
+    return cell(first.value - second.value, span)

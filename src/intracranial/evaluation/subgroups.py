@@ -7,13 +7,16 @@ steer a model.
 import math
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
 from intracranial.imaging.geometry import THICKNESS_COLUMN
 from intracranial.splits.folds import Split
-from intracranial.statistics.intervals import Settings, table_with_intervals
+from intracranial.statistics.intervals import (
+    Settings,
+    TableWithIntervals,
+    table_with_intervals,
+)
 from intracranial.statistics.sample import Sample
 from intracranial.tasks import Task
 
@@ -137,13 +140,13 @@ def by_trait(rows: Sequence[Mapping[str, str]]) -> dict[str, np.ndarray]:
 
 def subgroup_tables(
     task: Task, sample: Sample, settings: Settings
-) -> dict[str, dict[str, dict[str, Any]]]:
+) -> dict[str, dict[str, TableWithIntervals]]:
     """A score table with intervals for each value of each trait.
 
     Series with k findings are scored together with all series that have none: alone they would
     have one class.
     """
-    tables: dict[str, dict[str, dict[str, Any]]] = {}
+    tables: dict[str, dict[str, TableWithIntervals]] = {}
     for trait, values in sample.traits.items():
         tables[trait] = {}
         for name in np.unique(values):

@@ -1,12 +1,11 @@
 """Everything that an evaluation says of one sample, for the metrics file and for the terminal.
 
-The metrics files of eval_stage1.py, eval_stage2.py and eval_end_to_end.py, of a fold, of a folder
-and of all folds, have one shape; `results.schema.json` beside this module documents every key.
+`metrics_files` beside this module says what the files hold.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
+from intracranial.evaluation.metrics_files import Evaluation, Intervals, ReadAt
 from intracranial.evaluation.subgroups import subgroup_tables
 from intracranial.lineage import Trained
 from intracranial.metrics import ends, figure, format_table
@@ -45,8 +44,8 @@ def evaluate(
     crossfit: Crossfit,
     selected: str,
     seen: int = 0,
-) -> dict[str, Any]:
-    """All tables of one sample: `evaluation` in `results.schema.json`.
+) -> Evaluation:
+    """All tables of one sample.
 
     Args:
         task: the labels.
@@ -57,22 +56,22 @@ def evaluate(
         seen: scored rows that were in training.
     """
     table, drawn = table_with_intervals(task, sample, settings, more=True)
-    return {
-        **table,
-        "task": task.record(),
-        "read_at": {"specificity": SPECIFICITY, "sensitivity": SENSITIVITY},
-        "intervals": {
-            "level": LEVEL,
-            "resamples": settings.resamples,
-            "seed": settings.seed,
-            "method": METHOD,
-            "optimistic": optimism(selected, seen),
-        },
-        "subgroups": subgroup_tables(task, sample, settings),
-        "calibration": calibration_table(task, sample, crossfit, drawn),
-        "operating_points": operating_table(task, sample, crossfit, drawn),
-        "selected_on": selected,
-    }
+    return Evaluation(
+        **vars(table),
+        task=task.record(),
+        read_at=ReadAt(SPECIFICITY, SENSITIVITY),
+        intervals=Intervals(
+            level=LEVEL,
+            resamples=settings.resamples,
+            seed=settings.seed,
+            method=METHOD,
+            optimistic=optimism(selected, seen),
+        ),
+        subgroups=subgroup_tables(task, sample, settings),
+        calibration=calibration_table(task, sample, crossfit, drawn),
+        operating_points=operating_table(task, sample, crossfit, drawn),
+        selected_on=selected,
+    )
 
 
 def optimism(selected: str, seen: int) -> str | None:
@@ -90,52 +89,50 @@ def optimism(selected: str, seen: int) -> str | None:
     return "; ".join(reasons) or None
 
 
-def log_tables(task: Task, name: str, table: Mapping[str, Any], unit: str = "series") -> None:
+def log_tables(task: Task, name: str, table: Evaluation, unit: str = "series") -> None:
     """Print what `evaluate` found: the score table, what its intervals mean, and subgroups."""
     log.info("%s:\n%s", name, format_table(task, table, unit))
-    made = table["intervals"]
-    if made["resamples"]:
-        log.info("intervals: %d resamples of %d patients", made["resamples"], table["groups"])
-    if table["rare"]:
+    made = table.intervals
+    if made.resamples:
+        log.info("intervals: %d resamples of %d patients", made.resamples, table.groups)
+    if table.rare:
         log.info(
             "fewer than %d patients: %s; the intervals of the means are too narrow by that",
-            *(MIN_GROUPS, ", ".join(table["rare"])),
+            *(MIN_GROUPS, ", ".join(table.rare)),
         )
-    if made["optimistic"]:
+    if made.optimistic:
         log.warning(
             "the figures are not independent and their intervals are optimistic: %s",
-            made["optimistic"],
+            made.optimistic,
         )
-    for trait, tables in table["subgroups"].items():
+    for trait, tables in table.subgroups.items():
         for value, one in tables.items():
-            score = one["score"]
             log.info(
                 "  %-27s %s  %-14s  %d %s, %d %s",
                 f"{trait.replace('_', ' ')} {value}",
-                figure(score["value"]),
-                ends(score),
-                *(one["series"], unit, one["with_finding"], task.with_finding),
+                figure(one.score.value),
+                ends(one.score),
+                *(one.series, unit, one.with_finding, task.with_finding),
             )
     _log_calibration(task, table)
 
 
-def _log_calibration(task: Task, table: Mapping[str, Any]) -> None:
+def _log_calibration(task: Task, table: Evaluation) -> None:
     label = task.overall or task.labels[0]
-    found = table["calibration"]["per_label"][label]
-    if found["after"] is None:
+    found = table.calibration.per_label[label]
+    if found.before is None or found.after is None:
         log.info("%s is not calibrated: too few to fit on", label)
         return
     log.info(
         "%s, calibration error %s, after correction %s (fitted on %s)",
         label,
-        figure(found["before"]["error"]["value"]),
-        figure(found["after"]["error"]["value"]),
-        table["calibration"]["fitted_on"],
+        figure(found.before.error.value),
+        figure(found.after.error.value),
+        table.calibration.fitted_on,
     )
-    point = table["operating_points"]["per_label"][label]["at_specificity"]
-    for name in ("sensitivity", "specificity"):
-        score = point[name]
+    point = table.operating_points.per_label[label].at_specificity
+    for name, score in (("sensitivity", point.sensitivity), ("specificity", point.specificity)):
         log.info(
             "%s, %s at the threshold for specificity %.2f: %s  %s",
-            *(label, name, point["aim"], figure(score["value"]), ends(score)),
+            *(label, name, point.aim, figure(score.value), ends(score)),
         )

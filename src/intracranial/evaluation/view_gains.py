@@ -7,15 +7,15 @@ known, takes part with those that it has.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
+from intracranial.evaluation.metrics_files import ViewGain
 from intracranial.evaluation.views import Views
 from intracranial.inference.views import PLAIN_NAME
-from intracranial.metrics import cell, ends, figure
+from intracranial.metrics import ends, figure
 from intracranial.runlog import log
-from intracranial.statistics.comparison import Predictions, compare
+from intracranial.statistics.comparison import Paired, Predictions, compare
 from intracranial.statistics.intervals import Settings, table_with_intervals
 from intracranial.statistics.sample import Sample
 from intracranial.tasks import Task
@@ -54,8 +54,8 @@ def choices(views: Sequence[str], steps: Sequence[int]) -> list[Choice]:
 
 def view_gains(
     task: Task, sample: Sample, seen: Views, settings: Settings, optimistic: str | None = None
-) -> list[dict[str, Any]] | None:
-    """The table, JSON-ready; None where one view at one step is all there is.
+) -> tuple[ViewGain, ...] | None:
+    """A row per choice, the plain one first; None where one view at one step is all there is.
 
     Args:
         task: the labels.
@@ -63,71 +63,65 @@ def view_gains(
         seen: their probabilities by view and step.
         settings: of the intervals.
         optimistic: why all these figures are too good, or None.
-
-    Returns:
-        Rows with `name`, `views`, `steps`; `series`, how many have all the row's views;
-        `score` (cell); `difference` to the first row, the plain one (cell, paired, null in
-        the first row itself) and its two-sided `p`; and `optimistic`.
     """
     by_view, steps = seen.by_view, seen.steps
     rows = choices(seen.views, steps)
     if len(rows) == 1:
         return None
-    table, plain = [], None
+    table: list[ViewGain] = []
+    plain = None
     for choice in rows:
         mean = np.stack([choice.probabilities(one) for one in by_view])
         scored = replace(sample, probabilities=mean)
-        score = table_with_intervals(task, scored, settings)[0]["score"]
-        row: dict[str, Any] = {
-            "name": choice.name,
-            "views": list(choice.views),
-            "steps": [steps[position] for position in choice.steps],
-            "series": sum(set(choice.views) <= set(one) for one in by_view),
-            "score": score,
-            "difference": None,
-            "p": None,
-            "optimistic": optimistic,
-        }
+        row = ViewGain(
+            name=choice.name,
+            views=choice.views,
+            steps=tuple(steps[position] for position in choice.steps),
+            series=sum(set(choice.views) <= set(one) for one in by_view),
+            score=table_with_intervals(task, scored, settings)[0].score,
+            difference=None,
+            p=None,
+            optimistic=optimistic,
+        )
         if plain is None:
             plain = scored
         else:
-            row |= _difference(task, (plain, scored), table[0], row, settings)
+            row = _against_plain(task, (plain, scored), table[0], row, settings)
         table.append(row)
-    return table
+    return tuple(table)
 
 
-def _difference(
+def _against_plain(
     task: Task,
     samples: tuple[Sample, Sample],
-    plain: Mapping[str, Any],
-    other: Mapping[str, Any],
+    plain: ViewGain,
+    other: ViewGain,
     settings: Settings,
-) -> dict[str, Any]:
-    """`difference` and `p` of a row to the plain one."""
+) -> ViewGain:
+    """The other row with its difference to the plain one."""
     if not settings.resamples:
-        values = plain["score"]["value"], other["score"]["value"]
-        return {"difference": cell(None if None in values else values[1] - values[0]), "p": None}
+        return replace(other, difference=Paired.of(plain.score.value, other.score.value).difference)
     first, second = (
-        Predictions(row["name"], task.labels, sample.uids, sample, None, row["optimistic"])
+        Predictions(row.name, task.labels, sample.uids, sample, None, row.optimistic)
         for row, sample in zip((plain, other), samples, strict=True)
     )
-    found = compare(task, first, second, settings)["score"]
-    return {"difference": found["difference"], "p": found["p"]}
+    found = compare(task, first, second, settings).score
+    return replace(other, difference=found.difference, p=found.p)
 
 
-def log_view_gains(table: Sequence[Mapping[str, Any]] | None) -> None:
+def log_view_gains(table: Sequence[ViewGain] | None) -> None:
     """Print the table; nothing where there is none."""
     if table is None:
         return
     log.info("test-time augmentation, the score and its difference to the plain view:")
-    width = max(len(row["name"]) for row in table)
+    width = max(len(row.name) for row in table)
     for row in table:
-        score, change = row["score"], row["difference"]
-        words = f"  {row['name']:<{width}}  {figure(score['value'])}  {ends(score):<14}"
-        if change is not None and change["value"] is not None:
-            words += f"  {change['value']:+.3f}"
-        if change is not None and change["low"] is not None:
-            words += f"  {change['low']:+.3f} to {change['high']:+.3f}"
+        change = row.difference
+        words = f"  {row.name:<{width}}  {figure(row.score.value)}  {ends(row.score):<14}"
+        if change is not None and change.value is not None:
+            words += f"  {change.value:+.3f}"
+        if change is not None and change.low is not None:
+            words += f"  {change.low:+.3f} to {change.high:+.3f}"
         log.info("%s", words.rstrip())
-    if table[0]["optimistic"]:
-        log.info("  none of these is independent: %s", table[0]["optimistic"])
+    if table[0].optimistic:
+        log.info("  none of these is independent: %s", table[0].optimistic)

@@ -96,8 +96,8 @@ def logged_scores(
 ) -> dict[str, float | None]:
     """What the training log says of predictions: the score and the overall label's value."""
     table = score_table(task, targets, probabilities)
-    logged = {"score": table["score"]["value"]}
+    logged = {"score": table.score.value}
     if task.overall is not None:
         name = "auc_overall" if task.metric == "auc" else "overall"
-        logged[name] = table["per_label"][task.overall]["value"]
+        logged[name] = table.per_label[task.overall].value
     return logged

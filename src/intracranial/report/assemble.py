@@ -1,22 +1,27 @@
 """From end-to-end results and a run's files to the report page."""
 
 import csv
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from intracranial.artifacts import FoldPaths
 from intracranial.caching.read_ahead import Rejected, prepare_series
 from intracranial.evaluation.end_to_end import Results, Scored, arrays
+from intracranial.evaluation.metrics_files import (
+    EndToEndMetrics,
+    StageMetrics,
+    UnlabelledMetrics,
+    read_stage_metrics,
+)
 from intracranial.evaluation.tables import THIS_FOLD
 from intracranial.imaging.geometry import cache_to_patient
 from intracranial.inference.fold import FoldPredictor
 from intracranial.inference.points import Point
 from intracranial.lineage import Stage1Sidecar
-from intracranial.metrics import ends
-from intracranial.provenance import read_manifest, versions
+from intracranial.metrics import Cell, ends
+from intracranial.provenance import versions
 from intracranial.report.page import Case, ReportData, ShownSlice, select_cases, write_report
 from intracranial.report.projections import array_directions, place_in_words, project
 from intracranial.sampling.series_info import pixel_mm
@@ -29,7 +34,7 @@ SLICES_SHOWN = 3
 def write_end_to_end_report(
     path: Path,
     results: Results,
-    metrics: dict[str, Any],
+    metrics: EndToEndMetrics | UnlabelledMetrics,
     predictor: FoldPredictor,
     paths: FoldPaths,
     stage1: Stage1Sidecar,
@@ -52,7 +57,8 @@ def write_end_to_end_report(
     targets, probabilities = arrays(results)
     finding = None if targets is None else task.has_finding(targets)
     chosen = select_cases(finding, task.summary(probabilities), task)
-    stage_1, stage_2 = _stage_tables(paths, "stage1"), _stage_tables(paths, "stage2")
+    stage_1, stage_2 = stage_scores(paths, "stage1"), stage_scores(paths, "stage2")
+    figures = metrics if isinstance(metrics, EndToEndMetrics) else None
     data = ReportData(
         title=task.title,
         run=paths.run,
@@ -64,12 +70,12 @@ def write_end_to_end_report(
         modalities=[found.modality for found in results.scored],
         summary=summary_of(metrics, f"fold {name}" if held_out else f"the folder {name}"),
         warnings=warnings_of(metrics, [stage1.partial] if stage1.partial else []),
-        metrics=metrics if metrics["per_label"] else None,
-        subgroups=metrics.get("subgroups", {}),
+        metrics=figures,
+        subgroups={} if figures is None else figures.subgroups,
         stage1_held_out=stage_1,
-        stage1_training=(stage_1 or {}).get("training"),
+        stage1_training=stage_1 and stage_1.training,
         stage2_held_out=stage_2,
-        stage2_training=(stage_2 or {}).get("training"),
+        stage2_training=stage_2 and stage_2.training,
         stage1_log=_log_rows(paths.log_csv("stage1")),
         stage2_log=_log_rows(paths.log_csv("stage2")),
         cases=[
@@ -184,10 +190,14 @@ def slices_to_show(
     return shown
 
 
-def _stage_tables(paths: FoldPaths, stage: str) -> dict[str, Any] | None:
-    """Scores of one stage, or None where its evaluation was not run."""
+def stage_scores(paths: FoldPaths, stage: str) -> StageMetrics | None:
+    """Scores of one stage, or None where its evaluation was not run.
+
+    Raises:
+        InputError: its metrics file does not fit.
+    """
     path = paths.metrics(stage)
-    return read_manifest(path, f"{stage}_metrics") if path.exists() else None
+    return read_stage_metrics(path, stage) if path.exists() else None
 
 
 def _log_rows(path: Path) -> list[dict[str, str]]:
@@ -197,37 +207,37 @@ def _log_rows(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def summary_of(metrics: Mapping[str, Any], what: str) -> list[str]:
+def summary_of(metrics: EndToEndMetrics | UnlabelledMetrics, what: str) -> list[str]:
     """Sentences on end-to-end figures; `what` says whose series they are of."""
-    count, rejected = metrics["series"], len(metrics["rejected"])
+    count, rejected = metrics.series, len(metrics.rejected)
     lines = [f"{count} series of {what} were read from DICOM and scored by both stages."]
-    value = metrics["score"]["value"]
-    if value is not None:
-        span = _in_brackets(metrics["score"])
-        name = metrics["score_name"]
+    value = metrics.score.value
+    if isinstance(metrics, EndToEndMetrics) and value is not None:
+        span = _in_brackets(metrics.score)
+        name = metrics.score_name
         lines.append(
             f"{name[:1].upper()}{name[1:]} end to end: {value:.3f}{span} on {count} series."
         )
-        maximum = metrics["stage1_maximum"]["score"]
-        if maximum["value"] is not None:
-            reached = f"{maximum['value']:.3f}{_in_brackets(maximum)}"
+        maximum = metrics.stage1_maximum.score
+        if maximum.value is not None:
+            reached = f"{maximum.value:.3f}{_in_brackets(maximum)}"
             lines.append(f"The maximum of stage 1 over the slices alone reaches {reached}.")
     if rejected:
         lines.append(f"{rejected} series were rejected and are not in the figures.")
     return lines
 
 
-def _in_brackets(score: dict[str, Any]) -> str:
+def _in_brackets(score: Cell) -> str:
     """The interval of a cell for a sentence, or nothing."""
-    return "" if score["low"] is None else f" (95 % interval {ends(score)})"
+    return "" if score.low is None else f" (95 % interval {ends(score)})"
 
 
-def warnings_of(metrics: Mapping[str, Any], partial: Iterable[str]) -> list[str]:
+def warnings_of(metrics: EndToEndMetrics | UnlabelledMetrics, partial: Iterable[str]) -> list[str]:
     """What limits end-to-end figures; `partial`: why trainings were trials."""
     found = []
-    if metrics["selected_on"] == THIS_FOLD:
+    if metrics.selected_on == THIS_FOLD:
         found.append("selected on this fold: the figures are not independent")
-    seen = metrics["seen_in_training"]
+    seen = metrics.seen_in_training
     if seen is None:
         found.append("the run does not tell whether scored series were in training")
     elif seen:

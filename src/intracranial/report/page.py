@@ -19,11 +19,14 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from intracranial.artifacts import atomic_open
-from intracranial.metrics import ends
+from intracranial.evaluation.metrics_files import EndToEndMetrics, Evaluation, StageMetrics
+from intracranial.metrics import Cell, ScoreTable, ends
 from intracranial.metrics import figure as three_decimals
 from intracranial.report import plots
 from intracranial.report.cases import Case, ShownSlice, select_cases
 from intracranial.report.overlays import grey_window, projection_panels, slice_panels
+from intracranial.statistics.comparison import Paired
+from intracranial.statistics.intervals import LabelWithInterval, TableWithIntervals
 from intracranial.tasks import Task
 
 __all__ = ["Case", "ReportData", "ShownSlice", "select_cases", "write_report"]
@@ -56,7 +59,7 @@ TRAIT_NAMES = {
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class ReportData:
-    """Everything a report shows. Score tables are what `metrics.score_table` returns.
+    """Everything a report shows.
 
     Attributes:
         title: the page's heading.
@@ -95,12 +98,12 @@ class ReportData:
     summary: Sequence[str] = ()
     warnings: Sequence[str] = ()
     other_series: bool = False
-    metrics: Mapping[str, Any] | None = None
-    subgroups: Mapping[str, Mapping[str, Mapping[str, Any]]] = field(default_factory=dict)
-    stage1_held_out: Mapping[str, Any] | None = None
-    stage1_training: Mapping[str, Any] | None = None
-    stage2_held_out: Mapping[str, Any] | None = None
-    stage2_training: Mapping[str, Any] | None = None
+    metrics: EndToEndMetrics | None = None
+    subgroups: Mapping[str, Mapping[str, TableWithIntervals]] = field(default_factory=dict)
+    stage1_held_out: Evaluation | None = None
+    stage1_training: ScoreTable | None = None
+    stage2_held_out: Evaluation | None = None
+    stage2_training: ScoreTable | None = None
     stage1_log: Sequence[Mapping[str, Any]] = ()
     stage2_log: Sequence[Mapping[str, Any]] = ()
     fold_pages: Mapping[str, str] = field(default_factory=dict)
@@ -166,35 +169,36 @@ def _sentence(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def _score(cell: Mapping[str, Any] | None) -> str:
+def _score(cell: Cell | None) -> str:
     """A score cell with three decimals, or a dash."""
-    return NO_FIGURE if cell is None or cell["value"] is None else three_decimals(cell["value"])
+    return NO_FIGURE if cell is None or cell.value is None else three_decimals(cell.value)
 
 
 def _signed(value: float) -> str:
     return f"{value:+.3f}".replace("-", "\N{MINUS SIGN}")
 
 
-def _signed_value(cell: Mapping[str, Any] | None) -> str:
+def _signed_value(cell: Cell | None) -> str:
     """The value of a difference with its sign, or a dash."""
-    return NO_FIGURE if cell is None or cell["value"] is None else _signed(cell["value"])
+    return NO_FIGURE if cell is None or cell.value is None else _signed(cell.value)
 
 
-def _signed_ends(cell: Mapping[str, Any] | None) -> str:
+def _signed_ends(cell: Cell | None) -> str:
     """The interval of a difference, or nothing."""
-    if cell is None or cell["low"] is None:
+    if cell is None or cell.low is None or cell.high is None:
         return ""
-    return f"{_signed(cell['low'])} to {_signed(cell['high'])}"
+    return f"{_signed(cell.low)} to {_signed(cell.high)}"
 
 
-def _span(score: Mapping[str, Any], reason: str | None = None) -> str:
+def _span(score: Cell, reason: str | None = None) -> str:
     """The interval of a cell, or in a few words why there is none.
 
     Args:
         score: the cell; those of labels bring their own reason.
         reason: why a cell that has no reason of its own has no interval.
     """
-    why = score.get("no_interval") or reason or ""
+    own = score.no_interval if isinstance(score, LabelWithInterval) else None
+    why = own or reason or ""
     return ends(score) or ("too few patients" if why.startswith("fewer than") else why)
 
 
@@ -214,7 +218,7 @@ def _stages(data: ReportData) -> list[dict[str, Any]]:
     the overall label.
     """
     whose = "other" if data.other_series else "held-out"
-    rows = (
+    rows: tuple[tuple[str, str, str, str, ScoreTable | None, ScoreTable | None], ...] = (
         (
             "Stage 1",
             "one stack of slices",
@@ -237,7 +241,7 @@ def _stages(data: ReportData) -> list[dict[str, Any]]:
             whose,
             "series",
             None,
-            (data.metrics or {}).get("stage1_maximum"),
+            data.metrics and data.metrics.stage1_maximum,
         ),
         ("End to end", "DICOM folder of a series", whose, "series", None, data.metrics),
     )
@@ -257,37 +261,40 @@ def _stages(data: ReportData) -> list[dict[str, Any]]:
 
 
 def _stage_scores(
-    task: Task, training: Mapping[str, Any] | None, held_out: Mapping[str, Any] | None
-) -> list[tuple[Mapping[str, Any] | None, ...]]:
+    task: Task, training: ScoreTable | None, held_out: ScoreTable | None
+) -> list[tuple[Cell | None, ...]]:
     """Cells of training, held-out and gap: of the score and, if there is one, the overall label."""
-    gaps = (held_out or {}).get("gap")
-    gaps = gaps if isinstance(gaps, Mapping) else {}  # a bare number in files of earlier versions
-    cells: list[tuple[Mapping[str, Any] | None, ...]] = [
-        (training and training["score"], held_out and held_out["score"], gaps.get("score"))
+    gap = held_out.gap if isinstance(held_out, StageMetrics) else None
+    gaps: Mapping[str, Cell] = {} if gap is None else gap.figures
+    pair = (training, held_out)
+    cells: list[tuple[Cell | None, ...]] = [
+        (*(None if one is None else one.score for one in pair), gaps.get("score"))
     ]
     if task.overall is not None:
-        overall = [one and one["per_label"][task.overall] for one in (training, held_out)]
+        overall = [None if one is None else one.per_label[task.overall] for one in pair]
         cells.append((*overall, gaps.get(task.overall)))
     return cells
 
 
 def _gains(data: ReportData) -> list[dict[str, Any]]:
     """Stage 1's maximum and both stages on the same series, with their paired difference."""
-    metrics = data.metrics or {}
-    found = metrics.get("gain_over_stage1")
-    if not found:
+    both = data.metrics
+    if both is None or both.gain_over_stage1 is None:
         return []
-    task, tables = data.task, (metrics["stage1_maximum"], metrics, found)
-    rows = [(task.score_name, *(one["score"] for one in tables))]
-    if metrics["others_mean"] is not None:
-        rows.append((task.others_name, *(one["others_mean"] for one in tables)))
+    task, alone, gain = data.task, both.stage1_maximum, both.gain_over_stage1
+    rows: list[tuple[str, Cell | None, Cell | None, Paired | None]] = [
+        (task.score_name, alone.score, both.score, gain.score)
+    ]
+    if both.others_mean is not None:
+        rows.append((task.others_name, alone.others_mean, both.others_mean, gain.others_mean))
     for label in [task.overall] if task.overall is not None else task.labels:
         if len(task.labels) > 1:
-            name = f"{task.value_name}, {label}"
-            rows.append((name, *(one["per_label"][label] for one in tables)))
+            of_label = (alone.per_label[label], both.per_label[label], gain.per_label[label])
+            rows.append((f"{task.value_name}, {label}", *of_label))
     return [
-        {"name": name, "alone": first, "both": second, "gain": gain["difference"], "p": gain["p"]}
+        {"name": name, "alone": first, "both": second, "gain": gain.difference, "p": gain.p}
         for name, first, second, gain in rows
+        if gain is not None
     ]
 
 
@@ -297,8 +304,8 @@ def _figures(data: ReportData) -> dict[str, str | None]:
     of_scores = ("roc", "roc_locations", "precision_recall", "reliability")
     drawn: dict[str, Figure | None] = dict.fromkeys(of_scores)
     drawn["learning"] = plots.learning_curves(logs)
-    where = (data.metrics or {}).get("localisation")
-    drawn["froc"] = plots.froc(where["froc"]) if where and where["froc"] else None
+    where = None if data.metrics is None else data.metrics.localisation
+    drawn["froc"] = plots.froc(where.froc) if where and where.froc else None
     if data.targets is not None and data.metrics is not None and len(data.targets):
         scored = (data.task, data.targets, data.probabilities)
         if data.task.overall is not None:
@@ -306,7 +313,7 @@ def _figures(data: ReportData) -> dict[str, str | None]:
         if data.task.others:
             drawn["roc_locations"] = plots.roc_locations(*scored, data.metrics)
             drawn["precision_recall"] = plots.precision_recall_locations(*scored, data.metrics)
-        drawn["reliability"] = plots.reliability(data.task, data.metrics["calibration"])
+        drawn["reliability"] = plots.reliability(data.task, data.metrics.calibration)
     return {name: data_uri(figure) if figure else None for name, figure in drawn.items()}
 
 

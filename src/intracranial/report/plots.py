@@ -18,6 +18,9 @@ from matplotlib.ticker import MaxNLocator
 from sklearn.metrics import precision_recall_curve, roc_curve
 
 from intracranial.report.cases import Case
+from intracranial.statistics.calibration import CalibrationTable
+from intracranial.statistics.intervals import TableWithIntervals
+from intracranial.statistics.localisation import Froc
 from intracranial.tasks import Task
 
 BLUE, ORANGE, GREEN, VERMILLION = "#0072B2", "#E69F00", "#009E73", "#D55E00"
@@ -83,7 +86,7 @@ def roc_overall(
 
 
 def roc_locations(
-    task: Task, targets: np.ndarray, probabilities: np.ndarray, table: Mapping[str, Any]
+    task: Task, targets: np.ndarray, probabilities: np.ndarray, table: TableWithIntervals
 ) -> Figure:
     """ROC curve of every label but the overall one: left ones above their right partners first.
 
@@ -97,21 +100,20 @@ def roc_locations(
     for name, axes in panels.items():
         column = task.labels.index(name)
         known = ~np.isnan(np.asarray(targets, dtype=np.float64)[:, column])
-        truth, score = targets[known, column], table["per_label"][name]
+        truth, score = targets[known, column], table.per_label[name]
         _roc_axes(axes, name, truth, small=True)
-        if score["positives"] and score["negatives"]:
+        auc = score if task.metric == "auc" else score.auc
+        if score.positives and score.negatives and auc is not None:
             x, y, _ = roc_curve(truth, probabilities[known, column])
             axes.plot(x, y, color=BLUE, linewidth=1.8)
-            count = f"{score['positives']} of {len(truth)}"
-            value = score["value"] if task.metric == "auc" else score["auc"]["value"]
-            _title_words(axes, f"AUC {value:.3f}, {count}")
+            _title_words(axes, f"AUC {auc.value:.3f}, {score.positives} of {len(truth)}")
     figure.supxlabel("1 - specificity", fontsize=10)
     figure.supylabel("sensitivity", fontsize=10)
     return figure
 
 
 def precision_recall_locations(
-    task: Task, targets: np.ndarray, probabilities: np.ndarray, table: Mapping[str, Any]
+    task: Task, targets: np.ndarray, probabilities: np.ndarray, table: TableWithIntervals
 ) -> Figure:
     """Precision against recall of every label but the overall one, placed as in `roc_locations`.
 
@@ -122,9 +124,9 @@ def precision_recall_locations(
     for name, axes in panels.items():
         column = task.labels.index(name)
         known = ~np.isnan(np.asarray(targets, dtype=np.float64)[:, column])
-        truth, score = targets[known, column], table["per_label"][name]
+        truth, score = targets[known, column], table.per_label[name]
         _roc_axes(axes, name, truth, small=True, chance=False)
-        if score["positives"] and score["negatives"]:
+        if score.positives and score.negatives and score.average_precision is not None:
             axes.step(
                 *_precision_steps(truth, probabilities[known, column]),
                 where="pre",
@@ -132,7 +134,7 @@ def precision_recall_locations(
                 linewidth=1.8,
             )
             axes.axhline(truth.mean(), color=GREY, linewidth=0.8, linestyle=(0, (4, 3)))
-            _title_words(axes, f"AP {score['average_precision']['value']:.3f}")
+            _title_words(axes, f"AP {score.average_precision.value:.3f}")
     figure.supxlabel("recall (sensitivity)", fontsize=10)
     figure.supylabel("precision", fontsize=10)
     return figure
@@ -151,7 +153,7 @@ def _precision_steps(truth: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray,
     return np.append(0, recall[rises]), np.append(first, precision[rises])
 
 
-def reliability(task: Task, table: Mapping[str, Any]) -> Figure | None:
+def reliability(task: Task, table: CalibrationTable) -> Figure | None:
     """Observed share against predicted probability of every label that was corrected.
 
     Args:
@@ -161,24 +163,26 @@ def reliability(task: Task, table: Mapping[str, Any]) -> Figure | None:
     Returns:
         The figure, or None where no label was corrected.
     """
-    found = table["per_label"]
-    names = [name for name in reversed(task.labels) if found[name]["after"] is not None]
-    if not names:
+    pairs = [
+        (name, (one.before, one.after))
+        for name in reversed(task.labels)
+        for one in [table.per_label[name]]
+        if one.before is not None and one.after is not None
+    ]
+    if not pairs:
         return None
-    columns = min(len(names), RELIABILITY_COLUMNS)
-    figure = _figure(2.75 * columns, 2.9 * -(-len(names) // columns))
-    for place, name in enumerate(names, start=1):
-        axes = figure.add_subplot(-(-len(names) // columns), columns, place)
+    columns = min(len(pairs), RELIABILITY_COLUMNS)
+    figure = _figure(2.75 * columns, 2.9 * -(-len(pairs) // columns))
+    for place, (name, pair) in enumerate(pairs, start=1):
+        axes = figure.add_subplot(-(-len(pairs) // columns), columns, place)
         axes.plot([0, 1], [0, 1], color=GREY, linewidth=0.8, linestyle=(0, (4, 3)))
-        bins, words = [], []
-        for when, colour, marker, dashes in (
-            ("before", VERMILLION, "s", "--"),
-            ("after", BLUE, "o", "-"),
+        words = []
+        for part, (when, colour, marker, dashes) in zip(
+            pair, (("before", VERMILLION, "s", "--"), ("after", BLUE, "o", "-")), strict=True
         ):
-            part = found[name][when]
-            bins += part["bins"]
-            words.append(f"error {when} {part['error']['value']:.3f}")
-            x, y = ([one[key] for one in part["bins"]] for key in ("predicted", "observed"))
+            words.append(f"error {when} {part.error.value:.3f}")
+            x = [one.predicted for one in part.bins]
+            y = [one.observed for one in part.bins]
             style: dict[str, Any] = {
                 "color": colour,
                 "marker": marker,
@@ -187,7 +191,7 @@ def reliability(task: Task, table: Mapping[str, Any]) -> Figure | None:
             }
             axes.plot(x, y, **style, linewidth=1.3, markersize=4.5)
         # A rare label's bins all lie near 0: its axes end at the last of them.
-        top = max(max(one["predicted"], one["observed"]) for one in bins)
+        top = max(max(one.predicted, one.observed) for part in pair for one in part.bins)
         top = min(1.02, max(0.1, 1.1 * top))
         axes.set(xlim=(-0.02 * top, top), ylim=(-0.02 * top, top), aspect="equal")
         plain_axes(axes)
@@ -219,7 +223,7 @@ def _title_words(axes: Axes, words: str) -> None:
     axes.set_title(f"{axes.get_title()}\n{words}", fontsize=9)
 
 
-def froc(table: Mapping[str, Any]) -> Figure:
+def froc(table: Froc) -> Figure:
     """Sensitivity against false points per series, with its 95 % band where there is one.
 
     Args:
@@ -228,30 +232,34 @@ def froc(table: Mapping[str, Any]) -> Figure:
     figure = _figure(4.25, 3.4)
     axes = figure.subplots()
     plain_axes(axes)
-    curve = table["curve"]
-    rates = [cell["false_points"] for cell in curve]
-    banded = [cell for cell in curve if cell["low"] is not None]
+    rates = [one.false_points for one in table.curve]
+    banded = [one for one in table.curve if one.low is not None]
     if banded:
         axes.fill_between(
-            [cell["false_points"] for cell in banded],
-            [cell["low"] for cell in banded],
-            [cell["high"] for cell in banded],
+            [one.false_points for one in banded],
+            np.array([one.low for one in banded], dtype=np.float64),
+            np.array([one.high for one in banded], dtype=np.float64),
             color=BLUE,
             alpha=0.18,
             linewidth=0,
             label="95 % by patients",
         )
         axes.legend(loc="lower right", fontsize=9, frameon=False)
-    axes.plot(rates, [cell["value"] for cell in curve], color=BLUE, linewidth=2.4)
+    axes.plot(
+        rates,
+        np.array([one.value for one in table.curve], dtype=np.float64),
+        color=BLUE,
+        linewidth=2.4,
+    )
     axes.set_xscale("log", base=2)
     axes.set_xlim(rates[0], rates[-1])
-    axes.set_xticks([float(rate) for rate in table["sensitivity"]])
-    axes.set_xticklabels(list(table["sensitivity"]))
+    axes.set_xticks([float(rate) for rate in table.sensitivity])
+    axes.set_xticklabels(list(table.sensitivity))
     axes.minorticks_off()
     axes.set_ylim(0, 1.02)
     axes.set_xlabel("false points per series")
     axes.set_ylabel("share of centres found")
-    axes.set_title(f"FROC, within {table['right_mm']} mm", fontsize=11)
+    axes.set_title(f"FROC, within {table.right_mm} mm", fontsize=11)
     return figure
 
 

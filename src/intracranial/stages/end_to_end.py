@@ -1,7 +1,7 @@
 """One end-to-end scoring run: what it needs, whether it is done, what it writes."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from intracranial.artifacts import ScoredFolderPaths, write_csv
@@ -16,17 +16,24 @@ from intracranial.evaluation.end_to_end import (
     run_jobs,
 )
 from intracranial.evaluation.end_to_end_scores import Reference, metrics_of, sample_of, views_of
+from intracranial.evaluation.metrics_files import (
+    EndToEndMetrics,
+    RejectedSeries,
+    UnlabelledMetrics,
+)
 from intracranial.evaluation.predictions import GROUP_COLUMN, prediction_rows, reference_predictions
 from intracranial.evaluation.views import write_views
 from intracranial.inference.fold import FoldPredictor
 from intracranial.inference.points import POINT_COLUMNS, point_row
 from intracranial.inference.views import check_views
+from intracranial.jsonable import to_json
 from intracranial.lineage import TrainedFold, require_record
 from intracranial.membership import Overlap, open_overlap
 from intracranial.options.end_to_end import EvalEndToEndOptions
 from intracranial.provenance import Request, digest, file_digest
-from intracranial.report.assemble import write_end_to_end_report
+from intracranial.report.assemble import stage_scores, write_end_to_end_report
 from intracranial.runlog import Record, log
+from intracranial.sidecar import part
 from intracranial.stages.scoring import made_once
 from intracranial.statistics.intervals import Settings
 from intracranial.tasks import SERIES_COLUMN
@@ -71,6 +78,9 @@ def score_jobs(
         UsageError: there is no such view or step.
     """
     check_views(options.inference.views)
+    if options.report:  # it shows them, and what does not fit is said before hours go into scoring
+        for stage in ("stage1", "stage2"):
+            stage_scores(trained.paths, stage)
     for sidecar in trained.sidecars.values():
         require_record(sidecar)
     jobs = jobs[: options.limit]
@@ -83,10 +93,11 @@ def score_jobs(
     def make() -> dict[str, Any]:
         metrics = _score(options, record, jobs, trained, out, name, reference, known)
         fingerprints.save()
-        return metrics
+        return to_json(metrics)
 
-    metrics = made_once(out.metrics, out.lock, request, options.overwrite, outputs, make)
-    return _exit_code(metrics, options)
+    content = made_once(out.metrics, out.lock, request, options.overwrite, outputs, make)
+    rejected = part(out.metrics, content, "rejected", tuple[RejectedSeries, ...])
+    return _exit_code(rejected, options)
 
 
 def _score(
@@ -98,7 +109,7 @@ def _score(
     name: str,
     reference: Reference | None,
     known: Recognition,
-) -> dict[str, Any]:
+) -> EndToEndMetrics | UnlabelledMetrics:
     """Score and write everything but the metrics file, whose content is returned."""
     task = trained.task
     predictor = FoldPredictor(
@@ -158,7 +169,7 @@ def _score(
         log.info("wrote %s", out.report)
     if options.elsewhere.series_dir is None:
         assert trained.stage1.split is not None  # as `require_record` has seen
-        metrics["split_hash"] = trained.stage1.split.hash
+        metrics = replace(metrics, split_hash=trained.stage1.split.hash)
     return metrics
 
 
@@ -227,9 +238,8 @@ def _request(
     return options.request("end_to_end_metrics", inputs, partial)
 
 
-def _exit_code(metrics: Mapping[str, Any], options: EvalEndToEndOptions) -> int:
-    rejected = len(metrics["rejected"])
+def _exit_code(rejected: Sequence[RejectedSeries], options: EvalEndToEndOptions) -> int:
     if not rejected or options.allow_rejected:
         return EXIT_DONE
-    log.warning("%d series were rejected: see the metrics file", rejected)
+    log.warning("%d series were rejected: see the metrics file", len(rejected))
     return EXIT_REJECTED

@@ -4,7 +4,7 @@ A script's own module says what is opened and what is predicted.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from intracranial.evaluation.all_folds import Pooled, check_seed_runs, summarise
 from intracranial.evaluation.predictions import GROUP_COLUMN, prediction_rows
 from intracranial.evaluation.stage_scores import stage_metrics
 from intracranial.evaluation.subgroups import sample_of_split
+from intracranial.jsonable import to_json
 from intracranial.lineage import Trained
 from intracranial.options.evaluation import EvaluationOptions
 from intracranial.processes.locks import only_one
@@ -152,7 +153,7 @@ def score_stage(
         ]
         columns, rows = prediction_rows(split.task, keys, held_out.targets, held_out.probabilities)
         write_csv(paths.predictions(stage), columns, rows)
-        return {**metrics, "split_hash": split.split_hash}
+        return to_json(replace(metrics, split_hash=split.split_hash))
 
     made_once(
         paths.metrics(stage),

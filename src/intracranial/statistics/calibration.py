@@ -14,13 +14,12 @@ corrected to the share of positives. What is fitted where is `statistics.crossfi
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from scipy.optimize import minimize
 from scipy.special import expit, logit
 
-from intracranial.metrics import cell
+from intracranial.metrics import Cell, cell
 from intracranial.statistics.bootstrap import Resamples, count_groups, interval
 from intracranial.statistics.crossfit import Crossfit
 from intracranial.statistics.ratios import by_group, share, with_both_classes
@@ -39,6 +38,57 @@ MIN_BIN_ROWS = 10
 
 SMALLEST = 1e-6
 """Probabilities are kept this far from 0 and 1, so that their logit is finite."""
+
+
+@dataclass(frozen=True)
+class Bin:
+    """Rows of a reliability diagram's bin: their mean probability, and their share of positives."""
+
+    predicted: float
+    observed: float
+    rows: int
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """Brier score, calibration error and bins of one label."""
+
+    brier: Cell
+    error: Cell
+    bins: tuple[Bin, ...]
+
+
+@dataclass(frozen=True)
+class LabelCalibration:
+    """One label.
+
+    Attributes:
+        intercept: of each part of the `Crossfit`; None if uncalibrated.
+        before: the correction; None without rows.
+        after: the correction; None if uncalibrated.
+    """
+
+    intercept: tuple[float, ...] | None
+    before: Reliability | None
+    after: Reliability | None
+
+
+@dataclass(frozen=True)
+class CalibrationTable:
+    """All labels before and after the cross-fitted correction.
+
+    Attributes:
+        fitted_on: in words.
+        slope: of each part of the `Crossfit`.
+        uncalibrated: labels that had fewer than `MIN_FITTED` patients with or without them to fit
+            on, in any part.
+        per_label: by label.
+    """
+
+    fitted_on: str
+    slope: tuple[float, ...]
+    uncalibrated: tuple[str, ...]
+    per_label: Mapping[str, LabelCalibration]
 
 
 @dataclass(frozen=True)
@@ -95,20 +145,14 @@ def fit_correction(
 
 def calibration_table(
     task: Task, sample: Sample, crossfit: Crossfit, drawn: Resamples | None = None
-) -> dict[str, Any]:
-    """Calibration before and after the cross-fitted correction, JSON-ready.
+) -> CalibrationTable:
+    """Calibration before and after the cross-fitted correction.
 
     Args:
         task: the labels.
         sample: what is scored.
         crossfit: what the correction is fitted on.
         drawn: resamples of the sample for the intervals, or None.
-
-    Returns:
-        `fitted_on`: in words; `slope`: of each part; `uncalibrated`: labels that had fewer than
-        `MIN_FITTED` patients with or without them to fit on, in any part; `per_label`: for each
-        label `intercept` (of each part, None if uncalibrated), `before` and `after` (None if
-        uncalibrated), see `reliability`.
     """
     fitted = fittable(task, crossfit)
     corrected = np.array(sample.probabilities, dtype=np.float64)
@@ -127,17 +171,17 @@ def calibration_table(
             reliability(truth[known], one[known, number], draws)
             for one in (sample.probabilities, corrected)
         )
-        per_label[label] = {
-            "intercept": [found.intercepts[number] for found in corrections] if used else None,
-            "before": before,
-            "after": after if used else None,
-        }
-    return {
-        "fitted_on": crossfit.fitted_on,
-        "slope": [found.slope for found in corrections],
-        "uncalibrated": [name for k, name in enumerate(task.labels) if k not in fitted],
-        "per_label": per_label,
-    }
+        per_label[label] = LabelCalibration(
+            tuple(found.intercepts[number] for found in corrections) if used else None,
+            before,
+            after if used else None,
+        )
+    return CalibrationTable(
+        fitted_on=crossfit.fitted_on,
+        slope=tuple(found.slope for found in corrections),
+        uncalibrated=tuple(name for k, name in enumerate(task.labels) if k not in fitted),
+        per_label=per_label,
+    )
 
 
 def fittable(task: Task, crossfit: Crossfit) -> list[int]:
@@ -155,20 +199,17 @@ def fittable(task: Task, crossfit: Crossfit) -> list[int]:
 
 def reliability(
     targets: np.ndarray, probabilities: np.ndarray, drawn: Resamples | None = None
-) -> dict[str, Any] | None:
+) -> Reliability | None:
     """Brier score, calibration error and bins of one label; None without rows.
 
-    Equal probabilities share a bin, so that the order of the rows does not matter.
+    Equal probabilities share a bin, so that the order of the rows does not matter. Resamples keep
+    the bins and the correction. As a resample is rougher than the sample, its error is larger on
+    average: the interval of the error lies high.
 
     Args:
         targets: (N,) of 0 and 1.
         probabilities: (N,) float.
         drawn: resamples of the rows, or None for no intervals.
-
-    Returns:
-        {"brier" and "error": {"value", "low", "high"}, "bins": [{"predicted", "observed",
-        "rows"}]}. Resamples keep the bins and the correction. As a resample is rougher than the
-        sample, its error is larger on average: the interval of the error lies high.
     """
     rows = len(targets)
     if not rows:
@@ -180,21 +221,19 @@ def reliability(
     for name in np.unique(number):
         chosen = number == name
         predicted, observed = probabilities[chosen].mean(), targets[chosen].mean()
-        bins.append(
-            {"predicted": float(predicted), "observed": float(observed), "rows": int(chosen.sum())}
-        )
-    error = sum(one["rows"] * abs(one["predicted"] - one["observed"]) for one in bins) / rows
+        bins.append(Bin(float(predicted), float(observed), int(chosen.sum())))
+    error = sum(one.rows * abs(one.predicted - one.observed) for one in bins) / rows
     drawn = with_both_classes(targets, drawn)
     ends = None
     if drawn is not None:
         off = (probabilities - targets)[:, None] * (number[:, None] == np.unique(number))
         counted = by_group(np.ones(rows), drawn) @ drawn.counts
         ends = interval(np.abs(by_group(off, drawn) @ drawn.counts).sum(axis=0) / counted)
-    return {
-        "brier": share((probabilities - targets) ** 2, np.ones(rows), drawn),
-        "error": cell(float(error), ends),
-        "bins": bins,
-    }
+    return Reliability(
+        brier=share((probabilities - targets) ** 2, np.ones(rows), drawn),
+        error=cell(float(error), ends),
+        bins=tuple(bins),
+    )
 
 
 def _logit(probabilities: np.ndarray) -> np.ndarray:

@@ -7,14 +7,13 @@ corrected for the number of labels: with fourteen of them, one below 0.05 is to 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from intracranial.errors import InputError
-from intracranial.metrics import cell, figure
+from intracranial.metrics import Cell, cell, figure
 from intracranial.runlog import log
 from intracranial.statistics.bootstrap import (
     MIN_GROUPS,
@@ -26,6 +25,7 @@ from intracranial.statistics.bootstrap import (
 from intracranial.statistics.delong import difference_p_value
 from intracranial.statistics.intervals import (
     Settings,
+    TableWithIntervals,
     means_have_intervals,
     means_of_labels,
     resampled_value,
@@ -56,24 +56,86 @@ class Predictions:
     optimistic: str | None
 
 
-def compare(task: Task, first: Predictions, second: Predictions, settings: Settings) -> dict:
-    """Paired comparison over the labels that both have, JSON-ready.
+@dataclass(frozen=True, kw_only=True)
+class Paired:
+    """Two figures of the same rows; None where they do not exist.
+
+    Attributes:
+        first: the value of one run.
+        second: of the other.
+        difference: second minus first.
+        p: two-sided, not corrected for the number of labels.
+        delong_p: after DeLong, of labels where every patient has one row.
+    """
+
+    first: float | None
+    second: float | None
+    difference: Cell
+    p: float | None
+    delong_p: float | None
+
+    @staticmethod
+    def of(first: float | None, second: float | None) -> "Paired":
+        """Two values, their difference, and no interval of it."""
+        change = None if first is None or second is None else second - first
+        return Paired(first=first, second=second, difference=cell(change), p=None, delong_p=None)
+
+    def resampled(self, differences: np.ndarray) -> "Paired":
+        """The same with interval and p-value, from the difference in every resample (B,)."""
+        change = cell(self.difference.value, interval(differences))
+        return replace(self, difference=change, p=p_value(differences))
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairedLabel(Paired):
+    """Two values of one label; `no_interval` says why the difference has none, or is None."""
+
+    positives: int
+    negatives: int
+    no_interval: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """What `compare` finds.
+
+    Attributes:
+        score: of both.
+        others_mean: None where the task has no overall label.
+        per_label: by label, of those that both have.
+        left_out: labels without a value.
+        rare: labels that are in the means, but that fewer than `MIN_GROUPS` patients have, so that
+            no resample shows how the means would differ on other patients, and their intervals and
+            p-values are too small.
+        only_one_has: labels that are not compared.
+        series: rows.
+        groups: patients.
+        runs: names, first and second.
+        optimistic: by run why its figures are too good, or None.
+        intervals: how they were made.
+    """
+
+    score: Paired
+    others_mean: Paired | None
+    per_label: Mapping[str, PairedLabel]
+    left_out: tuple[str, ...]
+    rare: tuple[str, ...]
+    only_one_has: tuple[str, ...]
+    series: int
+    groups: int
+    runs: tuple[str, ...]
+    optimistic: Mapping[str, str | None]
+    intervals: Settings
+
+
+def compare(task: Task, first: Predictions, second: Predictions, settings: Settings) -> Comparison:
+    """Paired comparison over the labels that both have.
 
     Args:
         task: the labels, their order and weights.
         first: one run.
         second: the other.
         settings: of the resamples; 1 or more of them.
-
-    Returns:
-        `score`, `others_mean` (None where the task has no overall label) and `per_label`:
-        {"first", "second": the values, "difference": {"value", "low", "high"}, "p", "delong_p"},
-        null where they do not exist; labels also have `positives`, `negatives` and `no_interval`
-        (why there is none); `left_out`: labels without a value; `rare`: labels that are in the
-        means, but that fewer than `MIN_GROUPS` patients have, so that no resample shows how the
-        means would differ on other patients, and their intervals and p-values are too small;
-        `only_one_has`: labels that
-        are not compared; `series`, `groups`; `runs`, `optimistic` (by run) and `intervals`.
 
     Raises:
         InputError: the rows are not the same, or the two disagree about the truth.
@@ -94,72 +156,77 @@ def compare(task: Task, first: Predictions, second: Predictions, settings: Setti
     differences: dict[str, np.ndarray] = {}
     per_label = {}
     for number, label in enumerate(part.labels):
-        cells = [table["per_label"][label] for table in tables]
-        found = _paired(*(one["value"] for one in cells))
-        found.update({key: cells[0][key] for key in ("positives", "negatives")})
-        found["no_interval"] = cells[0]["no_interval"]
-        if found["positives"] and found["negatives"]:
+        one, other = (table.per_label[label] for table in tables)
+        paired, no_interval, delong = Paired.of(one.value, other.value), one.no_interval, None
+        if one.positives and one.negatives:
             truth = samples[0].targets[:, number]
-            scores = [one.probabilities[:, number] for one in samples]
-            resampled = [resampled_value(part, truth, one, number, drawn) for one in scores]
+            scores = [each.probabilities[:, number] for each in samples]
+            resampled = [resampled_value(part, truth, each, number, drawn) for each in scores]
             differences[label] = resampled[1] - resampled[0]
-            found["no_interval"] = _too_few(cells[0])
-            if found["no_interval"] is None:
-                _fill_in(found, differences[label])
+            no_interval = one.too_few[0] if one.too_few else None
+            if no_interval is None:
+                paired = paired.resampled(differences[label])
                 if samples[0].has_one_patient_per_row() and part.metric == "auc":
                     known = ~np.isnan(truth.astype(np.float64))
-                    found["delong_p"] = difference_p_value(
-                        truth[known], *(one[known] for one in scores)
-                    )
-        elif found["difference"]["value"] is not None:  # a log loss of one class
-            differences[label] = np.full(settings.resamples, found["difference"]["value"])
-        per_label[label] = found
-    means = _means(part, tables, differences, drawn)
-    return {
-        **means,
-        "per_label": per_label,
-        "left_out": tables[0]["left_out"],
-        "rare": tables[0]["rare"],
-        "only_one_has": [name for name in task.labels if name not in shared],
-        "series": len(groups),
-        "groups": len(np.unique(groups)),
-        "runs": [first.name, second.name],
-        "optimistic": {one.name: one.optimistic for one in (first, second)},
-        "intervals": {"resamples": settings.resamples, "seed": settings.seed},
-    }
+                    delong = difference_p_value(truth[known], *(each[known] for each in scores))
+        elif paired.difference.value is not None:  # a log loss of one class
+            differences[label] = np.full(settings.resamples, paired.difference.value)
+        per_label[label] = PairedLabel(
+            **{**vars(paired), "delong_p": delong},
+            positives=one.positives,
+            negatives=one.negatives,
+            no_interval=no_interval,
+        )
+    score, others_mean = _means(part, tables, differences, drawn)
+    return Comparison(
+        score=score,
+        others_mean=others_mean,
+        per_label=per_label,
+        left_out=tables[0].left_out,
+        rare=tables[0].rare,
+        only_one_has=tuple(name for name in task.labels if name not in shared),
+        series=len(groups),
+        groups=len(np.unique(groups)),
+        runs=(first.name, second.name),
+        optimistic={one.name: one.optimistic for one in (first, second)},
+        intervals=settings,
+    )
 
 
-def format_comparison(task: Task, found: Mapping[str, Any], unit: str = "series") -> str:
+def format_comparison(task: Task, found: Comparison, unit: str = "series") -> str:
     """A comparison as aligned plain text for the terminal."""
-    rows = [
-        *((name, found["per_label"][name]) for name in task.labels if name in found["per_label"]),
-        *([(task.others_name, found["others_mean"])] if found["others_mean"] else []),
-        (task.score_name, found["score"]),
+    rows: list[tuple[str, Paired]] = [
+        *((name, found.per_label[name]) for name in task.labels if name in found.per_label),
+        *([(task.others_name, found.others_mean)] if found.others_mean else []),
+        (task.score_name, found.score),
     ]
     width = max(len(name) for name, _ in rows)
-    names = f"first: {found['runs'][0]}, second: {found['runs'][1]}"
+    names = f"first: {found.runs[0]}, second: {found.runs[1]}"
     head = f"{'label':<{width}}  first  second   diff.  {'95 % interval':<16}      p"
     lines = [names, head]
     for name, row in rows:
-        change = row["difference"]
-        value = "" if change["value"] is None else f"{change['value']:+.3f}"
-        span = "" if change["low"] is None else f"{change['low']:+.3f} to {change['high']:+.3f}"
-        p = "" if row["p"] is None else f"{row['p']:.3f}"
+        change = row.difference
+        value = "" if change.value is None else f"{change.value:+.3f}"
+        span = "" if change.low is None else f"{change.low:+.3f} to {change.high:+.3f}"
+        p = "" if row.p is None else f"{row.p:.3f}"
         lines.append(
-            f"{name:<{width}}  {figure(row['first'])}   {figure(row['second'])}  {value:>6}  "
+            f"{name:<{width}}  {figure(row.first)}   {figure(row.second)}  {value:>6}  "
             f"{span:<16}  {p:>5}"
         )
-    lines.append(f"{found['series']} {unit} of {found['groups']} patients")
+    lines.append(f"{found.series} {unit} of {found.groups} patients")
     lacking = "one class only" if task.metric == "auc" else "no row is labelled"
-    for words, key in ((f"left out ({lacking})", "left_out"), ("not compared", "only_one_has")):
-        if found[key]:
-            lines.append(f"{words}: {', '.join(found[key])}")
-    if found["rare"]:
+    for words, labels in (
+        (f"left out ({lacking})", found.left_out),
+        ("not compared", found.only_one_has),
+    ):
+        if labels:
+            lines.append(f"{words}: {', '.join(labels)}")
+    if found.rare:
         lines.append(
-            f"fewer than {MIN_GROUPS} patients have {', '.join(found['rare'])}: intervals and p of "
+            f"fewer than {MIN_GROUPS} patients have {', '.join(found.rare)}: intervals and p of "
             "the means are too small"
         )
-    return "\n".join([*lines, *not_independent(found["optimistic"])])
+    return "\n".join([*lines, *not_independent(found.optimistic)])
 
 
 def not_independent(optimistic: Mapping[str, str | None]) -> list[str]:
@@ -234,42 +301,21 @@ def _check_truth(
             )
 
 
-def _paired(first: float | None, second: float | None) -> dict[str, Any]:
-    change = None if first is None or second is None else second - first
-    return {
-        "first": first,
-        "second": second,
-        "difference": cell(change),
-        "p": None,
-        "delong_p": None,
-    }
-
-
-def _too_few(score: Mapping[str, Any]) -> str | None:
-    for words in ("with", "without"):
-        if score[f"groups_{words}"] < MIN_GROUPS:
-            return f"fewer than {MIN_GROUPS} patients {words} it"
-    return None
-
-
-def _fill_in(found: dict[str, Any], differences: np.ndarray) -> None:
-    found["difference"] = cell(found["difference"]["value"], interval(differences))
-    found["p"] = p_value(differences)
-
-
 def _means(
     task: Task,
-    tables: Sequence[Mapping[str, Any]],
+    tables: Sequence[TableWithIntervals],
     differences: Mapping[str, np.ndarray],
     drawn: Resamples,
-) -> dict[str, dict[str, Any]]:
-    """The mean of the other labels (None where the task has none) and the score, compared."""
-    found: dict[str, Any] = {
-        key: None if None in cells else _paired(*(one["value"] for one in cells))
-        for key in ("others_mean", "score")
-        for cells in [[table[key] for table in tables]]
-    }
-    if means_have_intervals(task, tables[0], drawn):
-        for key, resampled in means_of_labels(task, differences).items():
-            _fill_in(found[key], resampled)
-    return found
+) -> tuple[Paired, Paired | None]:
+    """The score and the mean of the other labels (None where the task has none), compared."""
+    first, second = tables
+    score, others = Paired.of(first.score.value, second.score.value), None
+    if first.others_mean is not None and second.others_mean is not None:
+        others = Paired.of(first.others_mean.value, second.others_mean.value)
+    if means_have_intervals(task, first, drawn):
+        resampled = means_of_labels(task, differences)
+        if "score" in resampled:
+            score = score.resampled(resampled["score"])
+        if others is not None and "others_mean" in resampled:
+            others = others.resampled(resampled["others_mean"])
+    return score, others

@@ -19,17 +19,17 @@ patients, as everywhere.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
-from intracranial.metrics import cell, ends, figure
+from intracranial.metrics import Cell, cell, ends, figure
 from intracranial.runlog import log
 from intracranial.statistics.bootstrap import MIN_GROUPS, Resamples, count_groups, interval
 from intracranial.statistics.calibration import fittable
 from intracranial.statistics.crossfit import Crossfit
 from intracranial.statistics.operating import threshold_at_specificity
-from intracranial.statistics.ratios import Figure, by_group, share
+from intracranial.statistics.ratios import by_group, share
 from intracranial.statistics.sample import Sample
 from intracranial.tasks import Task
 
@@ -79,14 +79,78 @@ class Located:
     geometry_known: bool
 
 
+@dataclass(frozen=True, kw_only=True)
+class Hits:
+    """How far the points of what is rightly called lie from a finding.
+
+    Attributes:
+        count: of what is rightly called.
+        median_mm: None where it is infinite or there is none.
+        within_mm: by distance in mm the share whose point is right within it.
+        left_out: labels without a threshold.
+    """
+
+    count: int
+    median_mm: float | None
+    within_mm: Mapping[str, Cell]
+    left_out: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CurvePoint(Cell):
+    """The sensitivity at a rate of false points per series."""
+
+    false_points: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Froc:
+    """Sensitivity against false points per series.
+
+    Attributes:
+        right_mm: distance within which a point is right.
+        series: that were judged.
+        centres: of these series.
+        sensitivity: by false points per series, in words.
+        curve: by rising false points.
+    """
+
+    right_mm: float
+    series: int
+    centres: int
+    sensitivity: Mapping[str, Cell]
+    curve: tuple[CurvePoint, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LocalisationTable:
+    """The figures of this module.
+
+    Attributes:
+        judged: series.
+        not_judged: series by reason.
+        threshold_from: in words.
+        true_positives: series.
+        true_positive_locations: locations of series.
+        froc: None without centres.
+    """
+
+    judged: int
+    not_judged: Mapping[str, int]
+    threshold_from: str
+    true_positives: Hits
+    true_positive_locations: Hits
+    froc: Froc | None
+
+
 def localisation_table(
     task: Task,
     sample: Sample,
     located: Sequence[Located],
     crossfit: Crossfit,
     drawn: Resamples | None,
-) -> dict[str, Any]:
-    """The figures of this module, JSON-ready.
+) -> LocalisationTable:
+    """The figures of this module.
 
     Args:
         task: labels and locations.
@@ -94,14 +158,6 @@ def localisation_table(
         located: of each row of the sample.
         crossfit: where thresholds come from.
         drawn: resamples of the sample for the intervals, or None.
-
-    Returns:
-        `judged`: series; `not_judged`: {"geometry unknown", "label without a centre"}: series;
-        `threshold_from`: in words; `true_positives` and `true_positive_locations`: {"count",
-        "median_mm", "within_mm": {"5": figure, "10": figure}, "left_out": labels without a
-        threshold}; `froc`: {"right_mm", "series", "centres", "sensitivity": {false points per
-        series: figure}, "curve": [{"false_points", "value", "low", "high"}]}, or None without
-        centres. A figure is {"value", "low", "high"}, None where there is nothing to count.
     """
     unknown = np.array([not one.geometry_known for one in located], dtype=bool)
     bare = ~unknown & np.array(
@@ -124,44 +180,40 @@ def localisation_table(
         if judged[row]
         for distance in _location_distances(task, one, called[row], sample.targets[row])
     ]
-    return {
-        "judged": int(judged.sum()),
-        "not_judged": {
+    of_series = [name for name in lacking if task.overall in (name, None)]
+    of_locations = [name for name in lacking if name != task.overall]
+    return LocalisationTable(
+        judged=int(judged.sum()),
+        not_judged={
             "geometry unknown": int(unknown.sum()),
             "label without a centre": int(bare.sum()),
         },
-        "threshold_from": crossfit.fitted_on,
-        "true_positives": {
-            **_shares(by_series, sample, drawn),
-            "left_out": [name for name in lacking if task.overall in (name, None)],
-        },
-        "true_positive_locations": {
-            **_shares(by_location, sample, drawn),
-            "left_out": [name for name in lacking if name != task.overall],
-        },
-        "froc": froc_table(located, judged, drawn),
-    }
+        threshold_from=crossfit.fitted_on,
+        true_positives=_hits(by_series, sample, drawn, of_series),
+        true_positive_locations=_hits(by_location, sample, drawn, of_locations),
+        froc=froc_table(located, judged, drawn),
+    )
 
 
-def log_localisation(table: Mapping[str, Any]) -> None:
+def log_localisation(table: LocalisationTable) -> None:
     """Print the shares of true positives and the sensitivity at one false point per series."""
-    for name, what in (("true_positives", "series"), ("true_positive_locations", "locations")):
-        found = table[name]
-        shares = [f"{_words(one)} within {mm} mm" for mm, one in found["within_mm"].items()]
-        log.info("%d true positive %s: %s", found["count"], what, ", ".join(shares))
-    if table["froc"] is not None:
-        one = table["froc"]["sensitivity"]["1"]
-        centres, right = table["froc"]["centres"], table["froc"]["right_mm"]
+    for found, what in (
+        (table.true_positives, "series"),
+        (table.true_positive_locations, "locations"),
+    ):
+        shares = [f"{_words(one)} within {mm} mm" for mm, one in found.within_mm.items()]
+        log.info("%d true positive %s: %s", found.count, what, ", ".join(shares))
+    if table.froc is not None:
         log.info(
             "%d labelled centres: %s are found within %d mm at 1 false point per series",
-            *(centres, _words(one), right),
+            *(table.froc.centres, _words(table.froc.sensitivity["1"]), table.froc.right_mm),
         )
 
 
-def _words(one: Figure) -> str:
+def _words(one: Cell) -> str:
     """A share and, in brackets, its interval."""
     interval_ends = ends(one)
-    return figure(one["value"]) + (f" ({interval_ends})" if interval_ends else "")
+    return figure(one.value) + (f" ({interval_ends})" if interval_ends else "")
 
 
 def _lacks_centre(task: Task, targets: np.ndarray, one: Located) -> bool:
@@ -208,9 +260,12 @@ def _location_distances(
     return found
 
 
-def _shares(
-    distances: list[tuple[int, float]], sample: Sample, drawn: Resamples | None
-) -> dict[str, Any]:
+def _hits(
+    distances: list[tuple[int, float]],
+    sample: Sample,
+    drawn: Resamples | None,
+    left_out: Sequence[str],
+) -> Hits:
     """Count, median and shares within `WITHIN_MM` of pairs of row and distance."""
     rows = np.array([row for row, _ in distances], dtype=np.int64)
     mm = np.array([distance for _, distance in distances])
@@ -220,12 +275,12 @@ def _shares(
         right = np.bincount(rows[mm <= limit], minlength=len(sample))
         within[str(limit)] = share(right, every, drawn)
     median = float(np.median(mm)) if mm.size and np.isfinite(np.median(mm)) else None
-    return {"count": len(mm), "median_mm": median, "within_mm": within}
+    return Hits(count=len(mm), median_mm=median, within_mm=within, left_out=tuple(left_out))
 
 
 def froc_table(
     located: Sequence[Located], judged: np.ndarray, drawn: Resamples | None
-) -> dict[str, Any] | None:
+) -> Froc | None:
     """Sensitivity against false points per series; None where no judged series has a centre.
 
     Args:
@@ -264,17 +319,17 @@ def froc_table(
             np.maximum(by_group(judged.astype(float), drawn) @ counts, 1),
         )
 
-    def at(rate: float) -> Figure:
+    def at(rate: float) -> Cell:
         ends = interval(band(rate)) if band else None
         return cell(float(plain(rate)[0]), ends)
 
-    return {
-        "right_mm": RIGHT_MM,
-        "series": int(judged.sum()),
-        "centres": int(centres.sum()),
-        "sensitivity": {f"{rate:g}": at(rate) for rate in FALSE_POINTS},
-        "curve": [{"false_points": rate, **at(rate)} for rate in CURVE_POINTS],
-    }
+    return Froc(
+        right_mm=RIGHT_MM,
+        series=int(judged.sum()),
+        centres=int(centres.sum()),
+        sensitivity={f"{rate:g}": at(rate) for rate in FALSE_POINTS},
+        curve=tuple(CurvePoint(**vars(at(rate)), false_points=rate) for rate in CURVE_POINTS),
+    )
 
 
 def _froc_scores(one: Located) -> tuple[np.ndarray, np.ndarray]:

@@ -6,10 +6,12 @@ threshold from the very series that it is about. Here the threshold comes from o
 """
 
 import math
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
+from intracranial.metrics import Cell
 from intracranial.statistics.bootstrap import Resamples
 from intracranial.statistics.calibration import fittable
 from intracranial.statistics.crossfit import Crossfit
@@ -17,6 +19,47 @@ from intracranial.statistics.ratios import share
 from intracranial.statistics.sample import Sample
 from intracranial.statistics.weighted import ROUNDING, SENSITIVITY, SPECIFICITY
 from intracranial.tasks import Task
+
+
+@dataclass(frozen=True)
+class OperatingPoint:
+    """Sensitivity and specificity at a threshold that was fixed on other patients.
+
+    Attributes:
+        aim: the specificity, or sensitivity, that the threshold was fixed at.
+        thresholds: of each part of the `Crossfit`.
+        sensitivity: reached; no value where the scored rows lack the class.
+        specificity: likewise.
+    """
+
+    aim: float
+    thresholds: tuple[float, ...]
+    sensitivity: Cell
+    specificity: Cell
+
+
+@dataclass(frozen=True)
+class LabelPoints:
+    """The operating points of one label, by the rule that fixed the threshold."""
+
+    at_specificity: OperatingPoint
+    at_sensitivity: OperatingPoint
+
+
+@dataclass(frozen=True)
+class OperatingTable:
+    """Operating points of all labels.
+
+    Attributes:
+        fitted_on: in words.
+        left_out: labels that too few patients had or lacked to fix a threshold on
+            (`statistics.calibration.MIN_FITTED`).
+        per_label: of the others.
+    """
+
+    fitted_on: str
+    left_out: tuple[str, ...]
+    per_label: Mapping[str, LabelPoints]
 
 
 def threshold_at_specificity(targets: np.ndarray, scores: np.ndarray) -> float:
@@ -40,37 +83,29 @@ RULES = {
 
 def operating_table(
     task: Task, sample: Sample, crossfit: Crossfit, drawn: Resamples | None
-) -> dict[str, Any]:
-    """Sensitivity and specificity at thresholds from other patients, JSON-ready.
+) -> OperatingTable:
+    """Sensitivity and specificity at thresholds from other patients.
 
     Args:
         task: the labels.
         sample: what is scored.
         crossfit: where thresholds come from.
         drawn: resamples of the sample for the intervals, or None.
-
-    Returns:
-        `fitted_on`: in words; `left_out`: labels that too few patients had or lacked to fix a
-        threshold on (`statistics.calibration.MIN_FITTED`); `per_label`: for the others
-        `at_specificity` and `at_sensitivity`, each {"aim": the share that the threshold was fixed
-        at, "thresholds": of each part, "sensitivity" and "specificity": {"value", "low", "high"},
-        None where the scored rows lack the class}.
     """
     fitted = fittable(task, crossfit)
     per_label = {
-        task.labels[number]: {rule: _point(sample, number, crossfit, drawn, rule) for rule in RULES}
+        task.labels[number]: LabelPoints(
+            **{rule: _point(sample, number, crossfit, drawn, rule) for rule in RULES}
+        )
         for number in fitted
     }
-    return {
-        "fitted_on": crossfit.fitted_on,
-        "left_out": [name for name in task.labels if name not in per_label],
-        "per_label": per_label,
-    }
+    left_out = tuple(name for name in task.labels if name not in per_label)
+    return OperatingTable(crossfit.fitted_on, left_out, per_label)
 
 
 def _point(
     sample: Sample, number: int, crossfit: Crossfit, drawn: Resamples | None, rule: str
-) -> dict[str, Any]:
+) -> OperatingPoint:
     aim, choose = RULES[rule]
     called = np.zeros(len(sample), dtype=bool)
     thresholds = []
@@ -79,9 +114,9 @@ def _point(
         called[part.rows] = sample.probabilities[part.rows, number] >= threshold
         thresholds.append(threshold)
     with_it, without = (sample.targets[:, number] == value for value in (1, 0))
-    return {
-        "aim": aim,
-        "thresholds": thresholds,
-        "sensitivity": share(called & with_it, with_it, drawn),
-        "specificity": share(~called & without, without, drawn),
-    }
+    return OperatingPoint(
+        aim=aim,
+        thresholds=tuple(thresholds),
+        sensitivity=share(called & with_it, with_it, drawn),
+        specificity=share(~called & without, without, drawn),
+    )

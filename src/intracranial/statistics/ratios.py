@@ -4,14 +4,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from intracranial.metrics import cell
+from intracranial.metrics import Cell, cell
 from intracranial.statistics.bootstrap import MIN_GROUPS, Resamples, count_groups, interval
 
-Figure = dict[str, float | None]
-"""{"value", "low", "high"}, as `metrics.cell` makes it."""
 
-
-def share(hits: np.ndarray, every: np.ndarray, drawn: Resamples | None) -> Figure:
+def share(hits: np.ndarray, every: np.ndarray, drawn: Resamples | None) -> Cell:
     """Sum of `hits` over sum of `every`, as a cell; no value where there is nothing to count.
 
     The interval needs `MIN_GROUPS` patients with something to count. Resamples without any say

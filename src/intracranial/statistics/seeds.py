@@ -1,27 +1,45 @@
 """Runs of one recipe and split that differ in their seed alone: how much do their scores differ?"""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from intracranial.errors import InputError, UsageError
 from intracranial.metrics import figure
 from intracranial.statistics.comparison import Predictions
 from intracranial.statistics.intervals import Settings, table_with_intervals
-from intracranial.statistics.spread import spread
+from intracranial.statistics.spread import Spread, spread
 from intracranial.tasks import Task
 
 
-def seed_table(task: Task, runs: Sequence[Predictions]) -> dict[str, Any]:
-    """Scores of every run and their spread, JSON-ready.
+@dataclass(frozen=True)
+class SeedScores:
+    """A score of each run, and how much they differ; None where no run has it."""
+
+    values: tuple[float | None, ...]
+    spread: Spread | None
+
+
+@dataclass(frozen=True)
+class SeedTable:
+    """Scores of several runs.
+
+    Attributes:
+        runs: names.
+        optimistic: by run why its figures are too good, or None.
+        scores: by the names of the score, of the mean of the other labels, and of each label.
+    """
+
+    runs: tuple[str, ...]
+    optimistic: Mapping[str, str | None]
+    scores: Mapping[str, SeedScores]
+
+
+def seed_table(task: Task, runs: Sequence[Predictions]) -> SeedTable:
+    """Scores of every run and their spread.
 
     Args:
         task: the labels.
         runs: two or more, scored on the same rows of one split.
-
-    Returns:
-        `runs`: names; `optimistic`: by run why its figures are too good, or None; `scores`: by
-        the names of the score and of the mean of the other labels, and label {"values": of each
-        run, "spread": see `statistics.spread`}.
 
     Raises:
         UsageError: fewer than two runs, or equal names.
@@ -42,26 +60,24 @@ def seed_table(task: Task, runs: Sequence[Predictions]) -> dict[str, Any]:
             raise InputError(f"{run.name} does not predict every label")
         table, _ = table_with_intervals(task, run.sample, Settings(0))
         if len(task.labels) > 1:  # of one label the score is its value
-            scores[task.score_name].append(table["score"]["value"])
-        if table["others_mean"] is not None:
-            scores[task.others_name].append(table["others_mean"]["value"])
+            scores[task.score_name].append(table.score.value)
+        if table.others_mean is not None:
+            scores[task.others_name].append(table.others_mean.value)
         for label in task.labels:
-            scores[label].append(table["per_label"][label]["value"])
-    return {
-        "runs": [run.name for run in runs],
-        "optimistic": {run.name: run.optimistic for run in runs},
-        "scores": {
-            name: {"values": values, "spread": spread(values)} for name, values in scores.items()
-        },
-    }
+            scores[label].append(table.per_label[label].value)
+    return SeedTable(
+        runs=tuple(run.name for run in runs),
+        optimistic={run.name: run.optimistic for run in runs},
+        scores={name: SeedScores(tuple(one), spread(one)) for name, one in scores.items()},
+    )
 
 
-def format_seeds(table: dict[str, Any]) -> str:
+def format_seeds(table: SeedTable) -> str:
     """The table as aligned plain text for the terminal."""
-    width = max(map(len, table["scores"]))
+    width = max(map(len, table.scores))
     lines = [f"{'':<{width}}   mean     sd    min    max"]
-    for name, row in table["scores"].items():
-        cells = (row["spread"] or {}).get
-        keys = ("mean", "standard_deviation", "min", "max")
-        lines.append(f"{name:<{width}}  {'  '.join(figure(cells(key)) for key in keys)}")
+    for name, row in table.scores.items():
+        one = row.spread
+        cells = (one.mean, one.standard_deviation, one.min, one.max) if one else (None,) * 4
+        lines.append(f"{name:<{width}}  {'  '.join(map(figure, cells))}")
     return "\n".join(lines)

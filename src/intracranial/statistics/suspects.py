@@ -6,8 +6,7 @@ are errors of the model; the list says where a second look at the image costs le
 """
 
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -48,6 +47,14 @@ class Suspect:
     def share(self) -> float:
         """Share of the others that it scores beyond, 0..1."""
         return self.beyond / self.others
+
+
+@dataclass(frozen=True)
+class SuspectsTable:
+    """Both kinds of `suspects`, the most contradicted first."""
+
+    labelled_absent: tuple[Suspect, ...]
+    labelled_present: tuple[Suspect, ...]
 
 
 def suspects(
@@ -95,11 +102,10 @@ def suspects(
     return _worst(found[False]), _worst(found[True])
 
 
-def suspects_table(task: Task, sample: Sample, seen: Collection[str] = ()) -> dict[str, Any]:
-    """Both kinds of `suspects`, JSON-ready: `labelled_absent` and `labelled_present`."""
+def suspects_table(task: Task, sample: Sample, seen: Collection[str] = ()) -> SuspectsTable:
+    """Both kinds of `suspects` of a sample."""
     pair = suspects(task, sample.uids.tolist(), sample.targets, sample.probabilities, seen)
-    names = ("labelled_absent", "labelled_present")
-    return {name: [asdict(one) for one in found] for name, found in zip(names, pair, strict=True)}
+    return SuspectsTable(*map(tuple, pair))
 
 
 def _worst(found: list[Suspect]) -> list[Suspect]:
