@@ -7,7 +7,8 @@ import pytest
 
 from intracranial.config import STAGES, parse_options
 from intracranial.errors import EXIT_DONE, EXIT_STALE
-from intracranial.options.common import Before, DataOptions, Setting, before
+from intracranial.marks import Before, Setting
+from intracranial.options.common import DataOptions, before
 from intracranial.provenance import digest
 from tests import tiny_runs
 from tests.tiny_runs import Place

@@ -1,14 +1,15 @@
 """Runs with random weights: whatever the task, at once and without data."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
 
 from intracranial.artifacts import FoldPaths
+from intracranial.imaging.pixels import STANDARD
 from intracranial.models.sequence_classifier import SequenceClassifier, SequenceClassifierConfig
 from intracranial.models.slice_classifier import SliceClassifier, SliceClassifierConfig
-from intracranial.options.preprocess import Pixels, PreprocessOptions
+from intracranial.options.common import identity
 from intracranial.provenance import Request, write_manifest
 from intracranial.sampling.sequences import SequenceSpec
 from intracranial.sampling.stacks import InputSpec
@@ -42,7 +43,7 @@ def write_untrained_run(run: Path, task: Task, fold: int | str = 0) -> FoldPaths
         "model": asdict(first),
         "input": asdict(InputSpec(0.9, 48, 2.5)),
         "steps": [1],
-        "preprocessing": PreprocessOptions(pixels=Pixels(size=64)).identity(),
+        "preprocessing": identity(replace(STANDARD, size=64)),
         "weights_licence": "random initial weights",
         "select": "last",
     }

@@ -17,12 +17,13 @@ import numpy as np
 from intracranial.artifacts import TEMPORARY_SUFFIX, DataPaths, atomic_open, write_json
 from intracranial.caching.fingerprints import ABSENT, look_at
 from intracranial.caching.secret import key_identity
-from intracranial.imaging.cache import CacheDigest, CacheOptions, cached_slices
-from intracranial.imaging.dicom.parse import Reader
+from intracranial.imaging.cache import CacheDigest, cached_slices
 from intracranial.imaging.folder import source_digest
 from intracranial.imaging.geometry import GEOMETRY_COLUMNS, THICKNESS_COLUMN, cache_scale
 from intracranial.imaging.outcome import CODES, LeftOut, base_code
-from intracranial.imaging.series import ReadOptions, Series, SeriesError, read_series
+from intracranial.imaging.pixels import Pixels
+from intracranial.imaging.series import ReadLimits, Series, SeriesError, read_series
+from intracranial.options.common import identity
 from intracranial.processes.allocation import keep_freed_memory
 from intracranial.tasks import SOP_COLUMN
 
@@ -83,12 +84,11 @@ class Job:
 
     uid: str
     data: DataPaths
-    config: dict[str, Any]
-    """Identity of the preprocessing options, see `PreprocessOptions.identity`."""
-
+    pixels: Pixels
+    limits: ReadLimits
     slices: bool
-    max_gib: float
-    reader: Reader
+    """Whether each slice is written as a file of its own too."""
+
     key: bytes = field(repr=False)
     """Of the data folder; keys the hashes of patient and study."""
 
@@ -122,7 +122,7 @@ def cache_series(job: Job) -> Outcome:
     folder = job.data.series / job.uid
     stat = look_at(folder).stat
     try:
-        series = _read(job, folder)
+        series = read_series(folder, job.pixels, job.limits)
     except Exception as error:  # whatever a damaged file provokes must not end the run
         return _reject(job, folder, stat, *read_failure(error))
     if look_at(folder).stat != stat:
@@ -131,7 +131,7 @@ def cache_series(job: Job) -> Outcome:
     sidecar = {
         **_head(job, series.source),
         "status": series.status,
-        "meta": _meta_row(series, job.config["size"]),
+        "meta": _meta_row(series, job.pixels.size),
         "slices": _slice_rows(series),
         "lost": _lost_rows(series.left_out),
         "linkage": asdict(replace(series.linkage, pixels=digest.of_image).keyed(job.key)),
@@ -154,20 +154,13 @@ def read_failure(error: Exception) -> tuple[str, str]:
     return "internal", f"{type(error).__name__}: {error}"
 
 
-def _read(job: Job, folder: Path) -> Series:
-    options = ReadOptions(
-        orient=job.config["orient"],
-        max_gib=job.max_gib,
-        expected_uid=job.uid,
-        rescale=job.config["rescale"],
-        phase=job.config.get("phase", "first"),
-        reader=job.reader,
-    )
-    return read_series(folder, options)
-
-
 def _head(job: Job, source: str) -> dict[str, Any]:
-    return {"format": SIDECAR_FORMAT, "uid": job.uid, "config": job.config, "source": source}
+    return {
+        "format": SIDECAR_FORMAT,
+        "uid": job.uid,
+        "config": identity(job.pixels),
+        "source": source,
+    }
 
 
 def _reject(job: Job, folder: Path, stat: str, code: str, message: str) -> Outcome:
@@ -195,12 +188,11 @@ def _remove_caches(job: Job) -> None:
 
 def _write_caches(job: Job, series: Series) -> tuple[CacheDigest, int]:
     """Write the sequence and the slice copies; returns digest and length of the sequence."""
-    options = CacheOptions(job.config["size"], job.config["mr_window"])
-    digest = CacheDigest((len(series.images), options.size, options.size))
+    digest = CacheDigest((len(series.images), job.pixels.size, job.pixels.size))
     size = len(digest.header)
     with atomic_open(job.data.sequence(job.uid), "wb") as file, _slice_folder(job) as copies:
         file.write(digest.header)
-        for index, image in enumerate(cached_slices(series, options)):
+        for index, image in enumerate(cached_slices(series, job.pixels)):
             digest.update(image)
             file.write(image.data)
             size += image.nbytes

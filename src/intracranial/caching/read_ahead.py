@@ -10,11 +10,12 @@ from pathlib import Path
 import numpy as np
 
 from intracranial.caching.job import read_failure
-from intracranial.imaging.cache import CacheDigest, CacheOptions, to_cache
+from intracranial.imaging.cache import CacheDigest, to_cache
 from intracranial.imaging.geometry import Geometry
 from intracranial.imaging.linkage import Linkage
 from intracranial.imaging.outcome import Status
-from intracranial.imaging.series import ReadOptions, read_series
+from intracranial.imaging.pixels import Pixels
+from intracranial.imaging.series import ReadLimits, read_series
 from intracranial.processes.pool import WorkerDied, WorkerPool
 from intracranial.runlog import log
 
@@ -51,14 +52,12 @@ class Rejected:
     message: str
 
 
-def prepare_series(
-    folder: Path, read: ReadOptions, cache: CacheOptions
-) -> PreparedSeries | Rejected:
+def prepare_series(folder: Path, pixels: Pixels, limits: ReadLimits) -> PreparedSeries | Rejected:
     """Read one folder exactly as preprocess_data.py does; no damaged file raises."""
     start = time.perf_counter()
     try:
-        series = read_series(folder, read)
-        volume = to_cache(series, cache)
+        series = read_series(folder, pixels, limits)
+        volume = to_cache(series, pixels)
         digest = CacheDigest(volume.shape)
         for image in volume:
             digest.update(image)
@@ -85,8 +84,8 @@ def prepare_series(
 
 def read_ahead(
     folders: Iterable[Path],
-    read: ReadOptions,
-    cache: CacheOptions,
+    pixels: Pixels,
+    limits: ReadLimits,
     num_workers: int,
     seconds: float,
 ) -> Iterator[PreparedSeries | Rejected]:
@@ -94,14 +93,14 @@ def read_ahead(
 
     Args:
         folders: one per series.
-        read: how they are read.
-        cache: how they are prepared.
+        pixels: how they are read and prepared.
+        limits: of each reading.
         num_workers: processes that read; 0 reads in this process, where no time limit holds.
         seconds: wall-clock limit of one series; a series that is ended by it is rejected as
             `timed_out`, one whose process dies otherwise, twice, as `worker_died`.
     """
     if num_workers == 0:
-        yield from (_logged(prepare_series(folder, read, cache)) for folder in folders)
+        yield from (_logged(prepare_series(folder, pixels, limits)) for folder in folders)
         return
     waiting: deque[tuple[Path, Future[PreparedSeries | Rejected]]] = deque()
     remaining = iter(folders)
@@ -109,7 +108,7 @@ def read_ahead(
 
     def start() -> None:
         for folder in remaining:
-            waiting.append((folder, pool.submit(prepare_series, folder, read, cache)))
+            waiting.append((folder, pool.submit(prepare_series, folder, pixels, limits)))
             if len(waiting) >= READ_AHEAD * num_workers:
                 return
 
@@ -121,7 +120,7 @@ def read_ahead(
             prepared = _result(folder, future, seconds)
             if isinstance(prepared, Rejected) and prepared.code == "worker_died":
                 with WorkerPool(1, seconds) as alone:  # others may have taken its memory
-                    future = alone.submit(prepare_series, folder, read, cache)
+                    future = alone.submit(prepare_series, folder, pixels, limits)
                     prepared = _result(folder, future, seconds)
             yield _logged(prepared)
     finally:

@@ -17,7 +17,7 @@ from intracranial.caching.secret import key_identity, read_key
 from intracranial.caching.table_files import MADE_COLUMNS, rejected_row
 from intracranial.caching.train_table import read_train_csv
 from intracranial.errors import InputError, StaleArtifact
-from intracranial.options.common import before
+from intracranial.options.common import before, identity
 from intracranial.options.preprocess import PreprocessOptions
 from intracranial.provenance import Request, changes, digest, file_digest
 from intracranial.tasks import SERIES_COLUMN, Task, task_of_folder
@@ -168,8 +168,8 @@ def _named(uids: Sequence[str]) -> str:
 
 
 def _option_differences(sidecar: dict[str, Any], options: PreprocessOptions) -> list[str]:
-    old, new = sidecar.get("config", {}), options.identity()
-    lines = changes("option --", old, new, before(type(options)))
+    old, new = sidecar.get("config", {}), identity(options.pixels)
+    lines = changes("option --", old, new, before(type(options.pixels)))
     if sidecar.get("format") != SIDECAR_FORMAT:
         lines.append(f"  format of the caches: {sidecar.get('format')} -> {SIDECAR_FORMAT}")
     return lines

@@ -18,8 +18,8 @@ from torch.export import Dim
 from intracranial.artifacts import atomic_path, write_json
 from intracranial.compute import choose_compute
 from intracranial.errors import NumericalError
+from intracranial.imaging.pixels import Pixels
 from intracranial.inference.encoder import Encoder
-from intracranial.inference.preprocessing import Preprocessing
 from intracranial.inference.sequence_predictor import SequencePredictor
 from intracranial.lineage import TrainedFold
 from intracranial.runlog import log
@@ -88,7 +88,7 @@ def export_fold(trained: TrainedFold, out_dir: Path) -> dict[str, float]:
         NumericalError: onnxruntime differs by more than `TOLERANCE`, or gives NaN.
     """
     paths, stage1, stage2 = trained.paths, trained.stage1, trained.stage2
-    part(paths.manifest("stage1"), stage1, "preprocessing", Preprocessing)  # it is written down
+    part(paths.manifest("stage1"), stage1, "preprocessing", Pixels)  # it is written down
     encoder = Encoder(paths, stage1, choose_compute("cpu", "fp32"))
     first = encoder.model.to(memory_format=torch.contiguous_format)
     second = SequencePredictor(paths, stage2, "cpu").model

@@ -12,9 +12,10 @@ from intracranial.compute import choose_compute
 from intracranial.errors import UsageError
 from intracranial.imaging.geometry import Geometry
 from intracranial.imaging.outcome import SeriesError
+from intracranial.imaging.pixels import Pixels
+from intracranial.imaging.series import ReadLimits
 from intracranial.inference.encoder import Encoder
 from intracranial.inference.points import Point, find_points
-from intracranial.inference.preprocessing import Preprocessing
 from intracranial.inference.sequence_predictor import SequencePredictor
 from intracranial.inference.series_prediction import SeriesPrediction
 from intracranial.inference.views import PLAIN, VIEWS, check_views, views_of
@@ -90,8 +91,8 @@ class FoldPredictor:
                     f"view 'flip': a left-right flip has no meaning for the task {self.task.name!r}"
                 )
             self.task.mirrored()  # can it?
-        preprocessing = part(paths.manifest("stage1"), stage1, "preprocessing", Preprocessing)
-        self.read, self.cache = preprocessing.reading(max_gib), preprocessing.caching()
+        self.pixels = part(paths.manifest("stage1"), stage1, "preprocessing", Pixels)
+        self.limits = ReadLimits(max_gib)
         self.compute = choose_compute(device, precision)
         self.encoder = Encoder(paths, stage1, self.compute, compiled)
         if steps:
@@ -165,7 +166,7 @@ class FoldPredictor:
         A folder that cannot be read, that ends the process reading it, or that takes it more than
         `max_seconds`, gives a `Rejected`; the others go on.
         """
-        for item in read_ahead(folders, self.read, self.cache, num_workers, max_seconds):
+        for item in read_ahead(folders, self.pixels, self.limits, num_workers, max_seconds):
             yield item if isinstance(item, Rejected) else or_rejected(self.detect, item)
 
 
