@@ -6,11 +6,11 @@ its rows of the tables, and says what it was made from.
 
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -26,6 +26,8 @@ from intracranial.imaging.series import ReadLimits, Series, SeriesError, read_se
 from intracranial.options.common import identity
 from intracranial.processes.allocation import keep_freed_memory
 from intracranial.tasks import SOP_COLUMN
+
+ReadT = TypeVar("ReadT")
 
 SIDECAR_FORMAT = 5
 """Raise it when the same files and options give other bytes than before."""
@@ -113,6 +115,14 @@ class Outcome:
     """What decoders have said about files, for the log."""
 
 
+@dataclass(frozen=True)
+class Failure:
+    """Why a series cannot be read: reason code and words."""
+
+    code: str
+    words: str
+
+
 def cache_series(job: Job) -> Outcome:
     """Read one series and write its caches and its sidecar.
 
@@ -121,10 +131,9 @@ def cache_series(job: Job) -> Outcome:
     keep_freed_memory()
     folder = job.data.series / job.uid
     stat = look_at(folder).stat
-    try:
-        series = read_series(folder, job.pixels, job.limits)
-    except Exception as error:  # whatever a damaged file provokes must not end the run
-        return _reject(job, folder, stat, *read_failure(error))
+    series = attempt(lambda: read_series(folder, job.pixels, job.limits))
+    if isinstance(series, Failure):
+        return _reject(job, folder, stat, series.code, series.words)
     if look_at(folder).stat != stat:
         return _reject(job, folder, stat, "changed_while_read", CHANGED)
     digest, size = _write_caches(job, series)
@@ -143,15 +152,18 @@ def cache_series(job: Job) -> Outcome:
     return Outcome(job.uid, stat, series.source, said=series.messages)
 
 
-def read_failure(error: Exception) -> tuple[str, str]:
-    """Reason code and words for what reading a series has raised."""
-    if isinstance(error, SeriesError):
-        return error.code, error.message
-    if isinstance(error, MemoryError):
-        return "out_of_memory", "not enough memory for this series"
-    if isinstance(error, OSError):
-        return "unreadable", f"{error}; check the disk and rerun"
-    return "internal", f"{type(error).__name__}: {error}"
+def attempt(read: Callable[[], ReadT]) -> ReadT | Failure:
+    """What `read` makes of a series, or why it fails: no damaged file may end the run."""
+    try:
+        return read()
+    except SeriesError as error:
+        return Failure(error.code, error.message)
+    except MemoryError:
+        return Failure("out_of_memory", "not enough memory for this series")
+    except OSError as error:
+        return Failure("unreadable", f"{error}; check the disk and rerun")
+    except Exception as error:  # whatever a damaged file provokes
+        return Failure("internal", f"{type(error).__name__}: {error}")
 
 
 def _head(job: Job, source: str) -> dict[str, Any]:
