@@ -65,7 +65,7 @@ RESCALED = {
 }
 """Code of a note -> the `rescale` column; "applied" without any of them."""
 
-META_COLUMNS = (
+FILE_COLUMNS = (
     "status",
     "dicom_modality",
     "n",

@@ -14,7 +14,7 @@ from intracranial.artifacts import DataPaths, ImageFile, load_array
 from intracranial.caching.fingerprints import ABSENT, Fingerprints, Source, look_at
 from intracranial.caching.job import CONTENT_HASH, REJECTED, SIDECAR_FORMAT
 from intracranial.caching.secret import key_identity, read_key
-from intracranial.caching.table_files import MADE_COLUMNS, rejected_row
+from intracranial.caching.tables import MADE_COLUMNS, rejected_row
 from intracranial.caching.train_table import read_train_csv
 from intracranial.errors import InputError, StaleArtifact
 from intracranial.options.common import before, identity

@@ -13,7 +13,7 @@ from intracranial.caching.job import PASSING_REASONS, Job, Outcome
 from intracranial.caching.jobs import run_jobs
 from intracranial.caching.secret import key_identity, make_key
 from intracranial.caching.survey import State, make_request
-from intracranial.caching.table_files import rejected_row, write_tables
+from intracranial.caching.tables import rejected_row, write_tables
 from intracranial.errors import EXIT_DONE
 from intracranial.imaging.series import ReadLimits
 from intracranial.options.preprocess import PreprocessOptions
