@@ -218,9 +218,14 @@ def _compare_manifest(
     data = options.data
     current = {"train.csv": file_digest(data.train_csv), "task": digest(state.task.record())}
     for name, path in (("train.csv", data.train_csv), ("task", data.task)):
-        before, now = str(manifest["inputs"].get(name)), current[name]
-        if before != now:
-            state.changed.append(f"  {path}: SHA-256 {before[:16]} -> {now[:16]}")
+        was, now = str(manifest["inputs"].get(name)), current[name]
+        if was != now:
+            state.changed.append(f"  {path}: SHA-256 {was[:16]} -> {now[:16]}")
+    # an option that is none of the pixels' changes no cache: the sidecars do not tell it
+    options_changed = changes(
+        "option --", manifest.get("config", {}), options.identity(), before(type(options))
+    )
+    state.changed += [line for line in options_changed if line not in state.changed]
     tables = (data.train_meta_csv, data.slices_csv, data.rejected_csv)
     state.tables_done = (
         not state.changed
