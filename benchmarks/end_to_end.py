@@ -13,7 +13,7 @@ files come from the page cache.
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import cycle, islice
 from pathlib import Path
@@ -43,13 +43,13 @@ from intracranial.evaluation.predictions import prediction_rows
 from intracranial.imaging.cache import to_cache
 from intracranial.imaging.folder import discover, walk
 from intracranial.imaging.outcome import Findings
+from intracranial.imaging.pixels import STANDARD
 from intracranial.imaging.series import read_series
 from intracranial.inference.fold import FoldPredictor
 from intracranial.inference.points import POINT_COLUMNS, point_row
 from intracranial.lineage import Stage1Sidecar, Stage2Sidecar, TrainedFold
 from intracranial.models.sequence_classifier import SequenceClassifier
 from intracranial.models.slice_classifier import SliceClassifier, SliceClassifierConfig
-from intracranial.options.preprocess import Pixels, PreprocessOptions
 from intracranial.options.stage2 import SequenceNetwork, TrainStage2Options
 from intracranial.sampling.stacks import StackSpec
 from intracranial.stages.sequence_training import model_config, sequence_spec
@@ -141,7 +141,7 @@ def make_predictor(options: Options) -> FoldPredictor:
         model=first,
         input=StackSpec(0.875, options.input_size, 2.5),
         steps=(1, 2),
-        preprocessing=PreprocessOptions(pixels=Pixels(size=options.size)).identity(),
+        preprocessing=replace(STANDARD, size=options.size),
         weights_licence="random initial weights",
     )
     stage2 = Stage2Sidecar(
@@ -165,8 +165,8 @@ class Bench:
         make_set(options.out_dir, options.kind, uids)
         self.folders = [options.out_dir / options.kind / "series" / uid for uid in uids]
         self.predictor = make_predictor(options)
-        read, cache = self.predictor.read, self.predictor.cache
-        found = [prepare_series(folder, read, cache) for folder in self.folders]
+        pixels, limits = self.predictor.pixels, self.predictor.limits
+        found = [prepare_series(folder, pixels, limits) for folder in self.folders]
         self.ready = [series for series in found if not isinstance(series, Rejected)]
         if len(self.ready) < len(found):
             raise SystemExit(f"a series of {self.folders[0].parent} cannot be read")
@@ -194,8 +194,8 @@ class Bench:
 
     def reading(self) -> Measured:
         """Reading and preparing in this process."""
-        read, cache = self.predictor.read, self.predictor.cache
-        return self.steady(read_ahead(self.endless(), read, cache, 0, TIME_LIMIT))
+        pixels, limits = self.predictor.pixels, self.predictor.limits
+        return self.steady(read_ahead(self.endless(), pixels, limits, 0, TIME_LIMIT))
 
     def computing(self) -> Measured:
         """Both stages on ready series."""
@@ -215,9 +215,9 @@ class Bench:
         start = time.perf_counter()
         discover(folder, walk(folder), Findings())
         found = time.perf_counter()
-        series = read_series(folder, predictor.read)
+        series = read_series(folder, predictor.pixels, predictor.limits)
         decoded = time.perf_counter()
-        to_cache(series, predictor.cache)
+        to_cache(series, predictor.pixels)
         parts = {
             "read and parse files": found - start,
             "order, decode, rescale": decoded - found - (found - start),

@@ -14,7 +14,7 @@ plain way.
 import copy
 import logging
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,7 @@ from benchmarks.side_by_side import (
 )
 from intracranial.artifacts import DataPaths, load_array
 from intracranial.compute import choose_compute
+from intracranial.imaging.pixels import STANDARD
 from intracranial.inference.encoder import ENCODE_BATCH, Encoder
 from intracranial.lineage import Stage1Sidecar
 from intracranial.models.slice_classifier import SliceClassifier, SliceClassifierConfig
@@ -138,7 +139,7 @@ class Bench:
             model=config,
             input=inputs,
             steps=STEPS,
-            preprocessing={},
+            preprocessing=replace(STANDARD, size=options.size),
             weights_licence="random initial weights",
         )
         self.encoder = Encoder(self.paths, self.stage1, self.compute, options.compile)

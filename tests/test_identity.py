@@ -7,7 +7,8 @@ import pytest
 
 from intracranial.config import STAGES, parse_options
 from intracranial.errors import EXIT_DONE, EXIT_STALE
-from intracranial.options.common import Before, DataOptions, Setting, before, recorded
+from intracranial.marks import Before, Setting
+from intracranial.options.common import DataOptions, before
 from intracranial.provenance import digest
 from tests import tiny_runs
 from tests.tiny_runs import Place
@@ -41,11 +42,6 @@ def test_an_option_at_what_its_absence_meant_is_no_part_of_it():
     assert Options(sharpness=1.0).request("stage1", {}).identity != (
         Options().request("stage1", {}).identity
     )
-
-
-def test_a_record_leaves_out_what_its_absence_means():
-    assert recorded(Group(places=3)) == {"zoom": 0.5, "places": 3}
-    assert recorded(Group(blur=2.0)) == {"zoom": 0.5, "places": 1, "blur": 2.0}
 
 
 DEFAULTS = {

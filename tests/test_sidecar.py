@@ -113,7 +113,7 @@ DAMAGES: list[tuple[str, str, Any, str]] = [
     ("stage1", "preprocessing.rescale", "nonsense", r"`preprocessing\.rescale` is 'nonsense'"),
     ("stage1", "preprocessing.mr_window", "nonsense", r"`preprocessing\.mr_window` is"),
     ("stage1", "preprocessing.size", "big", r"`preprocessing\.size` is 'big', not a whole number"),
-    ("stage1", "preprocessing.size", -4, "`preprocessing` is .*16 to 4096 is expected"),
+    ("stage1", "preprocessing.size", -4, "`preprocessing` is .*give 16 to 4096"),
     ("stage2", "inputs", None, "`inputs` is None, not an object"),
     ("stage2", "sequence", {}, "`sequence` lacks 'parts'"),
     ("stage2", "sequence.limit", 0, "`sequence` is .*limit 0 is below 1"),

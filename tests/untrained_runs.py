@@ -1,14 +1,15 @@
 """Runs with random weights: whatever the task, at once and without data."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from intracranial.artifacts import FoldPaths
+from intracranial.imaging.pixels import STANDARD
 from intracranial.lineage import Stage1Sidecar, Stage2Record
 from intracranial.models.sequence_classifier import SequenceClassifier, SequenceClassifierConfig
 from intracranial.models.slice_classifier import SliceClassifier, SliceClassifierConfig
-from intracranial.options.preprocess import Pixels, PreprocessOptions
 from intracranial.provenance import Request, write_manifest
 from intracranial.sampling.sequences import SequenceSpec
 from intracranial.sampling.stacks import StackSpec
@@ -75,7 +76,7 @@ def stage1_of(
         model=model,
         input=inputs,
         steps=steps,
-        preprocessing=PreprocessOptions(pixels=Pixels(size=64)).identity(),
+        preprocessing=replace(STANDARD, size=64),
         weights_licence="random initial weights",
         select="last",
     )

@@ -11,10 +11,11 @@ from typing import Any, TypeVar
 
 from intracranial.artifacts import FINAL_FOLD, DataPaths, FoldPaths
 from intracranial.errors import InputError, MissingArtifact, UsageError
+from intracranial.imaging.pixels import Pixels
 from intracranial.membership import TrainedOn
 from intracranial.models.sequence_classifier import SequenceClassifierConfig
 from intracranial.models.slice_classifier import SliceClassifierConfig
-from intracranial.options.common import recorded
+from intracranial.options.common import identity
 from intracranial.provenance import MADE_BY, read_manifest, require_made_from
 from intracranial.runlog import log
 from intracranial.sampling.sequences import SequenceSpec
@@ -78,7 +79,7 @@ class Stage1Record(Trained):
     model: SliceClassifierConfig
     input: StackSpec
     steps: tuple[int, ...]
-    preprocessing: dict[str, Any]
+    preprocessing: Pixels
     weights_licence: str
 
     def __post_init__(self) -> None:
@@ -107,10 +108,10 @@ class Stage1Record(Trained):
         """The same as the manifest holds it."""
         return {
             "task": self.task.record(),
-            "model": recorded(self.model),
-            "input": recorded(self.input),
+            "model": identity(self.model),
+            "input": identity(self.input),
             "steps": list(self.steps),
-            "preprocessing": self.preprocessing,
+            "preprocessing": identity(self.preprocessing),
             "weights_licence": self.weights_licence,
             **_training(self),
         }

@@ -51,7 +51,7 @@ def part(path: Path, manifest: Mapping[str, Any], key: str, kind: type[PartT]) -
 
     Raises:
         InputError: it is not there or not of this kind, or the dataclass refuses its values with a
-            ValueError.
+            ValueError or, being a group of options too, a UsageError.
     """
     if key not in manifest:
         raise InputError(
@@ -221,7 +221,7 @@ def _read_dataclass(key: str, value: Any, kind: Any) -> Any:  # noqa: ANN401
     }
     try:
         return kind(**read)
-    except ValueError as error:
+    except (ValueError, UsageError) as error:
         raise _Unfit(key, f"is {reprlib.repr(value)}: {error}") from None
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from intracranial.errors import EXIT_INPUT, InputError, NumericalError
+from intracranial.errors import EXIT_INPUT, NumericalError
 from intracranial.inference.run import Predictor
 from intracranial.lineage import open_fold
 from intracranial.models.sequence_classifier import SequenceOutput
@@ -150,12 +150,3 @@ def test_a_nan_is_no_small_difference(tiny: Place, tmp_path: Path, monkeypatch):
 def test_a_run_that_is_not_there_is_said(tmp_path: Path):
     said = run_tool("export_onnx", "--model", tmp_path / "none", "--out_dir", tmp_path)
     assert said.code == EXIT_INPUT and "is not a folder" in said.text
-
-
-def test_what_would_be_written_down_is_checked(tmp_path: Path):
-    paths = write_untrained_run(tmp_path / "model" / "run", RSNA_2025)
-    trained = open_fold(paths)
-    trained.stage1["preprocessing"]["orient"] = "nonsense"
-    with pytest.raises(InputError, match=r"stage1\.json: `preprocessing\.orient` is 'nonsense'"):
-        onnx_export.export_fold(trained, tmp_path / "onnx")
-    assert not (tmp_path / "onnx").exists()

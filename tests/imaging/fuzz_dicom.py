@@ -38,7 +38,8 @@ from typing import Literal
 
 import numpy as np
 
-from intracranial.imaging.series import ReadOptions, Series, SeriesError, read_series
+from intracranial.imaging.pixels import STANDARD
+from intracranial.imaging.series import ReadLimits, Series, SeriesError, read_series
 from intracranial.runlog import run_tool
 from intracranial.surroundings import OwnModules, leave
 from tests.imaging.fuzz_mutations import MUTATIONS, mutate
@@ -151,7 +152,7 @@ def read_damaged(folder: Path, options: Options, say: Callable[[str], None]) -> 
     for reader in READERS:
         say(reader)
         start = time.perf_counter()
-        found[reader] = _read(folder, ReadOptions(reader=reader, max_gib=options.max_gib))
+        found[reader] = _read(folder, ReadLimits(reader=reader, max_gib=options.max_gib))
         slowest = max(slowest, time.perf_counter() - start)
     rss = max(_peak_rss() - before, 0)
     outcome, words = found["scan"][:2]
@@ -166,9 +167,9 @@ def read_damaged(folder: Path, options: Options, say: Callable[[str], None]) -> 
     return Result(-1, "", "", outcome, words, slowest, rss)
 
 
-def _read(folder: Path, options: ReadOptions) -> tuple[str, str, Series | None]:
+def _read(folder: Path, limits: ReadLimits) -> tuple[str, str, Series | None]:
     try:
-        series = read_series(folder, options)
+        series = read_series(folder, STANDARD, limits)
     except SeriesError as error:
         return error.code, error.message, None
     except (KeyboardInterrupt, SystemExit):

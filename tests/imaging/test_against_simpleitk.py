@@ -4,6 +4,7 @@ Both readers give a volume, its order and a map from voxels to patient coordinat
 code but GDCM's JPEG and JPEG-LS codecs. Where the two differ on purpose, a test says how and why.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,8 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from intracranial.imaging.series import ReadOptions, Series, read_series
+from intracranial.imaging.pixels import STANDARD
+from intracranial.imaging.series import Series, read_series
 from tests.imaging.make_series import (
     Stored,
     head,
@@ -36,7 +38,7 @@ from tests.imaging.make_series import (
 sitk = pytest.importorskip("SimpleITK", reason="SimpleITK of requirements-dev.txt is missing")
 
 SPACING_TOLERANCE_MM = 1e-3
-AS_STORED = ReadOptions(orient="stored", rescale="always")
+AS_STORED = replace(STANDARD, orient="stored", rescale="always")
 TAGGED_12_BIT = {"BitsStored": 12, "HighBit": 11}
 
 
@@ -77,7 +79,7 @@ def assert_agree(folder: Path) -> Series:
         series.geometry.spacing, itk_spacing(image), atol=SPACING_TOLERANCE_MM
     )
     np.testing.assert_allclose(series.geometry.affine, itk_affine(image), atol=SPACING_TOLERANCE_MM)
-    assert_same_at_the_same_place(read_series(folder, ReadOptions(rescale="always")), image)
+    assert_same_at_the_same_place(read_series(folder, replace(STANDARD, rescale="always")), image)
     return series
 
 

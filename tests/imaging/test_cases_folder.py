@@ -7,6 +7,7 @@ import gzip
 import os
 import re
 import socket
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +20,8 @@ from intracranial.artifacts import DataPaths
 from intracranial.caching.job import Job, cache_series
 from intracranial.imaging.folder import natural_key, walk
 from intracranial.imaging.outcome import CODES, Findings, LeftOut, base_code, safe_detail
-from intracranial.imaging.series import ReadOptions, Series, SeriesError, read_series
-from intracranial.options.preprocess import Pixels, PreprocessOptions
+from intracranial.imaging.pixels import STANDARD
+from intracranial.imaging.series import ReadLimits, Series, SeriesError, read_series
 from tests.imaging.make_series import head, store, write_single_frames
 
 EXPECTED = head() - 1024.0
@@ -179,7 +180,7 @@ def test_an_image_without_what_it_needs_is_a_named_loss(tmp_path, keyword, code,
     dataset = pydicom.dcmread(path)
     delattr(dataset, keyword)
     dataset.save_as(path)
-    series = read_series(tmp_path / "s", ReadOptions(reader=reader))
+    series = read_series(tmp_path / "s", limits=ReadLimits(reader=reader))
     np.testing.assert_array_equal(series.pixels, EXPECTED[:7])
     assert left_out(series) == {path.name: code}
     assert series.status == "partial"
@@ -333,7 +334,7 @@ def test_files_of_other_series_are_named_and_no_loss(tmp_path):
 def test_without_the_wanted_series_the_one_of_most_slices_is_read_and_noted(tmp_path):
     write_single_frames(tmp_path / "s", store(head(4, seed=1)), uid="1.2.3")
     write_single_frames(tmp_path / "s", store(head()), uid="1.2.7")
-    series = read_series(tmp_path / "s", ReadOptions(expected_uid="1.2.9"))
+    series = read_series(tmp_path / "s", limits=ReadLimits(expected_uid="1.2.9"))
     assert series.uid == "1.2.7"
     assert {"other_series:4", "uid_differs_from_folder"} <= set(series.notes)
 
@@ -367,7 +368,7 @@ def test_whatever_the_header_says_its_series_uid_is_data(tmp_path, uid, reader):
     folder = tmp_path / "data" / "1.2.3"
     write_single_frames(folder, store(head()), tags={"SeriesInstanceUID": uid})
     before = sorted(tmp_path.rglob("*"))
-    series = read_series(folder, ReadOptions(reader=reader))
+    series = read_series(folder, limits=ReadLimits(reader=reader))
     np.testing.assert_array_equal(series.pixels, EXPECTED)
     assert series.uid == uid
     assert "uid_differs_from_folder" in series.notes
@@ -379,8 +380,8 @@ def test_caches_are_named_by_the_folder_and_not_by_the_header(tmp_path, uid):
     data = DataPaths(tmp_path / "data")
     write_single_frames(data.series / "1.2.3", store(head(2)), tags={"SeriesInstanceUID": uid})
     before = set(tmp_path.rglob("*"))
-    config = PreprocessOptions(data_dir=data.root, pixels=Pixels(size=16)).identity()
-    job = Job("1.2.3", data, config, slices=True, max_gib=1, reader="scan", key=bytes(32))
+    pixels = replace(STANDARD, size=16)
+    job = Job("1.2.3", data, pixels, ReadLimits(), slices=True, key=bytes(32))
     outcome = cache_series(job)
     assert (outcome.uid, outcome.code) == ("1.2.3", "")
     made = {path for path in tmp_path.rglob("*") if path.is_file()} - before

@@ -6,7 +6,7 @@ import pytest
 from pydicom.encaps import encapsulate, encapsulate_extended, generate_frames
 from pydicom.uid import EnhancedCTImageStorage, JPEG2000Lossless
 
-from intracranial.imaging.series import ReadOptions, read_series
+from intracranial.imaging.series import ReadLimits, read_series
 from tests.imaging.cases import HU, codes, edit, left_out, rejection
 from tests.imaging.make_series import (
     Stored,
@@ -182,7 +182,7 @@ def test_frames_are_found_with_any_offset_table_and_any_fragments(tmp_path, tabl
     dataset.PixelData = pixels
     dataset.save_as(path)
     for reader in ("scan", "pydicom"):
-        series = read_series(tmp_path / "s", ReadOptions(reader=reader))
+        series = read_series(tmp_path / "s", limits=ReadLimits(reader=reader))
         np.testing.assert_array_equal(series.pixels, head())
 
 

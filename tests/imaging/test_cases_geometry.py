@@ -4,6 +4,8 @@ Each test builds the files of one case and states the right outcome: which slice
 which are not and why, and whether anything was lost.
 """
 
+from dataclasses import replace
+
 import numpy as np
 import pydicom
 import pytest
@@ -18,7 +20,8 @@ from intracranial.imaging.geometry import (
     stored_to_canonical,
     stored_to_patient,
 )
-from intracranial.imaging.series import ReadOptions, read_series
+from intracranial.imaging.pixels import STANDARD
+from intracranial.imaging.series import ReadLimits, read_series
 from tests.imaging.cases import HU, codes, edit, joined, left_out
 from tests.imaging.make_series import (
     AXES,
@@ -99,7 +102,7 @@ def test_the_size_of_an_icon_is_not_the_images(tmp_path):
     icon["PixelData"].VR = "OB"
     write_single_frames(tmp_path / "s", store(head()), tags={"IconImageSequence": Sequence([icon])})
     for reader in ("scan", "pydicom"):
-        series = read_series(tmp_path / "s", ReadOptions(reader=reader))
+        series = read_series(tmp_path / "s", limits=ReadLimits(reader=reader))
         np.testing.assert_array_equal(series.pixels, head() + HU)
 
 
@@ -383,7 +386,7 @@ def test_the_table_says_which_axis_runs_to_the_patients_left(tmp_path, plane, le
 )
 def test_stored_arrays_say_it_too(tmp_path, plane, how, left):
     write_single_frames(tmp_path / "s", store(head(), plane, **how))
-    assert read_series(tmp_path / "s", ReadOptions(orient="stored")).geometry.left == left
+    assert read_series(tmp_path / "s", replace(STANDARD, orient="stored")).geometry.left == left
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ HTJ2K is not tested.
 """
 
 import io
+from dataclasses import replace
 
 import numpy as np
 import pydicom
@@ -23,7 +24,8 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from intracranial.imaging.series import ReadOptions, SeriesError, read_series
+from intracranial.imaging.pixels import STANDARD
+from intracranial.imaging.series import ReadLimits, SeriesError, read_series
 from tests.imaging.make_series import head, store, transcode, write_multi_frame, write_single_frames
 
 READERS = ["scan", "pydicom"]
@@ -51,7 +53,7 @@ def test_twelve_bits_with_an_overlay_above_them(tmp_path, signed, reader):
     words = words if signed else words.view(np.uint16)
     tags = {"BitsStored": 12, "HighBit": 11}
     write_single_frames(tmp_path / "s", store(words), tags=tags, intercept=7)
-    pixels = read_series(tmp_path / "s", ReadOptions(reader=reader)).pixels
+    pixels = read_series(tmp_path / "s", limits=ReadLimits(reader=reader)).pixels
     np.testing.assert_array_equal(pixels, values + 7)
 
 
@@ -110,7 +112,7 @@ def test_hounsfield_units_that_state_an_intercept_all_the_same_are_found(tmp_pat
     series = read_series(tmp_path / "s")
     np.testing.assert_array_equal(series.pixels, hu)
     assert "rescale_already_hu" in codes(series)
-    always = read_series(tmp_path / "s", ReadOptions(rescale="always"))
+    always = read_series(tmp_path / "s", replace(STANDARD, rescale="always"))
     np.testing.assert_array_equal(always.pixels, hu - 1024.0)
 
 
@@ -120,7 +122,7 @@ def test_honest_files_are_rescaled_and_never_takes_them_as_stored(tmp_path):
     series = read_series(tmp_path / "s")
     np.testing.assert_array_equal(series.pixels, hu)
     assert not any(code.startswith("rescale") for code in codes(series))
-    never = read_series(tmp_path / "s", ReadOptions(rescale="never"))
+    never = read_series(tmp_path / "s", replace(STANDARD, rescale="never"))
     np.testing.assert_array_equal(never.pixels, hu + 1024.0)
     assert "rescale_never" in codes(never)
 
@@ -317,7 +319,7 @@ def test_a_slice_without_a_needed_element_is_left_out(tmp_path, missing, reader)
     dataset = pydicom.dcmread(path)
     delattr(dataset, missing)
     dataset.save_as(path)
-    series = read_series(tmp_path / "s", ReadOptions(reader=reader))
+    series = read_series(tmp_path / "s", limits=ReadLimits(reader=reader))
     assert len(series.images) == 7
     assert series.status == "partial"
     assert [entry.file for entry in series.left_out] == [path.name]
@@ -360,7 +362,7 @@ def test_a_stated_syntax_that_is_not_the_encoding_is_seen_through(tmp_path, read
                 b"UI" + len(after).to_bytes(2, "little") + after,
             )
             path.write_bytes(_with_meta_length(data, len(after) - len(before)))
-        series = read_series(folder, ReadOptions(reader=reader))
+        series = read_series(folder, limits=ReadLimits(reader=reader))
         np.testing.assert_array_equal(series.pixels, head() - 1024.0)
         assert stated != real
 

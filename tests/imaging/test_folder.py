@@ -8,13 +8,13 @@ from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from intracranial.imaging.folder import discover, natural_key, source_digest, stat_digest, walk
 from intracranial.imaging.outcome import Findings
-from intracranial.imaging.series import ReadOptions, SeriesError, read_series
+from intracranial.imaging.series import ReadLimits, SeriesError, read_series
 from tests.imaging.make_series import head, store, write_single_frames
 
 
-def rejection(folder, options=None) -> str:
+def rejection(folder, limits=None) -> str:
     with pytest.raises(SeriesError) as caught:
-        read_series(folder, options)
+        read_series(folder, limits=limits)
     assert str(folder) in str(caught.value)
     return caught.value.code
 
@@ -75,14 +75,14 @@ def test_other_modalities_are_rejected_by_name(tmp_path):
 
 def test_a_series_above_the_allocation_limit_is_rejected_before_it_is_read(tmp_path):
     write_single_frames(tmp_path / "s", store(head()))
-    assert rejection(tmp_path / "s", ReadOptions(max_gib=1e-6)) == "too_large"
+    assert rejection(tmp_path / "s", ReadLimits(max_gib=1e-6)) == "too_large"
 
 
 def test_absurd_dimensions_are_rejected_without_allocating(tmp_path):
     write_single_frames(tmp_path / "s", store(head(2)), tags={"Rows": 65535, "Columns": 65535})
     assert rejection(tmp_path / "s") == "bad_shape"
     write_single_frames(tmp_path / "t", store(head(2)), tags={"Rows": 16000, "Columns": 16000})
-    assert rejection(tmp_path / "t", ReadOptions(max_gib=1)) == "too_large"
+    assert rejection(tmp_path / "t", ReadLimits(max_gib=1)) == "too_large"
 
 
 def test_of_several_series_in_one_folder_the_one_with_its_name_is_read(tmp_path):

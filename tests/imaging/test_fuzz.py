@@ -54,8 +54,8 @@ def test_only_a_series_error_is_a_right_answer(monkeypatch, tmp_path, error, out
 
 
 def test_readers_that_differ_are_a_failure(monkeypatch, tmp_path):
-    def differ(_, options):
-        raise SeriesError(f"code_of_{options.reader}", "")
+    def differ(*given):
+        raise SeriesError(f"code_of_{given[-1].reader}", "")
 
     monkeypatch.setattr(fuzz_dicom, "read_series", differ)
     assert read_damaged(tmp_path, Options(), lambda _: None).outcome == "differ"

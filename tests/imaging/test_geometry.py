@@ -1,6 +1,7 @@
 """Orientation, laterality and point maps."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -18,7 +19,8 @@ from intracranial.imaging.geometry import (
     stored_to_canonical,
     stored_to_patient,
 )
-from intracranial.imaging.series import ReadOptions, read_series
+from intracranial.imaging.pixels import STANDARD
+from intracranial.imaging.series import read_series
 from tests.imaging.make_series import AXES, head, store, write_single_frames
 
 STORAGES = list(itertools.product([False, True], repeat=4))
@@ -136,7 +138,7 @@ def test_stored_orientation_changes_no_pixel_and_sorts_along_the_normal(tmp_path
     volume = head()
     stored = store(volume, "sagittal", transpose=True, flip_rows=True)
     write_single_frames(tmp_path / "s", stored)
-    series = read_series(tmp_path / "s", ReadOptions(orient="stored"))
+    series = read_series(tmp_path / "s", replace(STANDARD, orient="stored"))
     normal = np.cross(stored.iop[:3], stored.iop[3:])
     order = np.argsort(stored.positions @ normal)
     np.testing.assert_array_equal(series.pixels, stored.images[order] - 1024.0)

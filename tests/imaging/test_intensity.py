@@ -1,10 +1,13 @@
 """Windows, the resize and the cache."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from intracranial.imaging import intensity
-from intracranial.imaging.cache import CacheOptions, resize, to_cache
+from intracranial.imaging.cache import resize, to_cache
+from intracranial.imaging.pixels import STANDARD
 from intracranial.imaging.series import read_series
 from intracranial.imaging.values import Image
 from tests.imaging.make_series import head, store, write_single_frames
@@ -108,7 +111,7 @@ def test_resizing_moves_no_structure(rows, cols):
 
 def test_the_cache_is_float16_from_0_to_5_with_one_slice_per_slice(tmp_path):
     write_single_frames(tmp_path / "s", store(head()))
-    cached = to_cache(read_series(tmp_path / "s"), CacheOptions(size=64))
+    cached = to_cache(read_series(tmp_path / "s"), replace(STANDARD, size=64))
     assert cached.dtype == np.float16
     assert cached.shape == (8, 64, 64)
     assert cached.min() == 0

@@ -21,7 +21,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from intracranial.imaging.series import ReadOptions, Series, SeriesError, read_series
+from intracranial.imaging.series import ReadLimits, Series, SeriesError, read_series
 from tests.imaging.make_series import (
     Stored,
     head,
@@ -40,7 +40,7 @@ POSITION = b"\x20\x00\x32\x00"
 
 def read(folder: Path) -> Series:
     """The series, of which both readers make the same."""
-    one, other = (read_series(folder, ReadOptions(reader=r)) for r in ("scan", "pydicom"))
+    one, other = (read_series(folder, limits=ReadLimits(reader=r)) for r in ("scan", "pydicom"))
     assert one.pixels.tobytes() == other.pixels.tobytes()
     assert (one.notes, one.left_out) == (other.notes, other.left_out)
     return one

@@ -7,7 +7,7 @@ prints the outcomes as a table.
 
 import os
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -18,7 +18,8 @@ import pytest
 from pydicom.pixels import apply_modality_lut
 from pydicom.uid import MRImageStorage
 
-from intracranial.imaging.series import ReadOptions, Series, SeriesError, read_series
+from intracranial.imaging.pixels import STANDARD
+from intracranial.imaging.series import ReadLimits, Series, SeriesError, read_series
 
 BUNDLED = Path(pydicom.data.__file__).parent
 FOLDERS = ("test_files", "charset_files", "palettes")
@@ -131,7 +132,9 @@ def outcome_of(folder: Path, reader: str) -> Outcome:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            series = read_series(folder, ReadOptions(orient="stored", reader=reader))
+            series = read_series(
+                folder, replace(STANDARD, orient="stored"), ReadLimits(reader=reader)
+            )
     except SeriesError as error:
         return Outcome(error.code, error.message.replace(str(folder), "folder"))
     return Outcome(READ, ", ".join(series.notes), series)

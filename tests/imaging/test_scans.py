@@ -1,6 +1,7 @@
 """Of the scans under one SeriesInstanceUID one is kept, whole; pieces of one scan stay together."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,8 @@ import numpy as np
 import pydicom
 import pytest
 
-from intracranial.imaging.series import ReadOptions, Series, read_series
+from intracranial.imaging.pixels import STANDARD
+from intracranial.imaging.series import ReadLimits, Series, read_series
 from tests.imaging.make_series import Stored, head, store, write_multi_frame, write_single_frames
 
 AXIAL = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
@@ -50,7 +52,8 @@ def write(
 
 def read(folder: Path, **how: Any) -> Series:
     """The series, of which both readers make the same."""
-    one, other = (read_series(folder, ReadOptions(reader=r, **how)) for r in ("scan", "pydicom"))
+    pixels = replace(STANDARD, **how)
+    one, other = (read_series(folder, pixels, ReadLimits(reader=r)) for r in ("scan", "pydicom"))
     assert one.pixels.tobytes() == other.pixels.tobytes()
     assert (one.notes, one.slice_notes, one.left_out) == (
         other.notes,

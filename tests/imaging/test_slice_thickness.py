@@ -1,5 +1,6 @@
 """The slice thickness of a series is what its files state, whichever reader reads them."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,9 @@ from pydicom.sequence import Sequence
 from intracranial.artifacts import DataPaths
 from intracranial.caching.read_ahead import prepare_series
 from intracranial.caching.tables import read_text_table, with_types
-from intracranial.imaging.cache import CacheOptions
 from intracranial.imaging.geometry import THICKNESS_COLUMN
-from intracranial.imaging.series import ReadOptions, read_series
+from intracranial.imaging.pixels import STANDARD
+from intracranial.imaging.series import ReadLimits, read_series
 from tests.imaging.make_series import (
     ExplicitVRBigEndian,
     ImplicitVRLittleEndian,
@@ -28,7 +29,8 @@ from tests.stages.preprocessed import make_data, run
 def thickness(folder: Path) -> float | None:
     """What both readers say."""
     scanned, parsed = (
-        read_series(folder, ReadOptions(reader=reader)).thickness for reader in ("scan", "pydicom")
+        read_series(folder, limits=ReadLimits(reader=reader)).thickness
+        for reader in ("scan", "pydicom")
     )
     assert scanned == parsed
     return scanned
@@ -109,5 +111,5 @@ def test_the_table_of_series_and_a_prepared_series_hold_it(tmp_path):
     )
     assert table[THICKNESS_COLUMN].iloc[0] == 0.8
     assert np.isnan(table[THICKNESS_COLUMN].iloc[1:].to_numpy()).all()
-    found = prepare_series(data.series / uids[0], ReadOptions(), CacheOptions(32))
+    found = prepare_series(data.series / uids[0], replace(STANDARD, size=32), ReadLimits())
     assert found.thickness == 0.8

@@ -8,7 +8,7 @@ import pydicom
 import pytest
 from pydicom.uid import SecondaryCaptureImageStorage
 
-from intracranial.imaging.series import ReadOptions, Series, SeriesError, read_series
+from intracranial.imaging.series import ReadLimits, Series, SeriesError, read_series
 from tests.imaging.make_series import Stored, head, store, write_multi_frame, write_single_frames
 
 MOSAIC = ["ORIGINAL", "PRIMARY", "M", "ND", "MOSAIC"]
@@ -20,7 +20,7 @@ def code_of(folder: Path) -> str:
     codes = set()
     for reader in ("scan", "pydicom"):
         with pytest.raises(SeriesError) as caught:
-            read_series(folder, ReadOptions(reader=reader))
+            read_series(folder, limits=ReadLimits(reader=reader))
         codes.add(caught.value.code)
     (code,) = codes
     return code
@@ -160,7 +160,9 @@ def test_a_whole_head_for_planning_is_read(tmp_path):
 def test_a_description_beyond_ascii_costs_neither_the_scan_nor_the_series(tmp_path):
     tags = {"SpecificCharacterSet": "ISO_IR 100", "SeriesDescription": "Schädel nativ"}
     write(tmp_path / "s", head(), tags=tags)
-    one, other = (read_series(tmp_path / "s", ReadOptions(reader=r)) for r in ("scan", "pydicom"))
+    one, other = (
+        read_series(tmp_path / "s", limits=ReadLimits(reader=r)) for r in ("scan", "pydicom")
+    )
     assert one.pixels.tobytes() == other.pixels.tobytes()
 
 

@@ -9,7 +9,7 @@ from intracranial.errors import InputError, UsageError
 from intracranial.inference.encoder import heatmap_peaks
 from intracranial.models.backbones import check_backbone, create_backbone
 from intracranial.models.slice_classifier import SliceClassifier, SliceClassifierConfig
-from intracranial.options.common import recorded
+from intracranial.options.common import identity
 from intracranial.sampling.slice_samples import gaussian_peaks
 
 
@@ -76,5 +76,5 @@ def test_a_network_takes_stacks_of_as_many_channels_as_its_sidecar_says(
 
 def test_three_channels_are_what_a_sidecar_does_not_mention() -> None:
     today = SliceClassifierConfig("test_resnet", 14, 64)
-    assert today.channels == 3 and "channels" not in recorded(today)
-    assert recorded(replace(today, channels=9))["channels"] == 9
+    assert today.channels == 3 and "channels" not in identity(today)
+    assert identity(replace(today, channels=9))["channels"] == 9

@@ -155,11 +155,13 @@ def test_a_temporary_folder_that_a_cleaner_took_is_made_again(fresh_folder, tmp_
 
 
 LONG_TMPDIR = """
+from dataclasses import replace
 from pathlib import Path
-from intracranial.imaging.cache import CacheOptions
+
 from intracranial.caching.read_ahead import read_ahead
-from intracranial.imaging.series import ReadOptions
-list(read_ahead([Path("x")], ReadOptions(), CacheOptions(32), 1, 60.0))
+from intracranial.imaging.pixels import STANDARD
+from intracranial.imaging.series import ReadLimits
+list(read_ahead([Path("x")], replace(STANDARD, size=32), ReadLimits(), 1, 60.0))
 """
 
 

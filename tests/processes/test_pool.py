@@ -20,17 +20,19 @@ LONG = 60.0
 
 UNGUARDED = """
 import multiprocessing
+from dataclasses import replace
 from pathlib import Path
-from intracranial.imaging.cache import CacheOptions
+
 from intracranial.caching.read_ahead import read_ahead
-from intracranial.imaging.series import ReadOptions
+from intracranial.imaging.pixels import STANDARD
+from intracranial.imaging.series import ReadLimits
 
 print("the script runs", flush=True)
 methods = {methods}
 if methods:
     multiprocessing.get_all_start_methods = lambda: methods
 folders = [Path({folder!r})] * 3
-for series in read_ahead(folders, ReadOptions(), CacheOptions(32), 2, 60.0):
+for series in read_ahead(folders, replace(STANDARD, size=32), ReadLimits(), 2, 60.0):
     print("read", series.uid, flush=True)
 print("main is", __spec__ and __spec__.name, Path(__file__).name)
 """

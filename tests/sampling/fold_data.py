@@ -116,7 +116,7 @@ class TinyData:
         write_csv(paths.slices_csv, list(self.slices[0]), self.slices)
         write_csv(paths.localizers_csv, LOCALIZER_COLUMNS, self.localizers)
         rejected = [{SERIES_COLUMN: uid, "reason": "no_images"} for uid in self.rejected]
-        write_csv(paths.rejected_csv, (SERIES_COLUMN, "file", "reason"), rejected)
+        write_csv(paths.rejected_csv, (SERIES_COLUMN, "file", "reason", "words"), rejected)
         request = Request("preprocess", {"size": SIZE}, {"train.csv": preprocess}, partial)
         content = {"task": RSNA_2025.record(), "key": key_identity(make_key(paths))}
         write_manifest(paths.preprocess_manifest, request, complete=True, content=content)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from intracranial.errors import InputError
-from intracranial.options.common import recorded
+from intracranial.options.common import identity
 from intracranial.sampling.regions import Region, cache_to_input
 from intracranial.sampling.stacks import (
     StackSpec,
@@ -127,13 +127,13 @@ def test_a_finding_lies_where_it_did_whatever_the_windows() -> None:
     "spec", [StackSpec(**TODAY), StackSpec(**TODAY, slices=1), StackSpec(1.0, 64, 0.0, 5, WINDOWS)]
 )
 def test_a_sidecar_keeps_what_was_seen(spec: StackSpec) -> None:
-    kept = json.loads(json.dumps({"input": recorded(spec)}))
+    kept = json.loads(json.dumps({"input": identity(spec)}))
     assert part(Path("stage1.json"), kept, "input", StackSpec) == spec
 
 
 def test_a_sidecar_says_nothing_of_what_is_as_it_always_was() -> None:
-    assert recorded(StackSpec(**TODAY)) == TODAY
-    more = recorded(StackSpec(**TODAY, slices=1, windows=(BRAIN,)))
+    assert identity(StackSpec(**TODAY)) == TODAY
+    more = identity(StackSpec(**TODAY, slices=1, windows=(BRAIN,)))
     assert more == {**TODAY, "slices": 1, "windows": [{"centre": 40, "width": 80}]}
 
 

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +15,9 @@ import pytest
 
 from intracranial.artifacts import DataPaths
 from intracranial.caching import fingerprints, job
-from intracranial.imaging.cache import CacheOptions, to_cache
+from intracranial.imaging.cache import to_cache
 from intracranial.imaging.geometry import Geometry
+from intracranial.imaging.pixels import STANDARD
 from intracranial.imaging.series import read_series
 from intracranial.provenance import read_manifest
 from intracranial.stages import preprocess_data
@@ -38,7 +40,7 @@ def test_caches_and_tables_hold_what_the_reader_makes_of_each_series(tmp_path):
     for uid, meta in zip(uids, metas, strict=True):
         series = read_series(data.series / uid)
         cached = np.load(data.sequence(uid))
-        expected = to_cache(series, CacheOptions(size=SIZE))
+        expected = to_cache(series, replace(STANDARD, size=SIZE))
         assert cached.dtype == np.float16
         np.testing.assert_array_equal(cached, expected)
         assert Geometry.from_row(meta) == series.geometry
@@ -138,7 +140,7 @@ def test_changed_files_of_a_series_are_refused_and_only_that_series_is_rebuilt(t
     untouched = (tmp_path / "npy_sequence" / f"{uids[0]}.npy").stat().st_mtime_ns
     assert run(tmp_path, "--overwrite") == 0
     assert (tmp_path / "npy_sequence" / f"{uids[0]}.npy").stat().st_mtime_ns == untouched
-    fresh = to_cache(read_series(tmp_path / "series" / uids[2]), CacheOptions(size=SIZE))
+    fresh = to_cache(read_series(tmp_path / "series" / uids[2]), replace(STANDARD, size=SIZE))
     np.testing.assert_array_equal(np.load(tmp_path / "npy_sequence" / f"{uids[2]}.npy"), fresh)
 
 

@@ -6,6 +6,7 @@ import signal
 import time
 import tracemalloc
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -127,8 +128,8 @@ def test_rejected_series_and_missing_files_stand_in_the_order_of_train_csv(tmp_p
 def test_files_that_change_while_they_are_read_are_tried_again(tmp_path, monkeypatch):
     uids = make_data(tmp_path)
 
-    def writes_meanwhile(folder: Path, options: object) -> object:
-        series = read_series(folder, options)
+    def writes_meanwhile(folder: Path, *how: Any) -> object:
+        series = read_series(folder, *how)
         if folder.name == uids[0]:
             with open(min(folder.iterdir()), "ab") as file:
                 file.write(b"more")

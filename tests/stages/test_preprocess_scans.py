@@ -1,6 +1,7 @@
 """preprocess_data.py: which of several scans of a series is kept, and what decoders say."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ import pydicom
 from intracranial.imaging import decoding
 from intracranial.imaging.dicom.parse import DicomFile
 from intracranial.imaging.dicom.pixels import decode_frames
-from intracranial.options.preprocess import Pixels, PreprocessOptions
+from intracranial.imaging.pixels import STANDARD
+from intracranial.options.preprocess import PreprocessOptions
 from tests.imaging.make_series import Stored, head, store, write_single_frames
 from tests.stages.preprocessed import make_data, rows, run
 
@@ -49,7 +51,7 @@ def test_the_phase_reaches_the_caches_and_is_part_of_what_they_are(tmp_path, cap
 def test_caches_of_before_there_was_a_phase_stay_what_they_are():
     """At the value that its absence meant, the option is no part of the identity."""
     assert set(PreprocessOptions().identity()) == {"size", "mr_window", "orient", "rescale"}
-    assert PreprocessOptions(pixels=Pixels(phase="last")).identity()["phase"] == "last"
+    assert PreprocessOptions(pixels=replace(STANDARD, phase="last")).identity()["phase"] == "last"
 
 
 def test_what_a_decoder_says_is_logged_with_series_and_file(tmp_path, capsys, monkeypatch):

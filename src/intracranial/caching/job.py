@@ -6,25 +6,28 @@ its rows of the tables, and says what it was made from.
 
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from intracranial.artifacts import TEMPORARY_SUFFIX, DataPaths, atomic_open, write_json
 from intracranial.caching.fingerprints import ABSENT, look_at
 from intracranial.caching.secret import key_identity
-from intracranial.imaging.cache import CacheDigest, CacheOptions, cached_slices
-from intracranial.imaging.dicom.parse import Reader
+from intracranial.imaging.cache import CacheDigest, cached_slices
 from intracranial.imaging.folder import source_digest
 from intracranial.imaging.geometry import GEOMETRY_COLUMNS, THICKNESS_COLUMN, cache_scale
 from intracranial.imaging.outcome import CODES, LeftOut, base_code
-from intracranial.imaging.series import ReadOptions, Series, SeriesError, read_series
+from intracranial.imaging.pixels import Pixels
+from intracranial.imaging.series import ReadLimits, Series, SeriesError, read_series
+from intracranial.options.common import identity
 from intracranial.processes.allocation import keep_freed_memory
 from intracranial.tasks import SOP_COLUMN
+
+ReadT = TypeVar("ReadT")
 
 SIDECAR_FORMAT = 5
 """Raise it when the same files and options give other bytes than before."""
@@ -62,7 +65,7 @@ RESCALED = {
 }
 """Code of a note -> the `rescale` column; "applied" without any of them."""
 
-META_COLUMNS = (
+FILE_COLUMNS = (
     "status",
     "dicom_modality",
     "n",
@@ -83,12 +86,11 @@ class Job:
 
     uid: str
     data: DataPaths
-    config: dict[str, Any]
-    """Identity of the preprocessing options, see `PreprocessOptions.identity`."""
-
+    pixels: Pixels
+    limits: ReadLimits
     slices: bool
-    max_gib: float
-    reader: Reader
+    """Whether each slice is written as a file of its own too."""
+
     key: bytes = field(repr=False)
     """Of the data folder; keys the hashes of patient and study."""
 
@@ -113,6 +115,14 @@ class Outcome:
     """What decoders have said about files, for the log."""
 
 
+@dataclass(frozen=True)
+class Failure:
+    """Why a series cannot be read: reason code and words."""
+
+    code: str
+    words: str
+
+
 def cache_series(job: Job) -> Outcome:
     """Read one series and write its caches and its sidecar.
 
@@ -121,17 +131,16 @@ def cache_series(job: Job) -> Outcome:
     keep_freed_memory()
     folder = job.data.series / job.uid
     stat = look_at(folder).stat
-    try:
-        series = _read(job, folder)
-    except Exception as error:  # whatever a damaged file provokes must not end the run
-        return _reject(job, folder, stat, *read_failure(error))
+    series = attempt(lambda: read_series(folder, job.pixels, job.limits))
+    if isinstance(series, Failure):
+        return _reject(job, folder, stat, series.code, series.words)
     if look_at(folder).stat != stat:
         return _reject(job, folder, stat, "changed_while_read", CHANGED)
     digest, size = _write_caches(job, series)
     sidecar = {
         **_head(job, series.source),
         "status": series.status,
-        "meta": _meta_row(series, job.config["size"]),
+        "meta": _meta_row(series, job.pixels.size),
         "slices": _slice_rows(series),
         "lost": _lost_rows(series.left_out),
         "linkage": asdict(replace(series.linkage, pixels=digest.of_image).keyed(job.key)),
@@ -143,31 +152,27 @@ def cache_series(job: Job) -> Outcome:
     return Outcome(job.uid, stat, series.source, said=series.messages)
 
 
-def read_failure(error: Exception) -> tuple[str, str]:
-    """Reason code and words for what reading a series has raised."""
-    if isinstance(error, SeriesError):
-        return error.code, error.message
-    if isinstance(error, MemoryError):
-        return "out_of_memory", "not enough memory for this series"
-    if isinstance(error, OSError):
-        return "unreadable", f"{error}; check the disk and rerun"
-    return "internal", f"{type(error).__name__}: {error}"
-
-
-def _read(job: Job, folder: Path) -> Series:
-    options = ReadOptions(
-        orient=job.config["orient"],
-        max_gib=job.max_gib,
-        expected_uid=job.uid,
-        rescale=job.config["rescale"],
-        phase=job.config.get("phase", "first"),
-        reader=job.reader,
-    )
-    return read_series(folder, options)
+def attempt(read: Callable[[], ReadT]) -> ReadT | Failure:
+    """What `read` makes of a series, or why it fails: no damaged file may end the run."""
+    try:
+        return read()
+    except SeriesError as error:
+        return Failure(error.code, error.message)
+    except MemoryError:
+        return Failure("out_of_memory", "not enough memory for this series")
+    except OSError as error:
+        return Failure("unreadable", f"{error}; check the disk and rerun")
+    except Exception as error:  # whatever a damaged file provokes
+        return Failure("internal", f"{type(error).__name__}: {error}")
 
 
 def _head(job: Job, source: str) -> dict[str, Any]:
-    return {"format": SIDECAR_FORMAT, "uid": job.uid, "config": job.config, "source": source}
+    return {
+        "format": SIDECAR_FORMAT,
+        "uid": job.uid,
+        "config": identity(job.pixels),
+        "source": source,
+    }
 
 
 def _reject(job: Job, folder: Path, stat: str, code: str, message: str) -> Outcome:
@@ -195,12 +200,11 @@ def _remove_caches(job: Job) -> None:
 
 def _write_caches(job: Job, series: Series) -> tuple[CacheDigest, int]:
     """Write the sequence and the slice copies; returns digest and length of the sequence."""
-    options = CacheOptions(job.config["size"], job.config["mr_window"])
-    digest = CacheDigest((len(series.images), options.size, options.size))
+    digest = CacheDigest((len(series.images), job.pixels.size, job.pixels.size))
     size = len(digest.header)
     with atomic_open(job.data.sequence(job.uid), "wb") as file, _slice_folder(job) as copies:
         file.write(digest.header)
-        for index, image in enumerate(cached_slices(series, options)):
+        for index, image in enumerate(cached_slices(series, job.pixels)):
             digest.update(image)
             file.write(image.data)
             size += image.nbytes

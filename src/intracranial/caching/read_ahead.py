@@ -1,25 +1,22 @@
 """Series prepared for the networks, read ahead by other processes while the networks run."""
 
 import time
-from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from intracranial.caching.job import read_failure
-from intracranial.imaging.cache import CacheDigest, CacheOptions, to_cache
+from intracranial.caching.job import Failure, attempt
+from intracranial.caching.jobs import in_workers
+from intracranial.imaging.cache import CacheDigest, to_cache
 from intracranial.imaging.geometry import Geometry
 from intracranial.imaging.linkage import Linkage
 from intracranial.imaging.outcome import Status
-from intracranial.imaging.series import ReadOptions, read_series
-from intracranial.processes.pool import WorkerDied, WorkerPool
+from intracranial.imaging.pixels import Pixels
+from intracranial.imaging.series import ReadLimits, Series, read_series
 from intracranial.runlog import log
-
-READ_AHEAD = 2
-"""Series read before they are needed, per reading process: bounds memory."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,20 +48,14 @@ class Rejected:
     message: str
 
 
-def prepare_series(
-    folder: Path, read: ReadOptions, cache: CacheOptions
-) -> PreparedSeries | Rejected:
+def prepare_series(folder: Path, pixels: Pixels, limits: ReadLimits) -> PreparedSeries | Rejected:
     """Read one folder exactly as preprocess_data.py does; no damaged file raises."""
     start = time.perf_counter()
-    try:
-        series = read_series(folder, read)
-        volume = to_cache(series, cache)
-        digest = CacheDigest(volume.shape)
-        for image in volume:
-            digest.update(image)
-    except Exception as error:  # whatever a damaged file provokes must not end the run
-        code, words = read_failure(error)
-        return Rejected(folder, code, words if str(folder) in words else f"{folder}: {words}")
+    read = attempt(lambda: _read(folder, pixels, limits))
+    if isinstance(read, Failure):
+        words = read.words if str(folder) in read.words else f"{folder}: {read.words}"
+        return Rejected(folder, read.code, words)
+    series, volume, digest = read
     return PreparedSeries(
         folder=folder,
         uid=series.uid,
@@ -83,10 +74,21 @@ def prepare_series(
     )
 
 
+def _read(
+    folder: Path, pixels: Pixels, limits: ReadLimits
+) -> tuple[Series, np.ndarray, CacheDigest]:
+    series = read_series(folder, pixels, limits)
+    volume = to_cache(series, pixels)
+    digest = CacheDigest(volume.shape)
+    for image in volume:
+        digest.update(image)
+    return series, volume, digest
+
+
 def read_ahead(
     folders: Iterable[Path],
-    read: ReadOptions,
-    cache: CacheOptions,
+    pixels: Pixels,
+    limits: ReadLimits,
     num_workers: int,
     seconds: float,
 ) -> Iterator[PreparedSeries | Rejected]:
@@ -94,38 +96,17 @@ def read_ahead(
 
     Args:
         folders: one per series.
-        read: how they are read.
-        cache: how they are prepared.
+        pixels: how they are read and prepared.
+        limits: of each reading.
         num_workers: processes that read; 0 reads in this process, where no time limit holds.
-        seconds: wall-clock limit of one series; a series that is ended by it is rejected as
-            `timed_out`, one whose process dies otherwise, twice, as `worker_died`.
+        seconds: wall-clock limit of one series; what becomes of one that takes longer, or whose
+            process dies, `in_workers` tells.
     """
-    if num_workers == 0:
-        yield from (_logged(prepare_series(folder, read, cache)) for folder in folders)
-        return
-    waiting: deque[tuple[Path, Future[PreparedSeries | Rejected]]] = deque()
-    remaining = iter(folders)
-    pool = WorkerPool(num_workers, seconds)
-
-    def start() -> None:
-        for folder in remaining:
-            waiting.append((folder, pool.submit(prepare_series, folder, read, cache)))
-            if len(waiting) >= READ_AHEAD * num_workers:
-                return
-
-    try:
-        start()
-        while waiting:
-            folder, future = waiting.popleft()
-            start()
-            prepared = _result(folder, future, seconds)
-            if isinstance(prepared, Rejected) and prepared.code == "worker_died":
-                with WorkerPool(1, seconds) as alone:  # others may have taken its memory
-                    future = alone.submit(prepare_series, folder, read, cache)
-                    prepared = _result(folder, future, seconds)
+    shared = pixels, limits
+    found = in_workers(prepare_series, folders, shared, num_workers, seconds, _lost, in_order=True)
+    with closing(found):  # with this generator, at once
+        for prepared in found:
             yield _logged(prepared)
-    finally:
-        pool.kill()
 
 
 def _logged(prepared: PreparedSeries | Rejected) -> PreparedSeries | Rejected:
@@ -136,13 +117,5 @@ def _logged(prepared: PreparedSeries | Rejected) -> PreparedSeries | Rejected:
     return prepared
 
 
-def _result(
-    folder: Path, future: Future[PreparedSeries | Rejected], seconds: float
-) -> PreparedSeries | Rejected:
-    try:
-        return future.result()
-    except WorkerDied as death:
-        if death.timed_out:
-            words = f"{folder}: reading took more than {seconds:g} s (--max_series_seconds)"
-            return Rejected(folder, "timed_out", words)
-        return Rejected(folder, "worker_died", f"{folder}: the process that read it died twice")
+def _lost(folder: Path, code: str, words: str) -> Rejected:
+    return Rejected(folder, code, f"{folder}: {words}")

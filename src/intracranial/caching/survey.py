@@ -14,10 +14,10 @@ from intracranial.artifacts import DataPaths, ImageFile, load_array
 from intracranial.caching.fingerprints import ABSENT, Fingerprints, Source, look_at
 from intracranial.caching.job import CONTENT_HASH, REJECTED, SIDECAR_FORMAT
 from intracranial.caching.secret import key_identity, read_key
-from intracranial.caching.table_files import MADE_COLUMNS, rejected_row
+from intracranial.caching.tables import MADE_COLUMNS, rejected_row
 from intracranial.caching.train_table import read_train_csv
 from intracranial.errors import InputError, StaleArtifact
-from intracranial.options.common import before
+from intracranial.options.common import before, identity
 from intracranial.options.preprocess import PreprocessOptions
 from intracranial.provenance import Request, changes, digest, file_digest
 from intracranial.tasks import SERIES_COLUMN, Task, task_of_folder
@@ -168,8 +168,8 @@ def _named(uids: Sequence[str]) -> str:
 
 
 def _option_differences(sidecar: dict[str, Any], options: PreprocessOptions) -> list[str]:
-    old, new = sidecar.get("config", {}), options.identity()
-    lines = changes("option --", old, new, before(type(options)))
+    old, new = sidecar.get("config", {}), identity(options.pixels)
+    lines = changes("option --", old, new, before(type(options.pixels)))
     if sidecar.get("format") != SIDECAR_FORMAT:
         lines.append(f"  format of the caches: {sidecar.get('format')} -> {SIDECAR_FORMAT}")
     return lines
@@ -218,9 +218,14 @@ def _compare_manifest(
     data = options.data
     current = {"train.csv": file_digest(data.train_csv), "task": digest(state.task.record())}
     for name, path in (("train.csv", data.train_csv), ("task", data.task)):
-        before, now = str(manifest["inputs"].get(name)), current[name]
-        if before != now:
-            state.changed.append(f"  {path}: SHA-256 {before[:16]} -> {now[:16]}")
+        was, now = str(manifest["inputs"].get(name)), current[name]
+        if was != now:
+            state.changed.append(f"  {path}: SHA-256 {was[:16]} -> {now[:16]}")
+    # an option that is none of the pixels' changes no cache: the sidecars do not tell it
+    options_changed = changes(
+        "option --", manifest.get("config", {}), options.identity(), before(type(options))
+    )
+    state.changed += [line for line in options_changed if line not in state.changed]
     tables = (data.train_meta_csv, data.slices_csv, data.rejected_csv)
     state.tables_done = (
         not state.changed

@@ -2,5 +2,5 @@
 
 In: a folder of DICOM files. Out: slices in canonical order with their geometry, notes on what was
 left out, or a `SeriesError` that says why. Enter at `series.read_series` and `cache.to_cache`.
-It knows no task, option or artifact: of this package it imports its errors alone.
+It knows no task, artifact or flag: of this package it imports its errors and the marks of options.
 """

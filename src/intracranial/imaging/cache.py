@@ -6,13 +6,13 @@ models, so both see the same bytes.
 
 import io
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import cv2
 import numpy as np
 import xxhash
 
-from intracranial.imaging.intensity import MrWindow, find_window
+from intracranial.imaging.intensity import find_window
+from intracranial.imaging.pixels import Pixels
 from intracranial.imaging.series import Series
 from intracranial.imaging.values import is_constant
 
@@ -22,42 +22,31 @@ OPENCV_CONVERTS = (
 """OpenCV 5 converts to float16 ten times faster than numpy."""
 
 
-@dataclass(frozen=True)
-class CacheOptions:
-    """How a series becomes a cache."""
-
-    size: int = 512
-    """Rows and columns of a cached slice."""
-
-    mr_window: MrWindow = "robust"
-    """Intensity window of MR series, see `imaging.intensity`."""
-
-
-def to_cache(series: Series, options: CacheOptions) -> np.ndarray:
+def to_cache(series: Series, pixels: Pixels) -> np.ndarray:
     """Window, resize and round one series.
 
     Both image axes are stretched to the same size; `geometry.cache_scale` gives the factors.
 
     Args:
         series: n images in canonical order.
-        options: size and window.
+        pixels: the same that the series was read with.
 
     Returns:
         float16 (n, size, size), values 0..5.
     """
-    cached = np.empty((len(series.images), options.size, options.size), dtype=np.float16)
-    for target, image in zip(cached, cached_slices(series, options), strict=True):
+    cached = np.empty((len(series.images), pixels.size, pixels.size), dtype=np.float16)
+    for target, image in zip(cached, cached_slices(series, pixels), strict=True):
         target[...] = image
     return cached
 
 
-def cached_slices(series: Series, options: CacheOptions) -> Iterator[np.ndarray]:
+def cached_slices(series: Series, pixels: Pixels) -> Iterator[np.ndarray]:
     """The slices of `to_cache` one by one, each in the place of the one before.
 
     One buffer stays in the processor's cache while its slice is hashed and written.
     """
-    window = find_window(series.images, series.modality, options.mr_window)
-    size = options.size
+    window = find_window(series.images, series.modality, pixels.mr_window)
+    size = pixels.size
     cached = np.empty((size, size), dtype=np.float16)
     halves: dict[int, np.ndarray] = {}
     for image in series.images:

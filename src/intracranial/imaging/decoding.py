@@ -13,7 +13,8 @@ from intracranial.imaging.dicom.parse import PIXEL_KEYWORDS, DicomFile
 from intracranial.imaging.dicom.pixels import PixelError, decode_frames, is_native
 from intracranial.imaging.geometry import Geometry
 from intracranial.imaging.outcome import Findings
-from intracranial.imaging.rescale import Policy, StoredValues, decide
+from intracranial.imaging.pixels import Policy
+from intracranial.imaging.rescale import StoredValues, decide
 from intracranial.imaging.values import (
     Image,
     LookupTable,

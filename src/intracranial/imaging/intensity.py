@@ -5,14 +5,13 @@ What steers is DICOM Modality (CT or MR) and nothing that is absent at inference
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import get_args
 
 import cv2
 import numpy as np
 
+from intracranial.imaging.pixels import MrWindow
 from intracranial.imaging.values import Image
-
-MrWindow = Literal["robust", "fixed"]
 
 TOP = 5.0
 """Upper end of the scale; the recipes' input mean of 2.5 is its middle."""

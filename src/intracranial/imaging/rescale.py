@@ -13,7 +13,7 @@ from typing import Literal
 
 import numpy as np
 
-Policy = Literal["auto", "always", "never"]
+from intracranial.imaging.pixels import Policy
 
 AXIS_HU = (-4096, 4096)
 """Range of the histograms that are compared; what lies outside is no tissue."""

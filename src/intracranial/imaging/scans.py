@@ -8,7 +8,6 @@ separates nothing: `imaging.continuity` tells the two apart by where the slices 
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
@@ -28,10 +27,8 @@ from intracranial.imaging.dicom.headers import SliceHeader
 from intracranial.imaging.dicom.tags import AT, TAGS, is_magnitude, is_original
 from intracranial.imaging.folder import natural_key
 from intracranial.imaging.outcome import Findings
+from intracranial.imaging.pixels import Phase
 from intracranial.imaging.scan_keys import Key, all_keys, instance_numbers, keys_of_names
-
-Phase = Literal["first", "last"]
-"""Which of several scans that are alike is kept, by the order in which they were made."""
 
 WHOLE = 0.9
 """Share of the positions that a scan fills, of all that it is separated from, to be whole."""

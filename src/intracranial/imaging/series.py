@@ -17,6 +17,7 @@ from intracranial.imaging.folder import discover
 from intracranial.imaging.geometry import Geometry, reorientation, slice_normal
 from intracranial.imaging.linkage import Linkage, make_linkage
 from intracranial.imaging.outcome import Findings, LeftOut, SeriesError, Status
+from intracranial.imaging.pixels import STANDARD, Pixels
 from intracranial.imaging.selection import (
     GIB,
     check_folder,
@@ -32,33 +33,19 @@ NOMINAL_FIELD_MM = 220.0
 """Assumed field of view where PixelSpacing is missing: a head and a little air."""
 
 
-Orient = Literal["canonical", "stored"]
-
-
 @dataclass(frozen=True)
-class ReadOptions:
-    """How a series folder is read."""
-
-    orient: Orient = "canonical"
-    """canonical: one orientation per plane by transposes and flips; stored: as the files have it,
-    with slices along the stored normal."""
+class ReadLimits:
+    """What one reading of a folder may take, and how; the same pixels come of it."""
 
     max_gib: float = 8.0
     """Largest series in GiB of decoded float32 pixels; larger ones are rejected unread."""
 
-    expected_uid: str | None = None
-    """SeriesInstanceUID to read from a folder of several; None takes the folder's name."""
-
-    rescale: Literal["auto", "always", "never"] = "auto"
-    """Rescale of CT: auto finds files that hold HU already or wrapped 12-bit values; always applies
-    slope and intercept as stated; never takes stored values as HU."""
-
-    phase: stacks.Phase = "first"
-    """Which of several scans that are alike is kept, such as two contrast phases."""
-
     reader: Reader = "scan"
     """scan: a fast header scan for files that it can prove plain, pydicom for all others; pydicom:
     pydicom for every file. Both give the same values."""
+
+    expected_uid: str | None = None
+    """SeriesInstanceUID to read from a folder of several; None takes the folder's name."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,12 +101,13 @@ class Series:
         return "partial" if any(entry.lost for entry in self.left_out) else "read"
 
 
-def read_series(path: Path, options: ReadOptions | None = None) -> Series:
+def read_series(path: Path, pixels: Pixels = STANDARD, limits: ReadLimits | None = None) -> Series:
     """Read one series folder.
 
     Args:
         path: folder with the files of the series, at any depth and with any names.
-        options: orientation and limits.
+        pixels: which orientation, rescale and phase; `imaging.cache` applies size and window.
+        limits: of this reading.
 
     Raises:
         SeriesError: nothing usable is in the folder. Codes: `missing_folder`, `no_files`,
@@ -128,24 +116,24 @@ def read_series(path: Path, options: ReadOptions | None = None) -> Series:
             `mosaic`, `localizer`, `secondary_capture`, `rotating_projections`,
             `unreadable_files`.
     """
-    options = options or ReadOptions()
+    limits = limits or ReadLimits()
     findings = Findings()
-    listed = check_folder(path, options.max_gib, findings)
-    found = discover(path, listed, findings, options.reader, int(options.max_gib * GIB))
-    files = select_files(found, path, options.expected_uid or path.name, findings)
-    headers = read_headers(files, path, findings, options.max_gib)
-    chosen = stacks.choose_stack(headers, pixel_comparison(files), findings, options.phase)
-    _check_size(chosen.headers, path, options.max_gib)
+    listed = check_folder(path, limits.max_gib, findings)
+    found = discover(path, listed, findings, limits.reader, int(limits.max_gib * GIB))
+    files = select_files(found, path, limits.expected_uid or path.name, findings)
+    headers = read_headers(files, path, findings, limits.max_gib)
+    chosen = stacks.choose_stack(headers, pixel_comparison(files), findings, pixels.phase)
+    _check_size(chosen.headers, path, limits.max_gib)
     by_name = {file.file: file for file in files}
     first = by_name[chosen.headers[0].file].dataset
     modality: Literal["CT", "MR"] = "CT" if text(first, "Modality") == "CT" else "MR"
-    volume = read_volume(chosen.headers, by_name, modality, options.rescale, findings)
+    volume = read_volume(chosen.headers, by_name, modality, pixels.rescale, findings)
     if not volume.images:
         raise SeriesError(
             volume.errors[0].code,
             f"{path}: none of {len(volume.errors)} slices could be decoded: {volume.errors[0]}",
         )
-    geometry, order, geometry_notes = _place(volume.headers, chosen.known, options.orient)
+    geometry, order, geometry_notes = _place(volume.headers, chosen.known, pixels.orient)
     findings.remarks += geometry_notes
     kept = [volume.headers[i] for i in order]
     images = tuple(oriented(volume.images[i], geometry) for i in order)

@@ -17,8 +17,9 @@ from intracranial.imaging.dicom.headers import SliceHeader
 from intracranial.imaging.dicom.tags import AT, is_magnitude
 from intracranial.imaging.geometry import slice_normal
 from intracranial.imaging.outcome import Findings, SeriesError
+from intracranial.imaging.pixels import Phase
 from intracranial.imaging.scan_keys import is_told
-from intracranial.imaging.scans import Phase, one_scan
+from intracranial.imaging.scans import one_scan
 
 SAME_ORIENTATION = 0.999
 """Cosine between image axes above which two slices are parallel (2.6 degrees); files of one

@@ -12,16 +12,15 @@ from intracranial.compute import choose_compute
 from intracranial.errors import UsageError
 from intracranial.imaging.geometry import Geometry
 from intracranial.imaging.outcome import SeriesError
+from intracranial.imaging.series import ReadLimits
 from intracranial.inference.encoder import Encoder
 from intracranial.inference.points import Point, find_points
-from intracranial.inference.preprocessing import Preprocessing
 from intracranial.inference.sequence_predictor import SequencePredictor
 from intracranial.inference.series_prediction import SeriesPrediction, of_stage1
 from intracranial.inference.views import PLAIN, VIEWS, check_views, views_of
 from intracranial.lineage import TrainedFold
 from intracranial.sampling.features import FeatureSet
 from intracranial.sampling.series_info import flip_axis, slice_mm
-from intracranial.sidecar import part
 from intracranial.tasks import Task
 
 NOT_FINITE = "not_finite"
@@ -91,8 +90,7 @@ class FoldPredictor:
                     f"view 'flip': a left-right flip has no meaning for the task {self.task.name!r}"
                 )
             self.task.mirrored()  # can it?
-        preprocessing = part(stage1.path, stage1.to_json(), "preprocessing", Preprocessing)
-        self.read, self.cache = preprocessing.reading(max_gib), preprocessing.caching()
+        self.pixels, self.limits = stage1.preprocessing, ReadLimits(max_gib)
         self.compute = choose_compute(device, precision)
         self.encoder = Encoder(paths, stage1, self.compute, compiled)
         if steps:
@@ -172,7 +170,7 @@ class FoldPredictor:
         A folder that cannot be read, that ends the process reading it, or that takes it more than
         `max_seconds`, gives a `Rejected`; the others go on.
         """
-        for item in read_ahead(folders, self.read, self.cache, num_workers, max_seconds):
+        for item in read_ahead(folders, self.pixels, self.limits, num_workers, max_seconds):
             yield item if isinstance(item, Rejected) else or_rejected(self.detect, item)
 
 

@@ -178,7 +178,11 @@ class Predictor:
             )
         first = self.fold_predictors[0]
         prepared = read_ahead(
-            map(Path, folders), first.read, first.cache, self.num_workers, self.max_series_seconds
+            map(Path, folders),
+            first.pixels,
+            first.limits,
+            self.num_workers,
+            self.max_series_seconds,
         )
         return (
             item if isinstance(item, Rejected) else or_rejected(self._detect, item)

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from intracranial.marks import Before
 from intracranial.models.backbones import (
     WEIGHTS_AUTO,
     WEIGHTS_NONE,
@@ -22,7 +23,6 @@ from intracranial.models.backbones import (
     dry_run_shapes,
 )
 from intracranial.models.initial_weights import load_encoder, load_head, read_initial_weights
-from intracranial.options.common import Before
 
 HEATMAP_STRIDE = 8
 """Input pixels per heat-map cell."""

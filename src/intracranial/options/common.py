@@ -4,37 +4,16 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Any, Literal
 
 from intracranial.artifacts import FINAL_FOLD, DataPaths, FoldPaths
 from intracranial.config import option_types, option_values, plain
 from intracranial.errors import UsageError
+from intracranial.marks import SETTING, Before, Setting
 from intracranial.provenance import Request
 
 Precision = Literal["auto", "bf16", "fp16", "fp32"]
 """auto takes bf16 where the device is fast at it, see `compute.choose_compute`."""
-
-Value = TypeVar("Value")
-
-_SETTING = "setting"
-
-Setting = Annotated[Value, _SETTING]
-"""Type of an option that changes where or how fast a stage runs, never what it makes. The split and
-the fold are settings too: they are part of an identity through the inputs and `request`."""
-
-
-@dataclass(frozen=True)
-class Before:
-    """Annotates an option that came later: what was done before it existed.
-
-    At this value the option is no part of an identity, so that what was made before stays finished;
-    where a manifest does not name the option, it is read as having this value:
-
-        phase: Annotated[Literal["first", "last"], Before("first")] = "first"
-    """
-
-    value: Any
-    """As in a manifest: numbers, text, lists."""
 
 
 def _marks(options_type: type) -> dict[str, tuple[Any, ...]]:
@@ -53,16 +32,17 @@ def before(options_type: type) -> dict[str, Any]:
     }
 
 
-def _without_before(kind: type, values: Mapping[str, Any]) -> dict[str, Any]:
-    absent = before(kind)
+def identity(options: Any) -> dict[str, Any]:  # noqa: ANN401
+    """Those of some options that change the result, JSON-ready; without those at their `Before`."""
+    marks, absent = _marks(type(options)), before(type(options))
+    values = {
+        name: plain(value)
+        for name, value in option_values(options).items()
+        if SETTING not in marks[name]
+    }
     return {
         name: value for name, value in values.items() if name not in absent or value != absent[name]
     }
-
-
-def recorded(value: Any) -> dict[str, Any]:  # noqa: ANN401
-    """A dataclass as a manifest keeps it: JSON-ready, without fields at their value `Before`."""
-    return _without_before(type(value), plain(value))
 
 
 def check_above_zero(name: str, value: float) -> None:
@@ -132,14 +112,8 @@ class DataOptions:
         return self.data.records
 
     def identity(self) -> dict[str, Any]:
-        """The options that change the result, JSON-ready; without those at their value `Before`."""
-        marks = _marks(type(self))
-        values = {
-            name: plain(value)
-            for name, value in option_values(self).items()
-            if _SETTING not in marks[name]
-        }
-        return _without_before(type(self), values)
+        """The options that change the result, see `identity`."""
+        return identity(self)
 
     def request(
         self,

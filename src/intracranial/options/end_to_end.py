@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from intracranial.errors import UsageError
-from intracranial.options.common import Precision, Setting, check_above_zero
+from intracranial.marks import Setting
+from intracranial.options.common import Precision, check_above_zero
 from intracranial.options.evaluation import EvaluationOptions
 
 

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 from intracranial.artifacts import ALL_FOLDS
 from intracranial.errors import UsageError
-from intracranial.options.common import ModelOptions, Setting
+from intracranial.marks import Setting
+from intracranial.options.common import ModelOptions
 
 FEWEST_RESAMPLES = 100
 """Below, an end of a 95 % interval would rest on two values."""

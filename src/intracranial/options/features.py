@@ -3,13 +3,8 @@
 from dataclasses import dataclass
 
 from intracranial.errors import UsageError
-from intracranial.options.common import (
-    CompiledComputing,
-    ModelOptions,
-    Setting,
-    Trial,
-    check_above_zero,
-)
+from intracranial.marks import Setting
+from intracranial.options.common import CompiledComputing, ModelOptions, Trial, check_above_zero
 
 
 @dataclass(frozen=True, kw_only=True)

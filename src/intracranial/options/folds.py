@@ -4,7 +4,8 @@ import math
 from dataclasses import dataclass
 
 from intracranial.errors import UsageError
-from intracranial.options.common import DataOptions, Setting
+from intracranial.marks import Setting
+from intracranial.options.common import DataOptions
 
 
 @dataclass(frozen=True, kw_only=True)

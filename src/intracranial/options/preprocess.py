@@ -2,13 +2,12 @@
 
 import os
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from typing import Literal
 
 from intracranial.errors import UsageError
-from intracranial.options.common import Before, DataOptions, Setting, check_above_zero
-
-SMALLEST_SIZE = 16
-LARGEST_SIZE = 4096
+from intracranial.imaging.pixels import STANDARD, Pixels
+from intracranial.marks import Setting
+from intracranial.options.common import DataOptions, check_above_zero
 
 
 def usable_cores() -> int:
@@ -19,35 +18,6 @@ def usable_cores() -> int:
         cores = os.cpu_count() or 1
     beside = os.environ.get("LOCAL_WORLD_SIZE", "1")
     return max(cores // int(beside), 1) if beside.isdigit() and int(beside) else cores
-
-
-@dataclass(frozen=True, kw_only=True)
-class Pixels:
-    """What a cached slice is."""
-
-    size: int = 512
-    """Rows and columns of a cached slice in pixels; both image axes are stretched to it."""
-
-    mr_window: Literal["robust", "fixed"] = "robust"
-    """Intensity window of MR: robust over the foreground of each series, or the original
-    solution's fixed one (-1200..4000), for its published weights. CT is always 0..600 HU."""
-
-    orient: Literal["canonical", "stored"] = "canonical"
-    """canonical: one orientation for all axial, one for all coronal and one for all sagittal
-    series; stored: rows and columns as in the files, for published weights."""
-
-    rescale: Literal["auto", "always", "never"] = "auto"
-    """Rescale of CT. auto: applies slope and intercept, but finds files that hold HU already or
-    wrapped 12-bit values; always: as stated; never: stored values are HU. See the notes column."""
-
-    phase: Annotated[Literal["first", "last"], Before("first")] = "first"
-    """Which of several scans under one SeriesInstanceUID is kept where they are alike, such as the
-    contrast phases of an angiogram: the first that was made, or the last."""
-
-    def __post_init__(self) -> None:
-        """Check the size."""
-        if not SMALLEST_SIZE <= self.size <= LARGEST_SIZE:
-            raise UsageError(f"--size {self.size}: give {SMALLEST_SIZE} to {LARGEST_SIZE}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +64,7 @@ class PreprocessOptions(DataOptions):
     rank_patience: Setting[float] = 300.0
     """With torchrun or srun: seconds without a sign of life until a process counts as lost."""
 
-    pixels: Pixels = Pixels()
+    pixels: Pixels = STANDARD
     reading: Reading = Reading()
 
     def __post_init__(self) -> None:

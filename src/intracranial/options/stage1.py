@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from intracranial.errors import UsageError
-from intracranial.options.common import Before, CompiledComputing, Precision
+from intracranial.marks import Before
+from intracranial.options.common import CompiledComputing, Precision
 from intracranial.options.evaluation import EvaluationOptions
 from intracranial.options.training import LossOptions, Optimization, TrainingOptions
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from intracranial.errors import UsageError
-from intracranial.options.common import Computing, ModelOptions, Setting, Trial
+from intracranial.marks import Setting
+from intracranial.options.common import Computing, ModelOptions, Trial
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -92,7 +92,7 @@ def write_end_to_end_report(
 
 
 def _case(found: Scored, why: str, predictor: FoldPredictor, task: Task) -> Case | None:
-    series = prepare_series(found.job.folder, predictor.read, predictor.cache)
+    series = prepare_series(found.job.folder, predictor.pixels, predictor.limits)
     if isinstance(series, Rejected):  # it was readable a moment ago
         return None
     top = top_label(task, found.probabilities)

@@ -14,8 +14,13 @@ import pandas as pd
 
 from intracranial.artifacts import DataPaths, ImageFile, atomic_open, write_json
 from intracranial.caching.job import PARTIAL
-from intracranial.caching.table_files import REJECTED_COLUMNS
-from intracranial.caching.tables import META_COLUMNS, SLICE_COLUMNS, read_text_table, with_types
+from intracranial.caching.tables import (
+    read_meta,
+    read_rejected,
+    read_slices,
+    rejected_series,
+    typed_meta,
+)
 from intracranial.caching.train_table import contradictions
 from intracranial.errors import InputError
 from intracranial.imaging.geometry import THICKNESS_COLUMN, Geometry
@@ -32,7 +37,7 @@ from intracranial.report.page import data_uri, page_environment, photo_uri
 from intracranial.report.projections import array_directions, place_in_words
 from intracranial.sampling.series_info import pixel_mm
 from intracranial.splits.localizers import REASONS, count_reasons, read_localizers
-from intracranial.tasks import SERIES_COLUMN, Task
+from intracranial.tasks import Task
 
 TEMPLATE = "data_report.html.jinja"
 
@@ -59,11 +64,9 @@ def write_data_report(data: DataPaths, task: Task) -> None:
         MissingArtifact: a table or a cache is gone.
         InputError: a table cannot be read.
     """
-    script = MADE_BY["preprocess"]
-    columns = (*META_COLUMNS, *task.labels, THICKNESS_COLUMN, "status", "notes")
-    table = read_text_table(data.train_meta_csv, columns, script)
-    meta = with_types(table, data.train_meta_csv, task).set_index(SERIES_COLUMN)
-    refused = read_text_table(data.rejected_csv, REJECTED_COLUMNS, script)
+    table = read_meta(data, task, (THICKNESS_COLUMN, "status", "notes"))
+    meta = typed_meta(table, data, task)
+    refused = read_rejected(data)
     places, left_out = _places(data, meta, refused, task)
     figures = {
         "funnel": _funnel(meta, refused),
@@ -178,10 +181,8 @@ def _places(
     """
     if not (task.locations and data.localizers_csv.exists()):
         return None, []
-    slices = with_types(
-        read_text_table(data.slices_csv, SLICE_COLUMNS, MADE_BY["preprocess"]), data.slices_csv
-    )
-    gone = frozenset(refused.loc[refused["file"] == "", SERIES_COLUMN])
+    slices = read_slices(data)
+    gone = rejected_series(refused)
     try:
         kept, left_out = read_localizers(data.localizers_csv, meta, slices, task, gone)
     except InputError as error:

@@ -16,7 +16,7 @@ import torch
 
 from intracranial.imaging import intensity
 from intracranial.imaging.cache import resize
-from intracranial.options.common import Before
+from intracranial.marks import Before
 from intracranial.sampling.regions import Region, centred
 
 

@@ -11,11 +11,12 @@ import pandas as pd
 from intracranial.artifacts import DataPaths, write_csv, write_json
 from intracranial.caching.secret import require_key
 from intracranial.caching.tables import (
-    META_COLUMNS,
-    SLICE_COLUMNS,
-    read_text_table,
+    read_meta,
+    read_rejected,
+    read_slices,
+    rejected_series,
     rows_by_series,
-    with_types,
+    typed_meta,
 )
 from intracranial.errors import InputError, MissingArtifact, StaleArtifact
 from intracranial.imaging.linkage import unkeyed
@@ -106,15 +107,15 @@ def make_split(
         InputError: a table or the key cannot be read, or no localizer can be used.
         UsageError: there are fewer groups than folds.
     """
-    table = read_text_table(data.train_meta_csv, (*META_COLUMNS, *task.labels), PREPROCESS)
+    table = read_meta(data, task)
     _check_rows(table, data)
-    series = with_types(table, data.train_meta_csv, task).set_index(SERIES_COLUMN).sort_index()
+    series = typed_meta(table, data, task).sort_index()
     findings: list[Finding] = []
     left_out: list[LeftOut] = []
     if task.locations and data.localizers_csv.exists():
-        slices = read_text_table(data.slices_csv, SLICE_COLUMNS, PREPROCESS)
+        rejected = rejected_series(read_rejected(data)) if data.rejected_csv.exists() else ()
         placed, left_out = read_localizers(
-            data.localizers_csv, series, with_types(slices, data.slices_csv), task, _rejected(data)
+            data.localizers_csv, series, read_slices(data), task, frozenset(rejected)
         )
         # a stable sort: findings of one slice stay in the order of their lines
         findings = sorted(placed, key=lambda found: (found.series, found.index))
@@ -200,14 +201,6 @@ def _without_key(groups: pd.Series, data: DataPaths) -> pd.Series:
     made_with = part(path, read_manifest(path, "preprocess"), "key", str)
     key = require_key(data, made_with)
     return groups.map({group: unkeyed(group, key) for group in groups.unique()})
-
-
-def _rejected(data: DataPaths) -> frozenset[str]:
-    if not data.rejected_csv.exists():
-        return frozenset()
-    rejected = read_text_table(data.rejected_csv, (SERIES_COLUMN, "file"), PREPROCESS)
-    whole = rejected["file"].eq("")  # other rows are files of series that were read in part
-    return frozenset(rejected[SERIES_COLUMN][whole])
 
 
 def positive_spots(series: pd.DataFrame, findings: Sequence[Finding]) -> list[dict[str, Any]]:

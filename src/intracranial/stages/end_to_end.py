@@ -131,7 +131,7 @@ def _score(
             f"none of {len(jobs)} series could be read; the first: {results.rejected[0].message}"
         )
     if options.elsewhere.localizers is not None:
-        attach_localizers(results, options.elsewhere.localizers, predictor.cache.size, task)
+        attach_localizers(results, options.elsewhere.localizers, predictor.pixels.size, task)
     sample = sample_of(results, task, known.key)
     metrics = metrics_of(
         results,

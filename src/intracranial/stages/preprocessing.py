@@ -13,8 +13,9 @@ from intracranial.caching.job import PASSING_REASONS, Job, Outcome
 from intracranial.caching.jobs import run_jobs
 from intracranial.caching.secret import key_identity, make_key
 from intracranial.caching.survey import State, make_request
-from intracranial.caching.table_files import rejected_row, write_tables
+from intracranial.caching.tables import rejected_row, write_tables
 from intracranial.errors import EXIT_DONE
+from intracranial.imaging.series import ReadLimits
 from intracranial.options.preprocess import PreprocessOptions
 from intracranial.processes.team import Team, share_out
 from intracranial.provenance import write_manifest
@@ -56,10 +57,9 @@ def make_job(uid: str, options: PreprocessOptions, key: bytes) -> Job:
     return Job(
         uid=uid,
         data=options.data,
-        config=options.identity(),
+        pixels=options.pixels,
+        limits=ReadLimits(options.reading.max_series_gib, options.reading.reader, uid),
         slices=options.slices,
-        max_gib=options.reading.max_series_gib,
-        reader=options.reading.reader,
         key=key,
     )
 

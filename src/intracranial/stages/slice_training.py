@@ -14,6 +14,7 @@ from intracranial.compute import (
     make_deterministic,
 )
 from intracranial.errors import InputError, UsageError
+from intracranial.imaging.pixels import Pixels
 from intracranial.inference.stack_prediction import spot_requests, spot_scores
 from intracranial.lineage import SplitName, Stage1Record
 from intracranial.membership import make_part, trained_on, write_part
@@ -36,6 +37,7 @@ from intracranial.sampling.slice_samples import (
     TargetSpec,
 )
 from intracranial.sampling.stacks import StackSpec
+from intracranial.sidecar import part
 from intracranial.splits.folds import ALWAYS_TRAINS, Split, first_of_group
 from intracranial.tasks import Task
 from intracranial.training.batches import Batch, TrainingData, key, keyed_data
@@ -196,7 +198,7 @@ def record_of(
     split: Split,
     uids: list[str],
     task: Task,
-    preprocessing: dict[str, object],
+    preprocessing: Pixels,
     licence: str,
     fold: int | str,
 ) -> Stage1Record:
@@ -310,5 +312,6 @@ def fit_stage1(
         held_out = [] if fold == FINAL_FOLD else split.held_out(int(fold))
         known = make_part(options.data, uids, selecting(options, watched), held_out)
         write_part(paths, "stage1", known)
-    preprocessing = read_manifest(options.data.preprocess_manifest, "preprocess")["config"]
+    path = options.data.preprocess_manifest
+    preprocessing = part(path, read_manifest(path, "preprocess"), "config", Pixels)
     return record_of(options, split, uids, task, preprocessing, licence, fold)
