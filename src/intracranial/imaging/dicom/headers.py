@@ -183,9 +183,9 @@ def _rescale(groups: Groups) -> tuple[float, float, bool, tuple[str, ...]]:
 def _real_world(groups: Groups) -> tuple[float, float] | None:
     """Slope and intercept of the real world value mapping (PS3.3 C.7.6.16.2.11), if linear."""
     root = groups.root
-    rescaled = number(root, "RescaleSlope") not in (None, 1.0)
-    if not groups.levels and (rescaled or REAL_WORLD not in root.keywords):
-        return None
+    if not groups.levels:
+        if REAL_WORLD not in root.keywords or number(root, "RescaleSlope") not in (None, 1.0):
+            return None
     mapping = groups.inside(REAL_WORLD, "RealWorldValueSlope") or item(root, REAL_WORLD)
     slope = number(mapping, "RealWorldValueSlope")
     return (slope, number(mapping, "RealWorldValueIntercept") or 0.0) if slope else None
