@@ -126,7 +126,7 @@ def _decode(
             findings.noticed["decoder_message"] += 1
             findings.messages += [f"{name}: {words}" for words in file.messages]
         for keyword in PIXEL_KEYWORDS:  # free the bytes: a series may be a gigabyte
-            file.dataset.pop(keyword, None)
+            file.dataset.drop(keyword)
     return [found[id(header)] for header in headers if id(header) in found]
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from intracranial.imaging.dicom.elements import element, frame_count, integer, numbers, state
+from intracranial.imaging.dicom.elements import element, frame_count, integer, numbers
 from intracranial.imaging.dicom.parse import DicomFile
 from intracranial.imaging.dicom.pixels import PixelError, decode_frames, is_native
 from intracranial.imaging.outcome import Findings
@@ -29,14 +29,14 @@ def count_frames(files: Sequence[DicomFile], findings: Findings) -> None:
         begun = max(-(-held // size), 1)  # a frame that is cut off is reported when it is decoded
         if stated:
             if stated > begun:
-                state(dataset, "NumberOfFrames", "IS", begun)
+                dataset.state("NumberOfFrames", begun)
                 findings.leave_out("frames_missing", file.file)
             continue
         frames = held // size
         if frames < 2 or held - frames * size > PAD_BYTES:
             continue
         if len(files) == 1 or not numbers(dataset, "ImagePositionPatient", 3):
-            state(dataset, "NumberOfFrames", "IS", frames)
+            dataset.state("NumberOfFrames", frames)
             findings.noticed["frames_counted"] += 1
         else:
             findings.noticed["excess_pixel_data"] += 1
@@ -61,7 +61,8 @@ def settle_signs(files: Sequence[DicomFile], findings: Findings) -> None:
     lacking = [
         file
         for file in files
-        if integer(file.dataset, "PixelRepresentation") is None and "PixelData" in file.dataset
+        if integer(file.dataset, "PixelRepresentation") is None
+        and "PixelData" in file.dataset.keywords
     ]
     if not lacking:
         return
@@ -78,7 +79,7 @@ def settle_signs(files: Sequence[DicomFile], findings: Findings) -> None:
             total += values.size
     signed = top > max(middle, FEWEST_NEGATIVE * total)
     for file in lacking:
-        state(file.dataset, "PixelRepresentation", "US", int(signed))
+        file.dataset.state("PixelRepresentation", int(signed))
     said = "signed" if signed else "unsigned"
     findings.remarks.append(f"pixel_representation_missing:read as {said}")
 

@@ -239,8 +239,8 @@ def read_headers(
         findings.noticed.update(file.notes)
         if text(file.dataset, "PhotometricInterpretation") == "MONOCHROME1":
             findings.noticed["monochrome1_inverted"] += 1
-        if "ModalityLUTSequence" in file.dataset:
-            beside = "RescaleSlope" in file.dataset
+        if "ModalityLUTSequence" in file.dataset.keywords:
+            beside = "RescaleSlope" in file.dataset.keywords
             findings.noticed["modality_lut_ignored" if beside else "modality_lut"] += 1
         form = pixel_format(file.dataset, is_native(file))
         if form.native and form.high != form.stored - 1:

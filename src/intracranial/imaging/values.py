@@ -12,7 +12,7 @@ from typing import Literal
 import cv2
 import numpy as np
 
-from intracranial.imaging.dicom.elements import Elements, integer, item, numbers, text
+from intracranial.imaging.dicom.elements import Elements, element, integer, item, numbers, text
 from intracranial.imaging.rescale import unwrap
 
 RescaleKind = Literal["applied", "already_hu", "unwrapped", "never"]
@@ -153,13 +153,13 @@ class LookupTable:
 def modality_table(dataset: Elements) -> LookupTable | None:
     """The Modality LUT of an image that has one instead of a slope."""
     sequence = item(dataset, "ModalityLUTSequence")
-    if sequence is None or "RescaleSlope" in dataset:
+    if sequence is None or "RescaleSlope" in dataset.keywords:
         return None
     descriptor = [int(value) for value in numbers(sequence, "LUTDescriptor", 3)]
     if not descriptor:
         return None
     entries = descriptor[0] or 65536
-    raw = sequence.get("LUTData")
+    raw = element(sequence, "LUTData")
     if isinstance(raw, bytes):
         outputs = np.frombuffer(raw, "<u2" if len(raw) >= 2 * entries else "u1")
     else:

@@ -14,7 +14,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from intracranial.imaging.dicom.elements import PRIVATE, READ_KEYWORDS
+from intracranial.imaging.dicom.elements import PRIVATE, READ_KEYWORDS, Elements, element
 from intracranial.imaging.dicom.header_scan import DEEPEST_NESTING, scan
 from intracranial.imaging.dicom.headers import slice_headers
 from tests.imaging.make_series import head, store, write_multi_frame, write_single_frames
@@ -54,11 +54,11 @@ def test_a_plain_file_gives_the_headers_of_pydicom(tmp_path, syntax, compress, u
     found = scan(data)
     assert found is not None
     dataset = pydicom.dcmread(io.BytesIO(data))
-    assert slice_headers(found, "x") == slice_headers(dataset, "x")
-    assert bytes(found["PixelData"]) == dataset.PixelData
+    assert slice_headers(found, "x") == slice_headers(Elements.of(dataset), "x")
+    assert bytes(element(found, "PixelData")) == dataset.PixelData
     public = set(READ_KEYWORDS) - set(PRIVATE)
     present = {keyword for keyword in public if keyword in dataset}
-    assert present == set(found) - {"TransferSyntaxUID", "MediaStorageSOPClassUID"}
+    assert present == found.keywords - {"TransferSyntaxUID", "MediaStorageSOPClassUID"}
 
 
 @pytest.mark.parametrize("syntax", [ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian])

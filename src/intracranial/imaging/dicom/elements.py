@@ -8,10 +8,12 @@ writes a value down: those about the person only join series of one patient, in 
 import math
 import re
 import struct
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
+from functools import lru_cache
 from typing import Any
 
 import pydicom
+from pydicom.datadict import dictionary_VR, keyword_for_tag
 from pydicom.dataset import Dataset
 from pydicom.tag import Tag
 
@@ -115,17 +117,133 @@ READ_TAGS = [Tag(PRIVATE[name][0] if name in PRIVATE else name) for name in READ
 
 THOUSANDS = re.compile(rb"[+-]?[1-9]\d{0,2},\d{3}")
 
-Elements = Dataset | dict[str, Any]
-"""A parsed data set of pydicom, or keyword -> value from `imaging.dicom.header_scan`."""
+NUMBER = (float, int)
+
+UNREAD = object()
+"""Stands in `Elements` for a value that is converted when it is first asked for."""
+
+KEPT = 4096
+"""Tags whose keyword is remembered; an image object has a few hundred."""
+
+NAMES = {tag: name for name, (tag, _) in PRIVATE.items()}
+
+
+class Elements:
+    """Keyword -> value of one data set, whichever reader has found it.
+
+    A value is None, text, a number, a sequence of these, bytes, a memoryview, or a tuple of the
+    `Elements` of a sequence's items. pydicom's values are converted when they are first asked for,
+    since a large enhanced object has thousands of which few are used.
+    """
+
+    __slots__ = ("_source", "_values", "keywords")
+
+    def __init__(self, values: dict[str, Any], source: Dataset | None = None) -> None:
+        """Take over values, and the data set that converts those which are `UNREAD`."""
+        self._values = values
+        self._source = source
+        self.keywords: Set[str] = values.keys()
+        """What the data set has, readable or not."""
+
+    @classmethod
+    def of(cls, dataset: Dataset) -> "Elements":
+        """The elements of a data set that pydicom has parsed."""
+        return cls(dict.fromkeys(map(_keyword, map(int, dataset.keys())), UNREAD), dataset)
+
+    def value(self, keyword: str) -> Any:  # noqa: ANN401
+        """An element's value, None when absent or when its bytes do not fit its VR."""
+        found = self._values.get(keyword)
+        if found is UNREAD and self._source is not None:
+            found = self._values[keyword] = _converted(self._source, keyword)
+        return found
+
+    def stored(self, keyword: str) -> bytes | None:
+        """The bytes of an element that is not of its VR, as the file has them.
+
+        None when the element is absent or was converted, and of a plain file, which has none.
+        """
+        if self._source is None or keyword not in self._values:
+            return None
+        return _undecoded(self._source, keyword)
+
+    def state(self, keyword: str, value: int) -> None:
+        """State a number that the object lacks, or states wrongly."""
+        self._values[keyword] = value
+        if self._source is not None:  # other elements are converted by it, such as US or SS
+            self._source.add_new(keyword, dictionary_VR(keyword), value)
+
+    def drop(self, keyword: str) -> None:
+        """Forget an element, and free its bytes."""
+        self._values.pop(keyword, None)
+        if self._source is not None:
+            self._source.pop(keyword, None)
+
+
+@lru_cache(KEPT)
+def _keyword(tag: int) -> str:
+    """The name under which an element is asked for, '' for one that never is."""
+    return NAMES.get(tag) or keyword_for_tag(tag)
+
+
+def _converted(dataset: Dataset, keyword: str) -> Any:  # noqa: ANN401
+    """A value as pydicom converts it."""
+    if keyword in PRIVATE:
+        return _private(dataset, *PRIVATE[keyword])
+    if keyword in UNDECODED:
+        return _undecoded(dataset, keyword)
+    try:
+        with pydicom.config.disable_value_validation():
+            value = dataset.get(keyword)
+    except Exception:  # pydicom raises whatever its converters meet
+        return None
+    if isinstance(value, pydicom.Sequence):
+        return tuple(map(Elements.of, value))
+    return value
+
+
+def _private(dataset: Dataset, tag: int, vr: str) -> Any:  # noqa: ANN401
+    """A private element, whose VR pydicom does not know without its maker's name."""
+    try:
+        found = dataset.get(tag)
+    except Exception:  # as above
+        return None
+    value = None if found is None else found.value
+    return decoded(vr, value) if isinstance(value, bytes) else value
+
+
+def _undecoded(dataset: Dataset, keyword: str) -> bytes | None:
+    """The bytes of an element, as the file has them."""
+    if keyword in PRIVATE:
+        return None
+    value = dataset.get_item(keyword).value
+    if isinstance(value, str):  # it was asked for before, and did not fit its VR
+        value = value.encode("latin-1", "replace")
+    return value.strip(b"\0 ") if isinstance(value, bytes) else None
+
+
+def decoded(vr: str, raw: bytes) -> Any:  # noqa: ANN401
+    """The one value of a private element of unknown VR; None when its bytes do not fit."""
+    try:
+        if vr in ("US", "SS"):
+            return struct.unpack("<H" if vr == "US" else "<h", raw)[0]
+        found = raw.decode("ascii").strip("\0 ")
+        return float(found) if vr == "DS" else found
+    except (struct.error, ValueError):
+        return None
+
+
+def element(dataset: Elements | None, keyword: str) -> Any:  # noqa: ANN401
+    """An element's value, None when absent or when its bytes do not fit its VR."""
+    return None if dataset is None else dataset.value(keyword)
 
 
 def text(dataset: Elements | None, keyword: str) -> str:
     """An element as text, '' when absent or unreadable."""
-    value = element(dataset, keyword)
-    if value is None:
-        return ""
+    value = None if dataset is None else dataset.value(keyword)
     if isinstance(value, str):
         return value.strip().rstrip("\0")
+    if value is None or isinstance(value, tuple):
+        return ""
     if isinstance(value, bytes):
         return value.decode("latin-1").strip("\0 ")
     if isinstance(value, Sequence):
@@ -135,12 +253,11 @@ def text(dataset: Elements | None, keyword: str) -> str:
 
 def number(dataset: Elements | None, keyword: str) -> float | None:
     """The first value of an element as a finite number, else None."""
-    if isinstance(dataset, dict):  # one plain number or none, as most are
-        value = dataset.get(keyword)
-        if value is None:
-            return None
-        if isinstance(value, float | int):
-            return _finite(value)
+    if dataset is None or keyword not in dataset.keywords:
+        return None
+    value = dataset.value(keyword)
+    if isinstance(value, NUMBER):  # one plain number, as most are
+        return _finite(value)
     values = numbers(dataset, keyword)
     return values[0] if values else None
 
@@ -164,11 +281,11 @@ def numbers(dataset: Elements | None, keyword: str, count: int | None = None) ->
 
     Numbers in an element of another VR count too, and those with a decimal comma.
     """
-    if isinstance(dataset, dict):
-        return _plain(dataset.get(keyword), count)
-    value = element(dataset, keyword)
-    if value is None and dataset is not None:
-        value = _undecoded(dataset, keyword)  # not of its VR, such as IS with a decimal point
+    if dataset is None or keyword not in dataset.keywords:
+        return []
+    value = dataset.value(keyword)
+    if value is None:
+        value = dataset.stored(keyword)  # not of its VR, such as IS with a decimal point
     if value is None or value == "":
         return []
     several = isinstance(value, list) or (
@@ -176,24 +293,15 @@ def numbers(dataset: Elements | None, keyword: str, count: int | None = None) ->
     )
     parts: Sequence[Any] = value if several else [value]
     try:
-        found = [part for value in parts for part in _parsed(value)]
+        found = list(map(float, parts))  # they are numbers already in most files
     except (TypeError, ValueError, OverflowError):
-        return []
+        try:
+            found = [part for value in parts for part in _parsed(value)]
+        except (TypeError, ValueError, OverflowError):
+            return []
     if not all(map(math.isfinite, found)) or (count is not None and len(found) != count):
         return []
     return found
-
-
-def _plain(value: Any, count: int | None) -> list[float]:  # noqa: ANN401
-    """As `numbers`, of what `imaging.dicom.header_scan` has found to be numbers, or nothing."""
-    parts: list[Any] = value if isinstance(value, list) else [value]
-    if None in parts or (count is not None and len(parts) != count):
-        return []
-    try:
-        found = [float(part) for part in parts]
-    except (ValueError, OverflowError):
-        return []
-    return found if all(map(math.isfinite, found)) else []
 
 
 def _parsed(value: Any) -> list[float]:  # noqa: ANN401
@@ -205,46 +313,10 @@ def _parsed(value: Any) -> list[float]:  # noqa: ANN401
     return [float(part.replace(",", ".")) for part in value.strip("\0 ").split("\\")]
 
 
-def element(dataset: Elements | None, keyword: str) -> Any:  # noqa: ANN401
-    """An element's value, None when absent or when its bytes do not fit its VR."""
-    if dataset is None or isinstance(dataset, dict):
-        return dataset.get(keyword) if dataset else None
-    if keyword in PRIVATE:
-        return _private(dataset, *PRIVATE[keyword])
-    if keyword in UNDECODED:
-        return _undecoded(dataset, keyword)
-    try:
-        with pydicom.config.disable_value_validation():
-            return dataset.get(keyword)
-    except Exception:  # pydicom raises whatever its converters meet
-        return None
-
-
-def _private(dataset: Dataset, tag: int, vr: str) -> Any:  # noqa: ANN401
-    """A private element, whose VR pydicom does not know without its maker's name."""
-    try:
-        found = dataset.get(tag)
-    except Exception:  # as above
-        return None
-    value = None if found is None else found.value
-    return decoded(vr, value) if isinstance(value, bytes) else value
-
-
-def decoded(vr: str, raw: bytes) -> Any:  # noqa: ANN401
-    """The one value of a private element of unknown VR; None when its bytes do not fit."""
-    try:
-        if vr in ("US", "SS"):
-            return struct.unpack("<H" if vr == "US" else "<h", raw)[0]
-        found = raw.decode("ascii").strip("\0 ")
-        return float(found) if vr == "DS" else found
-    except (struct.error, ValueError):
-        return None
-
-
 def private_number(dataset: Elements, name: str) -> float | None:
     """A number of `MAKERS`, from the block that its maker has reserved in this file."""
     group, _, _, maker = MAKERS[name]
-    if isinstance(dataset, dict) and not any(word in dataset for word in RESERVED[group]):
+    if dataset.keywords.isdisjoint(RESERVED[group]):
         return None  # as in most files
     for block in BLOCKS:
         if text(dataset, f"{group:04X}Maker{block:X}") == maker:
@@ -252,49 +324,32 @@ def private_number(dataset: Elements, name: str) -> float | None:
     return None
 
 
-def _undecoded(dataset: Dataset, keyword: str) -> bytes | None:
-    """The bytes of an element, as the file has them."""
-    if keyword in PRIVATE or keyword not in dataset:
-        return None
-    value = dataset.get_item(keyword).value
-    if isinstance(value, str):  # it was asked for before, and did not fit its VR
-        value = value.encode("latin-1", "replace")
-    return value.strip(b"\0 ") if isinstance(value, bytes) else None
-
-
 def has_decimal_comma(dataset: Elements, *keywords: str) -> bool:
     """Whether numbers are written with a comma, which PS3.5 6.2 does not know."""
-    if isinstance(dataset, dict):  # a plain file has none
-        return False
-    return any(b"," in (_undecoded(dataset, keyword) or b"") for keyword in keywords)
+    return any(b"," in found for found in map(dataset.stored, keywords) if found)
 
 
 def has_thousands_comma(dataset: Elements, keyword: str) -> bool:
     """Whether a comma may separate thousands, as in -1,024, so that nobody knows the number."""
-    if isinstance(dataset, dict):
-        return False
-    return THOUSANDS.fullmatch(_undecoded(dataset, keyword) or b"") is not None
+    found = dataset.stored(keyword)
+    return found is not None and THOUSANDS.fullmatch(found) is not None
 
 
-def item(dataset: Elements | None, keyword: str, index: int = 0) -> Dataset | None:
+def items(dataset: Elements | None, keyword: str) -> tuple[Elements, ...]:
+    """The items of a sequence, () when it is missing or no sequence."""
+    value = None if dataset is None else dataset.value(keyword)
+    return value if isinstance(value, tuple) else ()
+
+
+def item(dataset: Elements | None, keyword: str, index: int = 0) -> Elements | None:
     """One item of a sequence, None when the sequence or the item is missing."""
-    sequence = element(dataset, keyword)
-    if isinstance(sequence, pydicom.Sequence) and index < len(sequence):
-        return sequence[index]
-    return None
+    found = items(dataset, keyword)
+    return found[index] if index < len(found) else None
 
 
 def frame_count(dataset: Elements) -> int:
     """NumberOfFrames, 1 when absent (PS3.3 C.7.6.6)."""
     return max(integer(dataset, "NumberOfFrames") or 1, 1)
-
-
-def state(dataset: Elements, keyword: str, vr: str, value: int) -> None:
-    """State a number that an object lacks, or states wrongly."""
-    if isinstance(dataset, dict):
-        dataset[keyword] = value
-    else:
-        dataset.add_new(keyword, vr, value)  # also over one of another VR
 
 
 class Groups:
@@ -303,25 +358,23 @@ class Groups:
     def __init__(self, dataset: Elements, frame: int) -> None:
         """Find the groups of a frame; a single-frame object has none."""
         self.root = dataset
-        self.levels: list[Dataset] = []
-        if not isinstance(dataset, dict):
-            levels = (
-                item(dataset, "PerFrameFunctionalGroupsSequence", frame),
-                item(dataset, "SharedFunctionalGroupsSequence"),
-            )
-            self.levels = [level for level in levels if level is not None]
+        levels = (
+            item(dataset, "PerFrameFunctionalGroupsSequence", frame),
+            item(dataset, "SharedFunctionalGroupsSequence"),
+        )
+        self.levels = [level for level in levels if level is not None]
 
     def find(self, macro: str, keyword: str) -> Elements | None:
         """The data set that holds `keyword`: inside the sequence `macro`, or the root."""
         found = self.inside(macro, keyword)
         if found is not None:
             return found
-        return self.root if keyword in self.root else None
+        return self.root if keyword in self.root.keywords else None
 
-    def inside(self, macro: str, keyword: str) -> Dataset | None:
+    def inside(self, macro: str, keyword: str) -> Elements | None:
         """The item of the sequence `macro` of a functional group that holds `keyword`."""
         for level in self.levels:
             inner = item(level, macro)
-            if inner is not None and keyword in inner:
+            if inner is not None and keyword in inner.keywords:
                 return inner
         return None

@@ -11,7 +11,13 @@ from typing import Any
 from pydicom import uid
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 
-from intracranial.imaging.dicom.elements import PRIVATE, READ_KEYWORDS, UNDECODED, decoded
+from intracranial.imaging.dicom.elements import (
+    PRIVATE,
+    READ_KEYWORDS,
+    UNDECODED,
+    Elements,
+    decoded,
+)
 
 META_START = 132
 UNDEFINED = 0xFFFFFFFF
@@ -65,14 +71,14 @@ class NotPlain(Exception):
     """The file needs pydicom."""
 
 
-def scan(data: bytes) -> dict[str, Any] | None:
+def scan(data: bytes) -> Elements | None:
     """Root elements of a plain file.
 
     Args:
         data: the whole file.
 
     Returns:
-        Keyword -> value for `READ_KEYWORDS`, `MediaStorageSOPClassUID` and `TransferSyntaxUID`:
+        Values for `READ_KEYWORDS`, `MediaStorageSOPClassUID` and `TransferSyntaxUID`:
         str, int, float, a list of them, or a memoryview of bulk data, encapsulated pixels without
         their delimiter; None when the file is not plain.
     """
@@ -84,7 +90,7 @@ def scan(data: bytes) -> dict[str, Any] | None:
         _root(data, position, syntax, found)
     except (NotPlain, struct.error, ValueError):
         return None
-    return found
+    return Elements(found)
 
 
 def file_meta(data: bytes) -> tuple[dict[str, Any], int]:

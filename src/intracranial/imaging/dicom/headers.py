@@ -8,17 +8,15 @@ import math
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-import pydicom
-
 from intracranial.imaging.dicom.elements import (
     Elements,
     Groups,
-    element,
     frame_count,
     has_decimal_comma,
     has_thousands_comma,
     integer,
     item,
+    items,
     number,
     numbers,
     text,
@@ -94,8 +92,7 @@ def slice_headers(dataset: Elements, file: str) -> list[SliceHeader]:
     frames = frame_count(dataset)
     if frames == 1:
         return [_header(Groups(dataset, 0), dataset, file, 0)]
-    groups = element(dataset, "PerFrameFunctionalGroupsSequence")
-    described = min(len(groups), frames) if isinstance(groups, pydicom.Sequence) else 0
+    described = min(len(items(dataset, "PerFrameFunctionalGroupsSequence")), frames)
     headers = [_header(Groups(dataset, k), dataset, file, k) for k in range(described)]
     if described < frames:
         # Classic multi-frame: one root position cannot be every frame's. All else they share.
@@ -186,10 +183,9 @@ def _rescale(groups: Groups) -> tuple[float, float, bool, tuple[str, ...]]:
 def _real_world(groups: Groups) -> tuple[float, float] | None:
     """Slope and intercept of the real world value mapping (PS3.3 C.7.6.16.2.11), if linear."""
     root = groups.root
-    if isinstance(root, dict):  # plain files with a mapping have a rescale of their own
-        return None
-    if not groups.levels and number(root, "RescaleSlope") not in (None, 1.0):
-        return None
+    if not groups.levels:
+        if REAL_WORLD not in root.keywords or number(root, "RescaleSlope") not in (None, 1.0):
+            return None
     mapping = groups.inside(REAL_WORLD, "RealWorldValueSlope") or item(root, REAL_WORLD)
     slope = number(mapping, "RealWorldValueSlope")
     return (slope, number(mapping, "RealWorldValueIntercept") or 0.0) if slope else None

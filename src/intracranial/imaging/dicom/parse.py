@@ -144,7 +144,7 @@ def parse(
     Returns:
         The image object, or None and a code of `imaging.outcome.CODES`.
     """
-    elements: Elements | None = scan(data) if reader == "scan" else None
+    elements = scan(data) if reader == "scan" else None
     notes: tuple[str, ...] = ()
     if elements is not None:
         syntax = PLAIN_SYNTAXES[text(elements, "TransferSyntaxUID")]
@@ -216,19 +216,21 @@ def _first_fragment(data: bytes | memoryview) -> bytes:
 
 
 def _has_pixels(elements: Elements) -> bool:
-    return any(keyword in elements for keyword in PIXEL_KEYWORDS)
+    return not elements.keywords.isdisjoint(PIXEL_KEYWORDS)
 
 
-def _with_pydicom(data: bytes) -> tuple[Dataset, UID, str] | None:
-    """Data set, transfer syntax and MediaStorageSOPClassUID; None when the header is damaged."""
+def _with_pydicom(data: bytes) -> tuple[Elements, UID, str] | None:
+    """Elements, transfer syntax and MediaStorageSOPClassUID; None when the header is damaged."""
     with pydicom.config.disable_value_validation(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what matters of them becomes a note
         try:
             dataset = pydicom.dcmread(io.BytesIO(data), force=True, specific_tags=READ_TAGS)
         except Exception:  # damaged headers provoke no one family of exceptions in pydicom
             return None
-    meta = getattr(dataset, "file_meta", None)
-    return dataset, _transfer_syntax(dataset, meta), text(meta, "MediaStorageSOPClassUID")
+    stated = getattr(dataset, "file_meta", None)
+    meta = None if stated is None else Elements.of(stated)
+    syntax = _transfer_syntax(dataset, meta)
+    return Elements.of(dataset), syntax, text(meta, "MediaStorageSOPClassUID")
 
 
 def _inflates_beyond(data: bytes, limit: int) -> bool:
@@ -268,7 +270,7 @@ def _completed(data: bytes) -> bytes | None:
     return data[:position] + DELIMITER
 
 
-def _transfer_syntax(dataset: Dataset, meta: Dataset | None) -> UID:
+def _transfer_syntax(dataset: Dataset, meta: Elements | None) -> UID:
     """The stated transfer syntax, or the one that the encoding of the data set shows."""
     stated = text(meta, "TransferSyntaxUID")
     if stated:

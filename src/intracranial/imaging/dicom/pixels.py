@@ -173,7 +173,7 @@ def _native_dtype(file: DicomFile) -> np.dtype | None:
     little = file.transfer_syntax in LITTLE_ENDIAN
     big = file.transfer_syntax == uid.ExplicitVRBigEndian
     usual = allocated in (8, 16, 32) if little else big and allocated in (16, 32)
-    if not usual or not allocated or "PixelData" not in file.dataset:
+    if not usual or not allocated or "PixelData" not in file.dataset.keywords:
         return None
     kind = "i" if integer(file.dataset, "PixelRepresentation") == 1 else "u"
     return np.dtype(f"{'<' if little else '>'}{kind}{allocated // 8}")
@@ -211,7 +211,7 @@ def _one_line(error: BaseException) -> str:
 
 def _decoder_options(dataset: Elements) -> dict[str, Any]:
     """What pydicom's decoders must know, with the usual defaults."""
-    keyword = next(name for name in PIXEL_KEYWORDS if name in dataset)
+    keyword = next(name for name in PIXEL_KEYWORDS if name in dataset.keywords)
     allocated = integer(dataset, "BitsAllocated") or (16 if keyword == "PixelData" else None)
     options: dict[str, Any] = {
         "rows": integer(dataset, "Rows"),

@@ -9,7 +9,6 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 from intracranial.imaging.dicom.elements import (
     BLOCKS,
@@ -210,33 +209,18 @@ AT = {tag.name: place for place, tag in reversed(list(enumerate(TAGS)))}
 
 def read_tags(groups: Groups) -> ScanTags:
     """The values of one slice or frame."""
-    if isinstance(groups.root, dict):
-        return _plain_tags(groups.root)
+    root, present, nested = groups.root, groups.root.keywords, bool(groups.levels)
     found: list[Value] = []
     for tag in TAGS:
         value: Value | None = None
-        for macro, keyword in tag.macros if groups.levels else ():
-            if value in (None, ""):
-                value = tag.read(groups.inside(macro, keyword), keyword)
+        if nested:
+            for macro, keyword in tag.macros:
+                if value in (None, ""):
+                    value = tag.read(groups.inside(macro, keyword), keyword)
         for keyword in tag.keywords:
-            if value in (None, ""):
-                value = tag.read(groups.root, keyword)
+            if keyword in present and value in (None, ""):  # most files lack most tags
+                value = tag.read(root, keyword)
         found.append("" if value is None else value)
-    return tuple(found)
-
-
-def _plain_tags(root: dict[str, Any]) -> ScanTags:
-    """As `read_tags`, in a tenth of the time: most files are plain, and lack most tags."""
-    found: list[Value] = []
-    for tag in TAGS:
-        value: Value = ""
-        for keyword in tag.keywords:
-            if keyword in root:
-                read = tag.read(root, keyword)
-                if read is not None and read != "":
-                    value = read
-                    break
-        found.append(value)
     return tuple(found)
 
 
