@@ -4,7 +4,7 @@ Reads:   data/folds.json and its tables, data/npy_sequence/, optionally the hard
          other folds of a run.
 Writes:  model/<run>/fold-<k>/stage1.safetensors (EMA weights), stage1.json, stage1_log.csv and a
          picture of it, stage1_curves.png; stage1_batches.png, the first batches with their labels;
-         while it runs, stage1_last.pt to go on from.
+         while it runs, stage1_last.pt to resume from.
 Skips:   a fold that is complete; a killed run resumes. Changed options or inputs end with exit code
          5, and --overwrite trains anew.
 

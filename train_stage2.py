@@ -2,7 +2,7 @@
 
 Reads:   data/folds.json and its tables, model/<run>/fold-<k>/features/ with features.json.
 Writes:  model/<run>/fold-<k>/stage2.safetensors (EMA weights), stage2.json, stage2_log.csv and a
-         picture of it, stage2_curves.png; while it runs, stage2_last.pt to go on from.
+         picture of it, stage2_curves.png; while it runs, stage2_last.pt to resume from.
 Skips:   a fold that is complete; a killed run resumes. Changed options or inputs end with exit code
          5, and --overwrite trains anew.
 

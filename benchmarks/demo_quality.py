@@ -43,7 +43,7 @@ class Options:
     """What to measure."""
 
     out_dir: Path
-    """Working folder; finished steps are kept, so an interrupted run goes on."""
+    """Working folder; finished steps are kept, so an interrupted run resumes."""
 
     config: Path = ROOT / "configs" / "demo.yaml"
     """Recipe of all stages."""
@@ -110,7 +110,7 @@ def score_baseline(options: Options, seed: int) -> dict[str, float | None]:
 def scores_end_to_end(folder: Path) -> dict[str, float | None]:
     """End to end, the maximum of stage 1 over the slices, and how often the place is right.
 
-    None for what the metrics do not have: those of before points were judged.
+    None for what the metrics do not have: those written before points were scored.
     """
     path = folder / "scored" / "end_to_end_metrics.json"
     metrics = json.loads(path.read_text())

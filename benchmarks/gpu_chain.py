@@ -32,7 +32,7 @@ LONG = {
 DETERMINISTIC = "--deterministic"
 PATIENCE = 60.0  # seconds for the first checkpoint
 RESUMED = "going on from epoch"
-"""What a script says when it goes on from a checkpoint."""
+"""What a script says when it resumes from a checkpoint."""
 
 TEST_PROCESSES = 4
 LINES = 15  # of a script that has failed
@@ -100,7 +100,7 @@ def _link(setting: Setting, note: Notes, script: str, flags: tuple[object, ...])
 
 
 def resume(setting: Setting, note: Notes) -> None:
-    """Trainings that are killed and go on, beside undisturbed ones.
+    """Trainings that are killed and resume, beside undisturbed ones.
 
     The small form has stage 1 alone, and one kind of kernels, as a CPU has.
     """

@@ -1,6 +1,6 @@
 #!/bin/sh
 # All eight stages for all folds on the challenge's data: expects train.csv, train_localizers.csv and
-# series/ in the data folder. A run that was stopped goes on when this is run again.
+# series/ in the data folder. A run that was stopped resumes when this is run again.
 #
 #   sh examples/reproduce.sh [RECIPE [FOLD [DATA [MODEL]]]]
 #

@@ -103,7 +103,7 @@ def test_a_manifest_is_read_only_when_it_is_finished_and_of_its_kind(tmp_path: P
     with pytest.raises(MissingArtifact, match=r"stage1\.json is missing: run train_stage1\.py"):
         read_manifest(path, "stage1")
     write_manifest(path, REQUEST, complete=False)
-    with pytest.raises(InputError, match=r"run train_stage1\.py again, it goes on"):
+    with pytest.raises(InputError, match=r"run train_stage1\.py again, it resumes"):
         read_manifest(path, "stage1")
     write_manifest(path, REQUEST, complete=True, content={"task": "x"})
     assert read_manifest(path, "stage1")["task"] == "x"

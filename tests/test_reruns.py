@@ -176,7 +176,7 @@ def test_kill_9_in_the_middle_of_extraction_goes_on_and_ends_with_the_same_bytes
     assert not read(fold.features_manifest)["complete"]
 
     said = place.call("train_stage2", "--overwrite")
-    assert said.code == 3 and "run extract_features.py again, it goes on" in said.text
+    assert said.code == 3 and "run extract_features.py again, it resumes" in said.text
     said = place.call("extract_features")
     assert said.code == 0, said.text
     assert {path: path.stat().st_mtime_ns for path in finished} == finished  # none was made twice
@@ -196,7 +196,7 @@ def test_a_preempted_training_says_75_and_ends_with_the_same_bytes(tiny: Place, 
     assert process.wait(60) == 75
     assert fold.checkpoint("stage1").exists() and not fold.weights("stage1").exists()
     said = place.call("eval_stage1", "--run", "stopped")
-    assert said.code == 3 and "run train_stage1.py again, it goes on" in said.text
+    assert said.code == 3 and "run train_stage1.py again, it resumes" in said.text
 
     said = place.call("train_stage1", "--run", "stopped", *flags)
     assert said.code == 0 and "going on from epoch" in said.text

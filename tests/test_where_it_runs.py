@@ -242,7 +242,7 @@ def group_of(pid: int) -> int | None:
         return os.getpgid(pid)
 
 
-WORDS = "interrupted; what was finished is kept, the same command goes on\n"
+WORDS = "interrupted; what was finished is kept, the same command resumes\n"
 
 
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="there is no /proc")

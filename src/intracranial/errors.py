@@ -57,7 +57,7 @@ class NumericalError(PipelineError):
 
 
 class Preempted(PipelineError):
-    """The scheduler asked the process to stop; the same command goes on from the checkpoint."""
+    """The scheduler asked the process to stop; the same command resumes from the checkpoint."""
 
     exit_code = EXIT_PREEMPTED
 

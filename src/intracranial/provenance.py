@@ -2,7 +2,7 @@
 
 Every stage writes a manifest (JSON) beside its output with the options and the identities of its
 inputs. One rule for reruns: same options and inputs and complete, nothing to do; same but not
-complete, it goes on; changed, `StaleArtifact` with the difference, and `--overwrite` rebuilds.
+complete, it resumes; changed, `StaleArtifact` with the difference, and `--overwrite` rebuilds.
 Downstream stages compare manifests, never pixels.
 """
 
@@ -145,7 +145,7 @@ def plan(
         path: the manifest's.
         request: what the stage is about to make.
         overwrite: rebuild whatever is there.
-        outputs: files that belong to the finished artifact; when one was deleted, it goes on.
+        outputs: files that belong to the finished artifact; when one was deleted, it resumes.
         progress: files of a run that was interrupted. A run that ended before it made any of
             these or of the outputs (no weights, say) leaves nothing that could be stale.
 
@@ -216,7 +216,7 @@ def check_manifest(path: Path, manifest: dict[str, Any], kind: str) -> dict[str,
     if manifest.get("kind") != kind or manifest.get("format") != MANIFEST_FORMAT:
         raise InputError(f"{path} is not a {kind} manifest: run {script} --overwrite")
     if not manifest.get("complete"):
-        raise InputError(f"{path}: its stage has not finished; run {script} again, it goes on")
+        raise InputError(f"{path}: its stage has not finished; run {script} again, it resumes")
     return manifest
 
 

@@ -131,7 +131,7 @@ class _LogFile(logging.FileHandler):
 
 
 class _Console(logging.StreamHandler[TextIO]):
-    """What a terminal shows; a run goes on without it, its log file has everything."""
+    """What a terminal shows; a run continues without it, its log file has everything."""
 
     def handleError(self, record: logging.LogRecord) -> None:
         """Say no more where nobody reads, or where the disk of a redirected output is full."""

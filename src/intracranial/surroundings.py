@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 ROOT = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
 """Folder from which this package is imported."""
 
-INTERRUPTED = "interrupted; what was finished is kept, the same command goes on"
+INTERRUPTED = "interrupted; what was finished is kept, the same command resumes"
 
 AGAIN_SECONDS = 0.02
 """After which Ctrl-C comes once more: when the function that it came in has ended."""

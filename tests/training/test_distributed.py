@@ -333,7 +333,7 @@ def test_processes_that_see_different_checkpoints_do_not_train_together(tmp_path
     for rank in range(2):
         said = (tmp_path / f"{rank}.txt").read_text()
         assert said.startswith("75 "), said
-        assert "process 1 of 2 would go on from epoch 2, batch 0, process 0 from epoch 3" in said
+        assert "process 1 of 2 would resume from epoch 2, batch 0, process 0 from epoch 3" in said
 
 
 def test_without_torchrun_there_is_one_process_and_nothing_is_initialised(monkeypatch):

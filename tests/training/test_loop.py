@@ -119,7 +119,7 @@ def test_a_request_to_stop_that_comes_with_the_last_scores_stops_the_next_fold(
     with pytest.raises(Preempted, match="epoch 1"):
         fit(tmp_path / "next").run(data, None)
     following = fit(tmp_path / "next")
-    following.run(data, None)  # the request is answered: it goes on to the end
+    following.run(data, None)  # the request is answered: it resumes to the end
     assert len(following.rows) == SPEC.optimization.epochs
 
 

@@ -183,7 +183,7 @@ class Submission:
         except OSError:
             self.close()
             if self._failed_starts < STARTS:
-                self._networks = _Networks(self.folder)  # loads while the gateway goes on
+                self._networks = _Networks(self.folder)  # loads while the gateway continues
             raise
         if "probabilities" not in answer:
             raise InputError(answer.get("reason", "no reason given"))

@@ -168,7 +168,7 @@ class FoldPredictor:
         """Results in the order of the folders; reading overlaps with computing.
 
         A folder that cannot be read, that ends the process reading it, or that takes it more than
-        `max_seconds`, gives a `Rejected`; the others go on.
+        `max_seconds`, gives a `Rejected`; the others continue.
         """
         for item in read_ahead(folders, self.pixels, self.limits, num_workers, max_seconds):
             yield item if isinstance(item, Rejected) else or_rejected(self.detect, item)

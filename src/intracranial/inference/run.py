@@ -158,8 +158,8 @@ class Predictor:
     def predict_many(self, folders: Iterable[str | Path]) -> Iterator[Prediction | Rejected]:
         """Predictions in the order of the folders, each as soon as it is ready.
 
-        A folder without a usable series gives a `Rejected` with code and words, and the others go
-        on. Only a few series are in memory at a time, however many there are; with `num_workers`
+        A folder without a usable series gives a `Rejected` with code and words, and the others
+        continue. Only a few series are in memory at a time, however many there are; with `num_workers`
         the next ones are read while the networks run.
 
         Raises:

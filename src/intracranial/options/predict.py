@@ -16,7 +16,7 @@ class PredictOptions:
     """Folder of the run, model/<run>; nothing else of the training is needed."""
 
     out_dir: Path
-    """Where results go; a rerun goes on there."""
+    """Where results go; a rerun resumes there."""
 
     series: tuple[Path, ...] = ()
     """Folders of one series each."""

@@ -53,7 +53,7 @@ class PreprocessOptions(DataOptions):
     in the main process, where no time limit holds and a crash ends the run."""
 
     limit: Setting[int | None] = None
-    """Read only the first N series of train.csv; a later run without it goes on."""
+    """Read only the first N series of train.csv; a later run without it continues."""
 
     allow_rejected: Setting[bool] = False
     """Return 0 instead of 4 when series were rejected."""

@@ -73,7 +73,7 @@ class LossOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """What is scored, saved and kept while a training goes on."""
+    """What is scored, saved and kept while a training runs."""
 
     select: Literal["last", "inner", "heldout"] = "last"
     """Weights to keep: last epoch, best on an `inner` tenth, or best on the `heldout` fold."""

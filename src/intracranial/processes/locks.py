@@ -82,7 +82,7 @@ def _locked(path: Path, what: str) -> int | None:
                 os.close(descriptor)
                 raise Busy(
                     f"another command works on {what}: {owner}. Nothing was done; when it has "
-                    "ended, the same command goes on or finds nothing to do"
+                    "ended, the same command resumes or finds nothing to do"
                 ) from None
             log.warning(
                 "the file system of %s has no locks (%s): start no second command that works on %s",

@@ -422,7 +422,7 @@ class Team:
                 f"{_ranks(lost)} of {self.rank.count}: no sign of life for {self._patience:g} s "
                 f"(--rank_patience), or gone. Not finished: {len(missing)} series "
                 f"({', '.join(missing[:NAMED])}{more}). The same command, with any number of "
-                "processes, goes on"
+                "processes, resumes"
             )
 
 

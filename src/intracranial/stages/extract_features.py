@@ -4,11 +4,11 @@ Reads:   model/<run>/fold-<k>/stage1.safetensors and stage1.json, data/npy_seque
 Writes:  model/<run>/fold-<k>/features/<uid>.safetensors and features.json; with
          --mine_hard_negatives also hard_negatives.csv of the held-out series.
 Skips:   series that are done, and a fold that is complete with the same options and inputs. A
-         killed run goes on; changed options or inputs end with exit code 5 until --overwrite.
+         killed run resumes; changed options or inputs end with exit code 5 until --overwrite.
          --dry_run says what would be done.
 
 Processes that torchrun or srun starts on machines with a common file system share the series; when
-one is lost the run ends with code 75, and the same command, with any number of them, goes on.
+one is lost the run ends with code 75, and the same command, with any number of them, resumes.
 
 Full size:  python extract_features.py --config configs/convnext_base_dinov3.yaml --fold all
 Four GPUs:  torchrun --nproc_per_node=4 extract_features.py --config … --fold all

@@ -71,7 +71,7 @@ def fold_work(
 
 
 def decide(work: FoldWork, overwrite: bool) -> Plan:
-    """Whether the fold is to be made anew, gone on with, or done.
+    """Whether the fold is to be made anew, resumed, or done.
 
     Raises:
         StaleArtifact: its features were made with other options or inputs.

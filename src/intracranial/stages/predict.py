@@ -7,7 +7,7 @@ Writes:  out_dir/series/<folder>.json for each series as soon as it is ready: pr
          --structured_report also out_dir/dicom/<folder>.dcm, TID 1500, unverified, in the study of
          the series. It names the patient as the images do, since it could not be filed otherwise.
 Skips:   series that are there already with the same model and the same files, so that a run that
-         was stopped goes on. Series that were stopped by a limit or by the machine are tried again.
+         was stopped resumes. Series that were stopped by a limit or by the machine are tried again.
 
 One series:  intracranial predict --model model/demo --series path/to/series --out_dir results
 A folder:    intracranial predict --model model/demo --series_dir incoming --out_dir results \

@@ -18,10 +18,10 @@ Writes  data/npy_sequence/<uid>.npy: float16 (slices, 512, 512), values 0..5, an
 
 Skips   every series whose cache is finished. When options, train.csv or the files of a series have
         changed it stops with exit code 5; --overwrite rebuilds what has changed, or everything
-        when nothing has. A killed run goes on with the same command.
+        when nothing has. A killed run resumes with the same command.
 
 Every series is read (notes say what was noticed), read in part (image data of it could not be used)
-or rejected; the run goes on. `status` and `notes` in train_meta.csv say which. When series were
+or rejected; the run continues. `status` and `notes` in train_meta.csv say which. When series were
 rejected the exit code is 4, or 0 with --allow_rejected; series read in part are logged as warnings.
 A series whose process dies (worker_died) or takes more than --max_series_seconds (timed_out) is
 rejected and tried again by the next run.

@@ -247,7 +247,7 @@ def fit_stage2(
     )
     fit = Fit(model, loss, options, compute, paths, "stage2", request.identity)
     if is_first():
-        # only now: until here nothing was made that a later run could go on from
+        # only now: until here nothing was made that a later run could resume from
         write_manifest(paths.manifest("stage2"), request, complete=False)
     selected = fit.run(data, evaluate if infos else None, task.higher_is_better)
     if is_first():

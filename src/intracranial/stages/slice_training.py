@@ -302,7 +302,7 @@ def fit_stage1(
     if options.computing.compile:
         compile_network(fit.model)
     if is_first():
-        # only now: until here nothing was made that a later run could go on from
+        # only now: until here nothing was made that a later run could resume from
         write_manifest(paths.manifest("stage1"), request, complete=False)
         if not paths.batches("stage1").exists():
             draw_batches(paths.batches("stage1"), data, task)

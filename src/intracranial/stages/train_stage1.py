@@ -5,8 +5,8 @@ Reads:   data/folds.json and its tables, data/npy_sequence/, optionally the hard
 Writes:  model/<run>/fold-<k>/stage1.safetensors (EMA weights), stage1.json, stage1_log.csv and a
          picture of it, stage1_curves.png; stage1_batches.png, the first batches with their labels;
          its part of membership.json, which series it was trained on; while it runs,
-         stage1_last.pt to go on from.
-Skips:   a fold that is complete with the same options and inputs. A killed run goes on; changed
+         stage1_last.pt to resume from.
+Skips:   a fold that is complete with the same options and inputs. A killed run resumes; changed
          options or inputs end with exit code 5, and --overwrite trains anew. --dry_run says what
          would be done.
 

@@ -3,8 +3,8 @@
 Reads:   data/folds.json and its tables, model/<run>/fold-<k>/features/ with features.json.
 Writes:  model/<run>/fold-<k>/stage2.safetensors (EMA weights), stage2.json, stage2_log.csv and a
          picture of it, stage2_curves.png; its part of membership.json; while it runs,
-         stage2_last.pt to go on from.
-Skips:   a fold that is complete with the same options and inputs. A killed run goes on; changed
+         stage2_last.pt to resume from.
+Skips:   a fold that is complete with the same options and inputs. A killed run resumes; changed
          options or inputs end with exit code 5, and --overwrite trains anew. --dry_run says what
          would be done.
 

@@ -91,7 +91,7 @@ class PieceLoader:
         self._how = num_workers, pin_memory, collate
         self._stream: Generator[Batch] | None = None
         self._place: tuple[int, int] | None = None
-        """Epoch and batch that the stream goes on with; None within a batch."""
+        """Epoch and batch that the stream continues with; None within a batch."""
 
     def pieces(self, epoch: int, first: int) -> Iterator[Batch]:
         """The pieces of an epoch from batch `first` on.

@@ -150,7 +150,7 @@ def _explained(error: Exception, rank: Rank, notice: StopNotice) -> Exception:
         return _other_stopped(*said)
     return Preempted(
         f"process {rank.index} of {rank.count} has lost another one, which left no message "
-        "(killed, or out of memory?); the same command, without --overwrite, goes on from the "
+        "(killed, or out of memory?); the same command, without --overwrite, resumes from the "
         f"last checkpoint ({_gist(error)})"
     )
 

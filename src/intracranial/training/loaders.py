@@ -47,7 +47,7 @@ PATIENCE_SECONDS = 2.0
 
 ADVICE = (
     "If the machine's memory or /dev/shm is full, or no more files may be open (ulimit -n), give "
-    "fewer --num_workers (0 loads without other processes); the same command goes on"
+    "fewer --num_workers (0 loads without other processes); the same command resumes"
 )
 
 

@@ -2,7 +2,7 @@
 
 Randomness is keyed, never drawn from a global stream that survives a batch: before each piece of a
 batch the generator is seeded from (seed, epoch, batch). With the keyed epoch plans of the data sets
-this makes a resumed run go on exactly where an undisturbed one would be. The schedule and the
+this makes a resumed run continue exactly where an undisturbed one would be. The schedule and the
 average's warm-up are functions of the update's number; all other state is in the checkpoint.
 """
 
@@ -237,7 +237,7 @@ class Fit:
                 wait_for_all()  # the others must not end while the first one is saving
                 stop_request.pending = False
                 raise Preempted(
-                    f"asked to stop in epoch {self.epoch + 1}; run the same command to go on, "
+                    f"asked to stop in epoch {self.epoch + 1}; run the same command to resume, "
                     "without --overwrite"
                 )
 
@@ -447,7 +447,7 @@ class Fit:
         device = self.compute.device.type
         if state.get("device", device) != device:
             log.warning(
-                "the checkpoint was made on %s, now the device is %s: the training goes on, its "
+                "the checkpoint was made on %s, now the device is %s: the training continues, its "
                 "results differ from those of an undisturbed run",
                 state["device"],
                 device,
@@ -456,7 +456,7 @@ class Fit:
             self.scaler.load_state_dict(state["scaler"])
         else:
             log.warning(
-                "the checkpoint was computed in %s, now it is %s: the training goes on, its bits "
+                "the checkpoint was computed in %s, now it is %s: the training continues, its bits "
                 "differ from those of an undisturbed run",
                 state["dtype"],
                 self.compute.dtype,
@@ -467,7 +467,7 @@ class Fit:
         log.info("going on from epoch %d, batch %d", self.epoch + 1, self.batch)
         if state["processes"] != process_count():
             log.warning(
-                "the checkpoint was made by %d processes, now there are %d: the training goes on, "
+                "the checkpoint was made by %d processes, now there are %d: the training continues, "
                 "its last bits and dropout differ from those of an undisturbed run",
                 state["processes"],
                 process_count(),
@@ -479,11 +479,11 @@ class Fit:
         first = on_first(lambda: own)
         if own != first:
             raise Preempted(
-                f"process {process_index()} of {process_count()} would go on from epoch "
+                f"process {process_index()} of {process_count()} would resume from epoch "
                 f"{own[0] + 1}, batch {own[1]}, process 0 from epoch {first[0] + 1}, batch "
                 f"{first[1]}: {self.paths.checkpoint(self.stage)} is not the same file on all "
                 "machines, or a network file system has shown an old one. Once it is, the same "
-                "command, without --overwrite, goes on"
+                "command, without --overwrite, resumes"
             )
 
 

@@ -80,6 +80,6 @@ def _words(paths: FoldPaths, stage: str, request: Request, todo: Plan) -> str:
     if todo is Plan.RESUME:
         state = load_state(paths.checkpoint(stage), request.identity)
         if state is not None:
-            return f"would go on from epoch {state['epoch'] + 1}, batch {state['batch']}"
+            return f"would resume from epoch {state['epoch'] + 1}, batch {state['batch']}"
     exists = paths.manifest(stage).exists()
     return "would be trained anew, over what is there" if exists else "would be trained"

@@ -205,7 +205,7 @@ def _end_of_fragments(data: bytes, position: int) -> int:
 
 
 def _end_of_sequence(data: bytes, position: int, header: Any, depth: int) -> int:  # noqa: ANN401
-    """Where the data goes on after a sequence of undefined length (PS3.5 7.5)."""
+    """Where the data continues after a sequence of undefined length (PS3.5 7.5)."""
     while True:
         tag, _, start, length = _implicit(data, position)
         if tag == SEQUENCE_END:
