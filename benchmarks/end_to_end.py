@@ -39,6 +39,7 @@ from benchmarks.side_by_side import (
 from intracranial.artifacts import FoldPaths, write_csv
 from intracranial.caching.read_ahead import Rejected, prepare_series, read_ahead
 from intracranial.evaluation.end_to_end import Job, arrays, run_jobs
+from intracranial.evaluation.points import POINT_COLUMNS, point_row
 from intracranial.evaluation.predictions import prediction_rows
 from intracranial.imaging.cache import to_cache
 from intracranial.imaging.folder import discover, walk
@@ -46,7 +47,6 @@ from intracranial.imaging.outcome import Findings
 from intracranial.imaging.pixels import STANDARD
 from intracranial.imaging.series import read_series
 from intracranial.inference.fold import FoldPredictor
-from intracranial.inference.points import POINT_COLUMNS, point_row
 from intracranial.lineage import Stage1Sidecar, Stage2Sidecar, TrainedFold
 from intracranial.models.sequence_classifier import SequenceClassifier
 from intracranial.models.slice_classifier import SliceClassifier, SliceClassifierConfig

@@ -8,9 +8,9 @@ import pytest
 
 from intracranial.artifacts import ALL_FOLDS, ScoredFolderPaths, write_csv
 from intracranial.evaluation.all_folds import summarise_folds
+from intracranial.evaluation.points import POINT_COLUMNS
 from intracranial.evaluation.predictions import GROUP_COLUMN, prediction_rows
 from intracranial.evaluation.views import Views, write_views
-from intracranial.inference.points import POINT_COLUMNS
 from intracranial.inference.views import PLAIN_NAME
 from intracranial.options.evaluation import EvaluationOptions
 from intracranial.splits.folds import load_split

@@ -6,15 +6,14 @@ import numpy as np
 import pytest
 
 from intracranial.caching.read_ahead import PreparedSeries
+from intracranial.evaluation.points import POINT_COLUMNS, point_row
 from intracranial.imaging.geometry import Geometry, reorientation
 from intracranial.imaging.linkage import Linkage
 from intracranial.inference.points import (
     APART_MM,
     OVERALL_POINTS,
-    POINT_COLUMNS,
     Point,
     find_points,
-    point_row,
 )
 from intracranial.tasks import RSNA_2025
 from tests.challenge import LOCATIONS, OVERALL

@@ -8,7 +8,7 @@ import pytest
 
 from intracranial.artifacts import ScoredFolderPaths
 from intracranial.errors import InputError
-from intracranial.evaluation.located import located_of_split, read_points
+from intracranial.evaluation.points import located_of_split, read_points
 from intracranial.inference.points import Point
 from intracranial.jsonable import to_json
 from intracranial.report.page import render

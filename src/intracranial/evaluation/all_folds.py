@@ -9,7 +9,6 @@ import numpy as np
 from intracranial.artifacts import ALL_FOLDS, ScoredFolderPaths, write_json
 from intracranial.errors import InputError
 from intracranial.evaluation.end_to_end_scores import Judged, end_to_end_table
-from intracranial.evaluation.located import located_of_split
 from intracranial.evaluation.metrics_files import (
     EndToEndMetrics,
     EndToEndMetricsOfAllFolds,
@@ -20,6 +19,7 @@ from intracranial.evaluation.metrics_files import (
     read_end_to_end_metrics,
     read_stage_metrics,
 )
+from intracranial.evaluation.points import located_of_split
 from intracranial.evaluation.predictions import read_predictions
 from intracranial.evaluation.scored_runs import (
     load_run,

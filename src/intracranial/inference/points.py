@@ -13,13 +13,12 @@ falling score and leaves out those nearer than `APART_MM` to a better one.
 """
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
 from intracranial.caching.read_ahead import PreparedSeries
 from intracranial.imaging.geometry import cache_to_patient, cache_to_stored
-from intracranial.tasks import SERIES_COLUMN, SOP_COLUMN, Task
+from intracranial.tasks import Task
 
 SUPPORT_MM = 4.0
 """Standard deviation in mm with which candidates support each other: that of the heat maps' and
@@ -33,22 +32,6 @@ OVERALL_POINTS = 5
 
 CANDIDATES = 256
 """Candidates per label that are looked at, the weightiest first: bounds time on long series."""
-
-POINT_COLUMNS = (
-    SERIES_COLUMN,
-    "location",
-    "probability",
-    "score",
-    "rank",
-    SOP_COLUMN,
-    "frame",
-    "x",
-    "y",
-    "x_mm",
-    "y_mm",
-    "z_mm",
-)
-"""Columns of a table of points, see `point_row`."""
 
 
 @dataclass(frozen=True)
@@ -81,23 +64,6 @@ class Point:
     y: float
     cache_xy: tuple[float, float]
     mm: tuple[float, float, float] | None
-
-
-def point_row(uid: str, point: Point) -> dict[str, Any]:
-    """Cells of one point in a table of `POINT_COLUMNS`; millimetres are empty where unknown."""
-    values = (
-        uid,
-        point.label,
-        point.probability,
-        point.score,
-        point.rank,
-        point.sop_uid,
-        point.frame,
-        round(point.x, 2),
-        round(point.y, 2),
-        *((None,) * 3 if point.mm is None else (round(value, 2) for value in point.mm)),
-    )
-    return dict(zip(POINT_COLUMNS, values, strict=True))
 
 
 def find_points(

@@ -159,8 +159,8 @@ class Predictor:
         """Predictions in the order of the folders, each as soon as it is ready.
 
         A folder without a usable series gives a `Rejected` with code and words, and the others
-        continue. Only a few series are in memory at a time, however many there are; with `num_workers`
-        the next ones are read while the networks run.
+        continue. Only a few series are in memory at a time, however many there are; with
+        `num_workers` the next ones are read while the networks run.
 
         Raises:
             UsageError: it is one folder rather than several.

@@ -21,10 +21,10 @@ from intracranial.evaluation.metrics_files import (
     RejectedSeries,
     UnlabelledMetrics,
 )
+from intracranial.evaluation.points import POINT_COLUMNS, point_row
 from intracranial.evaluation.predictions import GROUP_COLUMN, prediction_rows, reference_predictions
 from intracranial.evaluation.views import write_views
 from intracranial.inference.fold import FoldPredictor
-from intracranial.inference.points import POINT_COLUMNS, point_row
 from intracranial.inference.views import check_views
 from intracranial.jsonable import to_json
 from intracranial.lineage import TrainedFold, require_record

@@ -388,7 +388,7 @@ def _write_tables(paths: PredictPaths, names: Sequence[str], task: Task) -> dict
                 where = dict(zip(("x_mm", "y_mm", "z_mm"), mm, strict=True))
                 yield {SERIES_COLUMN: content[SERIES_COLUMN], **point, **where}
 
-    from intracranial.inference.points import POINT_COLUMNS
+    from intracranial.evaluation.points import POINT_COLUMNS
 
     write_csv(paths.predictions, columns, rows())
     write_csv(paths.points, POINT_COLUMNS, points())

@@ -467,8 +467,8 @@ class Fit:
         log.info("going on from epoch %d, batch %d", self.epoch + 1, self.batch)
         if state["processes"] != process_count():
             log.warning(
-                "the checkpoint was made by %d processes, now there are %d: the training continues, "
-                "its last bits and dropout differ from those of an undisturbed run",
+                "the checkpoint was made by %d processes, now there are %d: the training "
+                "continues, its last bits and dropout differ from those of an undisturbed run",
                 state["processes"],
                 process_count(),
             )

@@ -1,20 +1,38 @@
-"""Points and centres of series whose evaluation is finished, from its tables."""
+"""The table of points, written and read back; read back, points stand beside the true centres."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from intracranial.errors import InputError
 from intracranial.evaluation.predictions import numbers, read_rows
-from intracranial.inference.points import POINT_COLUMNS
+from intracranial.inference.points import Point
 from intracranial.provenance import MADE_BY
 from intracranial.splits.folds import Split
 from intracranial.statistics.localisation import Located
-from intracranial.tasks import SERIES_COLUMN
+from intracranial.tasks import SERIES_COLUMN, SOP_COLUMN
 
 MM_COLUMNS = ("x_mm", "y_mm", "z_mm")
+
+
+POINT_COLUMNS = (
+    SERIES_COLUMN,
+    "location",
+    "probability",
+    "score",
+    "rank",
+    SOP_COLUMN,
+    "frame",
+    "x",
+    "y",
+    "x_mm",
+    "y_mm",
+    "z_mm",
+)
+"""Columns of a table of points, see `point_row`."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +43,23 @@ class TablePoint:
     score: float
     rank: int | None
     mm: tuple[float, float, float] | None
+
+
+def point_row(uid: str, point: Point) -> dict[str, Any]:
+    """Cells of one point in a table of `POINT_COLUMNS`; millimetres are empty where unknown."""
+    values = (
+        uid,
+        point.label,
+        point.probability,
+        point.score,
+        point.rank,
+        point.sop_uid,
+        point.frame,
+        round(point.x, 2),
+        round(point.y, 2),
+        *((None,) * 3 if point.mm is None else (round(value, 2) for value in point.mm)),
+    )
+    return dict(zip(POINT_COLUMNS, values, strict=True))
 
 
 def read_points(path: Path) -> dict[str, list[TablePoint]]:
