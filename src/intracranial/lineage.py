@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from intracranial.artifacts import FINAL_FOLD, DataPaths, FoldPaths
+from intracranial.caching.manifest import open_preprocess
 from intracranial.errors import InputError, MissingArtifact, UsageError
 from intracranial.imaging.pixels import Pixels
 from intracranial.membership import TrainedOn
@@ -20,7 +21,7 @@ from intracranial.provenance import MADE_BY, read_manifest, require_made_from
 from intracranial.runlog import log
 from intracranial.sampling.sequences import SequenceSpec
 from intracranial.sampling.stacks import StackSpec
-from intracranial.sidecar import Made, part, read_made
+from intracranial.sidecar import Made, read_made
 from intracranial.tasks import Task
 
 
@@ -206,9 +207,7 @@ SidecarT = TypeVar("SidecarT", Stage1Sidecar, FeaturesSidecar, Stage2Sidecar)
 
 def data_identities(data: DataPaths, split_identity: str) -> dict[str, str]:
     """Identities of the caches and the split, as they are on disk now."""
-    path = data.preprocess_manifest
-    preprocess = read_manifest(path, "preprocess")
-    return {"preprocess": part(path, preprocess, "identity", str), "folds": split_identity}
+    return {"preprocess": open_preprocess(data).identity, "folds": split_identity}
 
 
 def open_stage1(

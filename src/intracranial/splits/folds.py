@@ -6,13 +6,13 @@ each, and `load_split` is the only way in which later stages read a split.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from intracranial.artifacts import FINAL_FOLD, DataPaths, read_json
+from intracranial.caching.manifest import open_preprocess
 from intracranial.caching.tables import META_COLUMNS, read_text_table, with_types
 from intracranial.caching.train_table import ALWAYS_TRAIN, USE_COLUMN
 from intracranial.errors import InputError, MissingArtifact, StaleArtifact, UsageError
@@ -21,12 +21,12 @@ from intracranial.provenance import (
     check_manifest,
     digest,
     file_digest,
-    read_manifest,
     require_made_from,
 )
+from intracranial.sidecar import Made, read_made
 from intracranial.splits.findings import FINDING_COLUMNS, Finding, by_series, read_findings
 from intracranial.splits.spots import POSITIVE, SPOT_COLUMNS
-from intracranial.tasks import SERIES_COLUMN, Task, task_from
+from intracranial.tasks import SERIES_COLUMN, Task
 
 SCRIPT = MADE_BY["folds"]
 
@@ -203,18 +203,31 @@ def read_splits(data: DataPaths) -> dict[str, dict[str, Any]]:
     return splits
 
 
-def recorded_task(path: Path, manifest: Mapping[str, Any], script: str) -> Task:
-    """The task that a manifest records.
+@dataclass(frozen=True, kw_only=True)
+class SplitManifest(Made):
+    """What folds.json tells of one split.
+
+    Attributes:
+        task: of its series; without places where there was no table of them.
+        split_hash: see `split_hash`.
+        files: digest of each of its tables, by name.
+        counts: how many series, groups and spots there are, by words for the log.
+    """
+
+    task: Task
+    split_hash: str
+    files: dict[str, str]
+    counts: dict[str, int]
+
+
+def split_manifest(data: DataPaths, manifest: dict[str, Any]) -> SplitManifest:
+    """The manifest of one split as its type.
 
     Raises:
-        InputError: there is none, or its parts do not fit.
+        InputError: create_folds.py has not finished it, or it is damaged.
     """
-    try:
-        return task_from(manifest.get("task"))
-    except ValueError as error:
-        raise InputError(
-            f"{path}: its `task` is damaged ({error}): run {script} --overwrite"
-        ) from None
+    path = data.folds_manifest
+    return read_made(path, check_manifest(path, manifest, "folds"), SplitManifest)
 
 
 def cache_inputs(data: DataPaths) -> dict[str, str]:
@@ -229,11 +242,11 @@ def cache_inputs(data: DataPaths) -> dict[str, str]:
         InputError: it has not finished, or the table cannot be read.
     """
     path = data.train_meta_csv
-    manifest = read_manifest(data.preprocess_manifest, "preprocess")
+    preprocess = open_preprocess(data)
     table = read_text_table(path, (SERIES_COLUMN, "group"), MADE_BY["preprocess"])
     table["group"] = first_of_group(table[SERIES_COLUMN], table["group"])
     return {
-        "preprocess": manifest["identity"],
+        "preprocess": preprocess.identity,
         path.name: digest([table.columns.tolist(), table.to_numpy().tolist()]),
     }
 
@@ -266,13 +279,13 @@ def load_split(data: DataPaths, folds: int | None) -> Split:
         raise MissingArtifact(f"{data.folds_manifest} has no split: run {SCRIPT} first")
     folds = _choose(splits, folds)
     path = data.folds_csv(folds)
-    manifest = check_manifest(data.folds_manifest, splits[str(folds)], "folds")
+    manifest = split_manifest(data, splits[str(folds)])
     try:
-        require_made_from(path, manifest, cache_inputs(data))
+        require_made_from(path, splits[str(folds)], cache_inputs(data))
         check_files(data, folds, manifest)
     except StaleArtifact as error:
         raise StaleArtifact(f"{error} (this is the split with --folds {folds})") from None
-    task = recorded_task(data.folds_manifest, manifest, SCRIPT)
+    task = manifest.task
     columns = (*META_COLUMNS, *task.labels, "fold", "localized")
     series = with_types(read_text_table(path, columns, SCRIPT), path, task)
     series = series.set_index(SERIES_COLUMN)
@@ -281,9 +294,9 @@ def load_split(data: DataPaths, folds: int | None) -> Split:
     return Split(
         task=task,
         folds=folds,
-        identity=manifest["identity"],
-        split_hash=manifest["split_hash"],
-        partial=manifest["partial"],
+        identity=manifest.identity,
+        split_hash=manifest.split_hash,
+        partial=manifest.partial,
         series=series,
         spots=with_types(read_text_table(spots_path, SPOT_COLUMNS, SCRIPT), spots_path),
         findings=by_series(read_findings(data.findings_csv, SCRIPT)) if task.locations else {},
@@ -305,7 +318,7 @@ def _choose(splits: Mapping[str, Any], folds: int | None) -> int:
     return folds
 
 
-def check_files(data: DataPaths, folds: int, manifest: Mapping[str, Any]) -> None:
+def check_files(data: DataPaths, folds: int, manifest: SplitManifest) -> None:
     """Check that the files of a split are as create_folds.py wrote them.
 
     findings.csv serves all splits of the folder, so it is held against the spots of this one.
@@ -317,12 +330,12 @@ def check_files(data: DataPaths, folds: int, manifest: Mapping[str, Any]) -> Non
     """
     for path in (data.folds_csv(folds), data.spots_csv(folds)):
         hint = f"Run {SCRIPT} --folds {folds}"
-        if file_digest(path, hint) != manifest["files"].get(path.name):
+        if file_digest(path, hint) != manifest.files.get(path.name):
             raise StaleArtifact(
                 f"{path} was changed after {SCRIPT} made it. Rebuild it with "
                 f"{SCRIPT} --folds {folds} --overwrite"
             )
-    if recorded_task(data.folds_manifest, manifest, SCRIPT).locations:
+    if manifest.task.locations:
         _check_findings(data, folds)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from intracranial.artifacts import DataPaths, write_csv, write_json
+from intracranial.caching.manifest import open_preprocess
 from intracranial.caching.secret import require_key
 from intracranial.caching.tables import (
     read_meta,
@@ -26,17 +27,17 @@ from intracranial.provenance import (
     decide,
     file_digest,
     manifest_of,
-    read_manifest,
 )
 from intracranial.provenance import Plan as RerunPlan
-from intracranial.sidecar import part
 from intracranial.splits.findings import Finding, finding_row, write_findings
 from intracranial.splits.folds import (
+    SplitManifest,
     assign_folds,
     check_files,
     check_no_leak,
     read_splits,
     split_hash,
+    split_manifest,
 )
 from intracranial.splits.localizers import (
     LeftOut,
@@ -82,12 +83,13 @@ def needs_work(data: DataPaths, folds: int, request: Request, overwrite: bool) -
         plan = decide(data.folds_manifest, manifest, request, overwrite)
         if plan is not RerunPlan.DONE or manifest is None:
             return True
-        check_files(data, folds, manifest)
+        made = split_manifest(data, manifest)
+        check_files(data, folds, made)
     except MissingArtifact:
         return True
     except StaleArtifact as error:
         raise StaleArtifact(f"{error} (this is the split with --folds {folds})") from None
-    return bool(manifest["partial"] != request.partial)
+    return made.partial != request.partial
 
 
 def make_split(
@@ -146,7 +148,7 @@ def make_split(
 
 def save_split(
     data: DataPaths, folds: int, seed: int, made: MadeSplit, request: Request
-) -> dict[str, Any]:
+) -> SplitManifest:
     """Write the tables, then the manifest among those of the other splits; return the manifest."""
     paths = (data.folds_csv(folds), data.spots_csv(folds))
     columns = [str(column) for column in made.table.columns]
@@ -176,7 +178,7 @@ def save_split(
     }
     manifest = manifest_of(request, complete=True, content=content)
     write_json(data.folds_manifest, {"splits": {**read_splits(data), str(folds): manifest}})
-    return manifest
+    return split_manifest(data, manifest)
 
 
 def _check_rows(table: pd.DataFrame, data: DataPaths) -> None:
@@ -197,9 +199,7 @@ def _check_rows(table: pd.DataFrame, data: DataPaths) -> None:
 
 
 def _without_key(groups: pd.Series, data: DataPaths) -> pd.Series:
-    path = data.preprocess_manifest
-    made_with = part(path, read_manifest(path, "preprocess"), "key", str)
-    key = require_key(data, made_with)
+    key = require_key(data, open_preprocess(data).key)
     return groups.map({group: unkeyed(group, key) for group in groups.unique()})
 
 

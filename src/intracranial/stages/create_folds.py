@@ -18,12 +18,13 @@ Full size:  python create_folds.py --folds 10
 CPU-sized:  python create_folds.py --config configs/demo.yaml --data_dir demo/data
 """
 
+from intracranial.caching.manifest import open_preprocess
 from intracranial.errors import EXIT_DONE
 from intracranial.options.folds import CreateFoldsOptions
 from intracranial.processes.locks import only_one
-from intracranial.provenance import MADE_BY, file_digest, read_manifest
+from intracranial.provenance import file_digest
 from intracranial.runlog import Record, log
-from intracranial.splits.folds import ALWAYS_TRAINS, cache_inputs, recorded_task
+from intracranial.splits.folds import ALWAYS_TRAINS, cache_inputs
 from intracranial.splits.localizers import ABSENT, LeftOut, count_reasons, log_left_out
 from intracranial.splits.split_files import make_split, needs_work, save_split
 from intracranial.splits.summary import fold_table, rare_labels
@@ -32,23 +33,23 @@ from intracranial.splits.summary import fold_table, rare_labels
 def main(options: CreateFoldsOptions, record: Record) -> int:
     """Make the split unless it is there already."""
     data, folds = options.data, options.folds
-    preprocess = read_manifest(data.preprocess_manifest, "preprocess")
-    task = recorded_task(data.preprocess_manifest, preprocess, MADE_BY["preprocess"])
+    preprocess = open_preprocess(data)
+    task = preprocess.task
     inputs = cache_inputs(data)
     if task.locations and (data.localizers_csv.exists() or not data.task.exists()):
         inputs[data.localizers_csv.name] = file_digest(
             data.localizers_csv, f"{ABSENT[:1].upper()}{ABSENT[1:]}."
         )
-    request = options.request("folds", inputs, preprocess["partial"])
+    request = options.request("folds", inputs, preprocess.partial)
     if not needs_work(data, folds, request, options.overwrite):
         log.info("%s is up to date: nothing to do", data.folds_csv(folds))
         return EXIT_DONE
     with only_one(data.lock("create_folds"), f"the splits in {data.root}"), record.timed("make"):
         made = make_split(data, folds, options.seed, options.negatives_per_positive, task)
         manifest = save_split(data, folds, options.seed, made, request)
-    for name, value in manifest["counts"].items():
+    for name, value in manifest.counts.items():
         record.count(name, value)
-    record.count("split hash", manifest["split_hash"])
+    record.count("split hash", manifest.split_hash)
     report_left_out(options, made.left_out, record)
     if task.locations and not made.task.locations:
         log.warning(

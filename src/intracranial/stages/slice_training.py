@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from intracranial.artifacts import FINAL_FOLD, DataPaths
+from intracranial.caching.manifest import open_preprocess
 from intracranial.compute import (
     choose_compute,
     compile_network,
@@ -26,7 +27,7 @@ from intracranial.models.slice_classifier import (
 )
 from intracranial.options.stage1 import StackAugmentation, TrainStage1Options
 from intracranial.options.training import TrainingOptions
-from intracranial.provenance import Plan, Request, read_manifest, write_manifest
+from intracranial.provenance import Plan, Request, write_manifest
 from intracranial.runlog import log
 from intracranial.sampling.series_info import SeriesInfo, series_infos
 from intracranial.sampling.slice_samples import (
@@ -37,7 +38,6 @@ from intracranial.sampling.slice_samples import (
     TargetSpec,
 )
 from intracranial.sampling.stacks import StackSpec
-from intracranial.sidecar import part
 from intracranial.splits.folds import ALWAYS_TRAINS, Split, first_of_group
 from intracranial.tasks import Task
 from intracranial.training.batches import Batch, TrainingData, key, keyed_data
@@ -312,6 +312,5 @@ def fit_stage1(
         held_out = [] if fold == FINAL_FOLD else split.held_out(int(fold))
         known = make_part(options.data, uids, selecting(options, watched), held_out)
         write_part(paths, "stage1", known)
-    path = options.data.preprocess_manifest
-    preprocessing = part(path, read_manifest(path, "preprocess"), "config", Pixels)
+    preprocessing = open_preprocess(options.data).pixels
     return record_of(options, split, uids, task, preprocessing, licence, fold)
