@@ -326,7 +326,10 @@ class TrainedFold:
 
 
 def open_fold(
-    paths: FoldPaths, current: Mapping[str, str] | None = None, stage1_alone: bool = False
+    paths: FoldPaths,
+    current: Mapping[str, str] | None = None,
+    task: Task | None = None,
+    stage1_alone: bool = False,
 ) -> TrainedFold:
     """Open a trained fold; the run's folder alone is enough.
 
@@ -334,6 +337,7 @@ def open_fold(
         paths: the fold's paths.
         current: identities of what it may have been made from as they are now, where the training
             data are at hand.
+        task: the task that the caller expects; None for any.
         stage1_alone: take stage 1 alone, whether there is a stage 2 or not.
 
     Raises:
@@ -343,15 +347,15 @@ def open_fold(
     """
     require_fold(paths)
     inputs = dict(current or {})
-    stage1 = open_stage1(paths, inputs)
+    stage1 = open_stage1(paths, inputs, task)
     if stage1_alone:
         return TrainedFold(paths, stage1)
-    stage2 = open_stage2(paths, {**inputs, "stage1": stage1.identity})
-    task, other = stage1.task, stage2.task
-    if task != other:
+    stage2 = open_stage2(paths, {**inputs, "stage1": stage1.identity}, task)
+    first, other = stage1.task, stage2.task
+    if first != other:
         raise InputError(
-            f"{paths.root}: stage 1 was trained for the task {task.name!r} with {len(task.labels)} "
-            f"labels, stage 2 for {other.name!r} with {len(other.labels)}, or they differ in the "
-            f"labels: run {MADE_BY['stage2']} --overwrite"
+            f"{paths.root}: stage 1 was trained for the task {first.name!r} with "
+            f"{len(first.labels)} labels, stage 2 for {other.name!r} with {len(other.labels)}, or "
+            f"they differ in the labels: run {MADE_BY['stage2']} --overwrite"
         )
     return TrainedFold(paths, stage1, stage2)

@@ -20,4 +20,4 @@ def test_a_net_on_whole_volumes_is_trained_and_scored(tiny: Place):
         options, 2 * options.optimization.batch_size, here, here, RSNA_2025, compute
     )
     assert table["series"] == len(infos)
-    assert 0 <= table["per_label"][RSNA_2025.overall]["value"] <= 1
+    assert 0 <= table.per_label[RSNA_2025.overall].value <= 1

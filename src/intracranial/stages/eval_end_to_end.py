@@ -51,7 +51,7 @@ def score(options: EvalEndToEndOptions, split: "Split", fold: int, record: Recor
     current = data_identities(options.data, split.identity)
     current["stage1"] = open_stage1(paths, current, split.task).identity
     current["features"] = open_features(paths, current, split.task).identity
-    trained, out = open_fold(paths, current), ScoredFolderPaths(paths.root)
+    trained, out = open_fold(paths, current, split.task), ScoredFolderPaths(paths.root)
     jobs = held_out_jobs(split, fold, options.data, split.task)
     return score_jobs(options, record, jobs, trained, out, str(fold))
 
