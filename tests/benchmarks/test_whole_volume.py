@@ -19,5 +19,5 @@ def test_a_net_on_whole_volumes_is_trained_and_scored(tiny: Place):
     table = train_and_score(
         options, 2 * options.optimization.batch_size, here, here, RSNA_2025, compute
     )
-    assert table["series"] == len(infos)
+    assert table.series == len(infos)
     assert 0 <= table.per_label[RSNA_2025.overall].value <= 1
