@@ -151,7 +151,7 @@ def trained(options: Options, folder: Path, seed: int) -> Trained:
     from intracranial.config import parse_options
     from intracranial.lineage import open_stage1
     from intracranial.options.stage1 import TrainStage1Options
-    from intracranial.splits.folds import load_split
+    from intracranial.splits.split_files import load_split
 
     arguments = ["--config", str(options.config), "--seed", str(seed)]
     recipe = parse_options(TrainStage1Options, "train_stage1", arguments)
@@ -190,7 +190,7 @@ def score_whole_volume(options: Options, folder: Path, seed: int) -> dict[str, f
     from benchmarks.whole_volume import train_and_score
     from intracranial.compute import choose_compute
     from intracranial.sampling.series_info import series_infos
-    from intracranial.splits.folds import load_split
+    from intracranial.splits.split_files import load_split
     from intracranial.stages.run_series import training_series
     from intracranial.tasks import RSNA_2025 as TASK
 

@@ -20,7 +20,7 @@ from intracranial.imaging.linkage import make_linkage
 from intracranial.membership import Known, Part, open_overlap, read_part, trained_on, write_part
 from intracranial.processes.locks import only_one
 from intracranial.provenance import digest
-from intracranial.splits.folds import load_split
+from intracranial.splits.split_files import load_split
 from intracranial.stages.slice_training import inner_split
 from intracranial.tasks import SERIES_COLUMN
 from tests.schema import assert_documented

@@ -12,7 +12,8 @@ from intracranial.artifacts import DataPaths, FoldPaths
 from intracranial.config import STAGES
 from intracranial.errors import EXIT_DONE, EXIT_INPUT
 from intracranial.sampling.features import load_features
-from intracranial.splits.folds import ALWAYS_TRAINS, load_split
+from intracranial.splits.folds import ALWAYS_TRAINS
+from intracranial.splits.split_files import load_split
 from intracranial.tasks import SERIES_COLUMN
 from tests.schema import assert_documented
 from tests.tiny_runs import (

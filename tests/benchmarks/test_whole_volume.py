@@ -5,7 +5,7 @@ from intracranial.compute import choose_compute
 from intracranial.config import parse_options
 from intracranial.options.stage1 import TrainStage1Options
 from intracranial.sampling.series_info import series_infos
-from intracranial.splits.folds import load_split
+from intracranial.splits.split_files import load_split
 from intracranial.tasks import RSNA_2025
 from tests.tiny_runs import RECIPE, Place
 

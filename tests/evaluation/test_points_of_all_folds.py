@@ -13,7 +13,7 @@ from intracranial.evaluation.predictions import GROUP_COLUMN, prediction_rows
 from intracranial.evaluation.views import Views, write_views
 from intracranial.inference.views import PLAIN_NAME
 from intracranial.options.evaluation import EvaluationOptions
-from intracranial.splits.folds import load_split
+from intracranial.splits.split_files import load_split
 from intracranial.splits.spots import POSITIVE
 from intracranial.tasks import RSNA_2025, SERIES_COLUMN
 from tests.challenge import LABELS

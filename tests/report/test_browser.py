@@ -10,7 +10,7 @@ import pytest
 from intracranial.errors import EXIT_DONE
 from intracranial.evaluation.all_folds import summarise_folds
 from intracranial.report.folds_page import write_folds_report
-from intracranial.splits.folds import load_split
+from intracranial.splits.split_files import load_split
 from intracranial.tasks import RSNA_2025
 from tests.evaluation.test_points_of_all_folds import all_folds, write_fold
 from tests.report.browser import COMMANDS, find_browser, is_local, look

@@ -15,14 +15,13 @@ from intracranial.splits.findings import read_findings, write_findings
 from intracranial.splits.folds import (
     Split,
     assign_folds,
-    cache_inputs,
     check_fold,
     check_no_leak,
     chosen_folds,
-    load_split,
     split_hash,
 )
-from intracranial.splits.split_files import make_split, needs_work, save_split
+from intracranial.splits.make_split import make_split
+from intracranial.splits.split_files import cache_inputs, load_split, needs_work, save_split
 from intracranial.splits.summary import fold_table, rare_labels
 from intracranial.tasks import RSNA_2025, SERIES_COLUMN
 from tests.challenge import ANEURYSM_PRESENT, LABELS, LOCATIONS

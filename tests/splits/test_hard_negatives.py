@@ -12,9 +12,10 @@ import pytest
 from intracranial.artifacts import FoldPaths, write_csv
 from intracranial.errors import InputError, MissingArtifact, StaleArtifact
 from intracranial.provenance import Request
-from intracranial.splits.folds import Split, cache_inputs, load_split
+from intracranial.splits.folds import Split
 from intracranial.splits.hard_negatives import COLUMNS, hard_negatives, read_original_pickle
-from intracranial.splits.split_files import make_split, save_split
+from intracranial.splits.make_split import make_split
+from intracranial.splits.split_files import cache_inputs, load_split, save_split
 from intracranial.tasks import RSNA_2025, SERIES_COLUMN
 from tests.sampling.fold_data import TinyData, cohort
 

@@ -10,7 +10,7 @@ from intracranial.caching.tables import with_types
 from intracranial.splits.findings import Finding
 from intracranial.splits.folds import assign_folds
 from intracranial.splits.localizers import localized_flags, read_localizers
-from intracranial.splits.split_files import make_split, negative_spots, positive_spots
+from intracranial.splits.make_split import make_split, negative_spots, positive_spots
 from intracranial.splits.spots import (
     SPOT_COLUMNS,
     eligible_negatives,

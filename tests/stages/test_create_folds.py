@@ -9,7 +9,7 @@ import pytest
 from intracranial.errors import EXIT_DONE, EXIT_INPUT, EXIT_STALE, EXIT_USAGE
 from intracranial.options.folds import CreateFoldsOptions
 from intracranial.runlog import log, run_stage
-from intracranial.splits.folds import load_split
+from intracranial.splits.split_files import load_split
 from intracranial.stages import create_folds
 from tests.sampling.fold_data import TinyData, cohort
 

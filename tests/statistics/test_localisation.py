@@ -13,7 +13,7 @@ from intracranial.inference.points import Point
 from intracranial.jsonable import to_json
 from intracranial.report.page import render
 from intracranial.report.plots import froc
-from intracranial.splits.folds import load_split
+from intracranial.splits.split_files import load_split
 from intracranial.statistics.bootstrap import draw_resamples
 from intracranial.statistics.crossfit import Crossfit, Part, over_patients
 from intracranial.statistics.localisation import RIGHT_MM, Located, froc_table, localisation_table

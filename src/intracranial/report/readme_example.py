@@ -25,7 +25,7 @@ from intracranial.sampling.regions import cache_to_input
 from intracranial.sampling.series_info import series_infos
 from intracranial.sampling.slice_samples import TargetSpec, gaussian_peaks
 from intracranial.sampling.stacks import as_channels, neighbours, prepare_slices
-from intracranial.splits.folds import load_split
+from intracranial.splits.split_files import load_split
 from intracranial.splits.spots import eligible_negatives, exclusion_radius
 from intracranial.tasks import SERIES_COLUMN, Task
 

@@ -1,74 +1,115 @@
-"""Make a split from the tables of preprocess_data.py and the localizers, and save it."""
+"""folds.json and the tables of its splits: written, checked and read back.
 
-from collections import defaultdict
+Several splits coexist under `data/`: one per number of folds. `folds.json` holds one manifest for
+each, and `load_split` is the only way in which later scripts read a split.
+"""
+
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from intracranial.artifacts import DataPaths, write_csv, write_json
+from intracranial.artifacts import DataPaths, read_json, write_csv, write_json
 from intracranial.caching.manifest import open_preprocess
-from intracranial.caching.secret import require_key
-from intracranial.caching.tables import (
-    read_meta,
-    read_rejected,
-    read_slices,
-    rejected_series,
-    rows_by_series,
-    typed_meta,
-)
-from intracranial.errors import InputError, MissingArtifact, StaleArtifact
-from intracranial.imaging.linkage import unkeyed
+from intracranial.caching.tables import META_COLUMNS, read_text_table, with_types
+from intracranial.errors import InputError, MissingArtifact, StaleArtifact, UsageError
 from intracranial.provenance import (
     MADE_BY,
+    Plan,
     Request,
+    check_manifest,
     decide,
+    digest,
     file_digest,
     manifest_of,
+    require_made_from,
 )
-from intracranial.provenance import Plan as RerunPlan
-from intracranial.splits.findings import Finding, finding_row, write_findings
-from intracranial.splits.folds import (
-    SplitManifest,
-    assign_folds,
-    check_files,
-    check_no_leak,
-    read_splits,
-    split_hash,
-    split_manifest,
+from intracranial.sidecar import Made, read_made
+from intracranial.splits.findings import (
+    FINDING_COLUMNS,
+    by_series,
+    read_findings,
+    write_findings,
 )
-from intracranial.splits.localizers import (
-    LeftOut,
-    count_reasons,
-    first_of_each,
-    localized_flags,
-    read_localizers,
-)
-from intracranial.splits.negatives import negative_slices
-from intracranial.splits.spots import NEGATIVE, POSITIVE, SPOT_COLUMNS, WHOLE, spread_slices
+from intracranial.splits.folds import Split, check_no_leak, split_hash
+from intracranial.splits.make_split import MadeSplit
+from intracranial.splits.spots import NEGATIVE, POSITIVE, SPOT_COLUMNS
 from intracranial.tasks import SERIES_COLUMN, Task
 
-PREPROCESS = MADE_BY["preprocess"]
+SCRIPT = MADE_BY["folds"]
 
 
-@dataclass(frozen=True)
-class MadeSplit:
-    """A split that is not yet on disk.
+@dataclass(frozen=True, kw_only=True)
+class SplitManifest(Made):
+    """What folds.json tells of one split.
 
-    `task` is that of the folder, without places where there is no table of them; `table` holds the
-    text of train_meta.csv with `fold` and `localized`, sorted by series; `series` the same, typed
-    and indexed by SeriesInstanceUID; `spots` rows of `SPOT_COLUMNS`; `findings` are
-    sorted by series, slice and line of the localizers' table.
+    Attributes:
+        task: of its series; without places where there was no table of them.
+        split_hash: see `split_hash`.
+        files: digest of each of its tables, by name.
+        counts: how many series, groups and spots there are, by words for the log.
     """
 
     task: Task
-    table: pd.DataFrame
-    series: pd.DataFrame
-    spots: list[dict[str, Any]]
-    findings: list[Finding]
-    left_out: list[LeftOut]
+    split_hash: str
+    files: dict[str, str]
+    counts: dict[str, int]
+
+
+def read_splits(data: DataPaths) -> dict[str, dict[str, Any]]:
+    """Manifests of all splits made so far, by number of folds as text; empty before the first.
+
+    Raises:
+        InputError: folds.json is not what create_folds.py writes.
+    """
+    if not data.folds_manifest.exists():
+        return {}
+    splits = read_json(data.folds_manifest, SCRIPT).get("splits")
+    if not isinstance(splits, dict):
+        raise InputError(f"{data.folds_manifest} lists no splits: delete it and run {SCRIPT}")
+    return splits
+
+
+def split_manifest(data: DataPaths, manifest: dict[str, Any]) -> SplitManifest:
+    """The manifest of one split as its type.
+
+    Raises:
+        InputError: create_folds.py has not finished it, or it is damaged.
+    """
+    path = data.folds_manifest
+    return read_made(path, check_manifest(path, manifest, "folds"), SplitManifest)
+
+
+def cache_inputs(data: DataPaths) -> dict[str, str]:
+    """Identities of what preprocess_data.py made, as they are on disk now.
+
+    The table counts beside the manifest: a series that failed for want of memory and was read by
+    a later run is a new row from the same files and options. The names of its groups do not count,
+    but which series are in one: on two machines with different keys the same data are the same.
+
+    Raises:
+        MissingArtifact: preprocess_data.py has not run.
+        InputError: it has not finished, or the table cannot be read.
+    """
+    path = data.train_meta_csv
+    preprocess = open_preprocess(data)
+    table = read_text_table(path, (SERIES_COLUMN, "group"), MADE_BY["preprocess"])
+    table["group"] = first_of_group(table[SERIES_COLUMN], table["group"])
+    return {
+        "preprocess": preprocess.identity,
+        path.name: digest([table.columns.tolist(), table.to_numpy().tolist()]),
+    }
+
+
+def first_of_group(uids: pd.Series, groups: pd.Series) -> pd.Series:
+    """The smallest SeriesInstanceUID of each row's group: a name that no key changes.
+
+    Args:
+        uids: SeriesInstanceUIDs.
+        groups: the group of each, with the same index.
+    """
+    return uids.groupby(groups).transform("min")
 
 
 def needs_work(data: DataPaths, folds: int, request: Request, overwrite: bool) -> bool:
@@ -81,7 +122,7 @@ def needs_work(data: DataPaths, folds: int, request: Request, overwrite: bool) -
     manifest = read_splits(data).get(str(folds))
     try:
         plan = decide(data.folds_manifest, manifest, request, overwrite)
-        if plan is not RerunPlan.DONE or manifest is None:
+        if plan is not Plan.DONE or manifest is None:
             return True
         made = split_manifest(data, manifest)
         check_files(data, folds, made)
@@ -90,60 +131,6 @@ def needs_work(data: DataPaths, folds: int, request: Request, overwrite: bool) -
     except StaleArtifact as error:
         raise StaleArtifact(f"{error} (this is the split with --folds {folds})") from None
     return made.partial != request.partial
-
-
-def make_split(
-    data: DataPaths, folds: int, seed: int, per_positive: float, task: Task
-) -> MadeSplit:
-    """Check the localizers, assign the folds and choose the spots.
-
-    Args:
-        data: paths under the data folder.
-        folds: number of folds, 2 or more.
-        seed: of the division and of the negatives.
-        per_positive: evaluation negatives for each positive spot.
-        task: labels and locations.
-
-    Raises:
-        MissingArtifact: a table or the secret key is not there.
-        InputError: a table or the key cannot be read, or no localizer can be used.
-        UsageError: there are fewer groups than folds.
-    """
-    table = read_meta(data, task)
-    _check_rows(table, data)
-    series = typed_meta(table, data, task).sort_index()
-    findings: list[Finding] = []
-    left_out: list[LeftOut] = []
-    if task.locations and data.localizers_csv.exists():
-        rejected = rejected_series(read_rejected(data)) if data.rejected_csv.exists() else ()
-        placed, left_out = read_localizers(
-            data.localizers_csv, series, read_slices(data), task, frozenset(rejected)
-        )
-        # a stable sort: findings of one slice stay in the order of their lines
-        findings = sorted(placed, key=lambda found: (found.series, found.index))
-    else:
-        task = replace(task, locations=())
-    if task.locations and not findings:
-        counts = count_reasons(left_out)
-        reasons = ", ".join(f"{count} {reason}" for reason, count in counts.items())
-        examples = "".join(f"\n  {row}" for row in first_of_each(left_out))
-        raise InputError(
-            f"{data.localizers_csv}: no row can be used ({reasons or 'it has no rows'}), so there "
-            f"is nothing to train stage 1 on{examples and '; the first of each kind:'}{examples}"
-        )
-    # dealt out in the order of the hashes without a key, so that no key changes the folds
-    hashes = series.assign(group=_without_key(series["group"], data))
-    series["fold"] = assign_folds(hashes, folds, seed, task)
-    series["localized"] = localized_flags(series, findings, task)
-    check_no_leak(series)
-    spots = positive_spots(series, findings)
-    if task.locations:
-        spots += negative_spots(series, findings, left_out, per_positive, seed, task)
-    else:
-        spots += whole_spots(series)
-    table = table.set_index(SERIES_COLUMN).sort_index()
-    table[["fold", "localized"]] = series[["fold", "localized"]]
-    return MadeSplit(task, table.reset_index(), series, spots, findings, left_out)
 
 
 def save_split(
@@ -181,85 +168,92 @@ def save_split(
     return split_manifest(data, manifest)
 
 
-def _check_rows(table: pd.DataFrame, data: DataPaths) -> None:
-    path = data.train_meta_csv
-    if table.empty:
-        raise InputError(f"{path} has no series: run {PREPROCESS} and see {data.rejected_csv}")
-    for column, bad, words in (
-        (SERIES_COLUMN, table[SERIES_COLUMN].duplicated(), "appears twice"),
-        ("group", table["group"].eq(""), "is empty"),
-        ("group", ~table["group"].str.fullmatch("[0-9a-f]{16}"), "is no name of a group"),
-    ):
-        if bad.any():
-            row = int(np.flatnonzero(bad)[0])
-            raise InputError(
-                f"{path}, line {row + 2}: {column} {table[column][row]!r} {words}: "
-                f"run {PREPROCESS} --overwrite"
-            )
-
-
-def _without_key(groups: pd.Series, data: DataPaths) -> pd.Series:
-    key = require_key(data, open_preprocess(data).key)
-    return groups.map({group: unkeyed(group, key) for group in groups.unique()})
-
-
-def positive_spots(series: pd.DataFrame, findings: Sequence[Finding]) -> list[dict[str, Any]]:
-    """One row of `SPOT_COLUMNS` per finding, in their order.
+def load_split(data: DataPaths, folds: int | None) -> Split:
+    """Load a split after checking that it is whole and still belongs to the caches.
 
     Args:
-        series: typed rows with `fold`, indexed by SeriesInstanceUID.
-        findings: sorted by series and slice.
+        data: paths under the data folder.
+        folds: number of folds; None stands for the only split there is.
+
+    Raises:
+        MissingArtifact: no split has been made, or a file of it is gone.
+        UsageError: there is no split with that many folds, or None leaves a choice.
+        StaleArtifact: the caches were rebuilt since, or a file of the split was edited.
+        InputError: a file of the split cannot be read.
     """
-    rows = rows_by_series(series)
-    spots = []
-    for found in findings:
-        spot = _spot(rows[found.series], found.series, found.index, POSITIVE, found.location)
-        place = {name: value for name, value in finding_row(found).items() if name in SPOT_COLUMNS}
-        spots.append({**spot, **place})
-    return spots
+    splits = read_splits(data)
+    if not splits:
+        raise MissingArtifact(f"{data.folds_manifest} has no split: run {SCRIPT} first")
+    folds = _choose(splits, folds)
+    path = data.folds_csv(folds)
+    manifest = split_manifest(data, splits[str(folds)])
+    try:
+        require_made_from(path, splits[str(folds)], cache_inputs(data))
+        check_files(data, folds, manifest)
+    except StaleArtifact as error:
+        raise StaleArtifact(f"{error} (this is the split with --folds {folds})") from None
+    task = manifest.task
+    columns = (*META_COLUMNS, *task.labels, "fold", "localized")
+    series = with_types(read_text_table(path, columns, SCRIPT), path, task)
+    series = series.set_index(SERIES_COLUMN)
+    check_no_leak(series)
+    spots_path = data.spots_csv(folds)
+    return Split(
+        task=task,
+        folds=folds,
+        identity=manifest.identity,
+        split_hash=manifest.split_hash,
+        partial=manifest.partial,
+        series=series,
+        spots=with_types(read_text_table(spots_path, SPOT_COLUMNS, SCRIPT), spots_path),
+        findings=by_series(read_findings(data.findings_csv, SCRIPT)) if task.locations else {},
+    )
 
 
-def whole_spots(series: pd.DataFrame) -> list[dict[str, Any]]:
-    """Spots where no label has a place: some slices of every series, with the series' labels."""
-    return [
-        _spot(row, uid, index, WHOLE)
-        for uid, row in rows_by_series(series).items()
-        for index in spread_slices(row["n"])
-    ]
+def _choose(splits: Mapping[str, Any], folds: int | None) -> int:
+    made: Sequence[int] = sorted(int(count) for count in splits)
+    listed = ", ".join(map(str, made))
+    if folds is None:
+        if len(made) > 1:
+            raise UsageError(f"which split? give --folds with one of {listed}")
+        return made[0]
+    if folds not in made:
+        raise UsageError(
+            f"--folds {folds}: there is no such split, only {listed}; make it with "
+            f"{SCRIPT} --folds {folds}"
+        )
+    return folds
 
 
-def negative_spots(
-    series: pd.DataFrame,
-    findings: Sequence[Finding],
-    left_out: Sequence[LeftOut],
-    per_positive: float,
-    seed: int,
-    task: Task,
-) -> list[dict[str, Any]]:
-    """Evaluation negatives as rows of `SPOT_COLUMNS`; see `negative_slices`.
+def check_files(data: DataPaths, folds: int, manifest: SplitManifest) -> None:
+    """Check that the files of a split are as create_folds.py wrote them.
 
-    Series with a row that was left out, other than as a duplicate, give none: the row speaks of an
-    finding whose place is not known.
+    findings.csv serves all splits of the folder, so it is held against the spots of this one.
+
+    Raises:
+        MissingArtifact: one is gone.
+        StaleArtifact: one was edited since, or findings.csv has other findings than the split.
+        InputError: a file cannot be read.
     """
-    doubtful = {row.series for row in left_out if row.reason != "duplicate"}
-    usable = series.copy()
-    usable.loc[usable.index.isin(doubtful), "localized"] = 0
-    positives: defaultdict[str, list[int]] = defaultdict(list)
-    for found in findings:
-        positives[found.series].append(found.index)
-    drawn = negative_slices(usable, positives, per_positive, seed, task)
-    rows = rows_by_series(series)
-    return [_spot(rows[uid], uid, index, NEGATIVE) for uid, index in drawn]
+    for path in (data.folds_csv(folds), data.spots_csv(folds)):
+        hint = f"Run {SCRIPT} --folds {folds}"
+        if file_digest(path, hint) != manifest.files.get(path.name):
+            raise StaleArtifact(
+                f"{path} was changed after {SCRIPT} made it. Rebuild it with "
+                f"{SCRIPT} --folds {folds} --overwrite"
+            )
+    if manifest.task.locations:
+        _check_findings(data, folds)
 
 
-def _spot(
-    row: Mapping[str, Any], uid: str, index: int, kind: str, location: str = ""
-) -> dict[str, Any]:
-    return {
-        SERIES_COLUMN: uid,
-        "index": index,
-        "kind": kind,
-        "location": location,
-        "group": row["group"],
-        "fold": int(row["fold"]),
-    }
+def _check_findings(data: DataPaths, folds: int) -> None:
+    script = f"{SCRIPT} --folds {folds}"
+    spots = read_text_table(data.spots_csv(folds), SPOT_COLUMNS, script)
+    findings = read_text_table(data.findings_csv, FINDING_COLUMNS, script)
+    shared = [name for name in FINDING_COLUMNS if name in SPOT_COLUMNS]
+    positives = spots.loc[spots["kind"] == POSITIVE, shared]
+    if findings[shared].to_numpy().tolist() != positives.to_numpy().tolist():
+        raise StaleArtifact(
+            f"{data.findings_csv} has other findings than {data.spots_csv(folds)}: it was edited, "
+            f"or written by a split of other localizers. Rebuild it with {script} --overwrite"
+        )

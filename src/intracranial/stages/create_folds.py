@@ -24,9 +24,10 @@ from intracranial.options.folds import CreateFoldsOptions
 from intracranial.processes.locks import only_one
 from intracranial.provenance import file_digest
 from intracranial.runlog import Record, log
-from intracranial.splits.folds import ALWAYS_TRAINS, cache_inputs
+from intracranial.splits.folds import ALWAYS_TRAINS
 from intracranial.splits.localizers import ABSENT, LeftOut, count_reasons, log_left_out
-from intracranial.splits.split_files import make_split, needs_work, save_split
+from intracranial.splits.make_split import make_split
+from intracranial.splits.split_files import cache_inputs, needs_work, save_split
 from intracranial.splits.summary import fold_table, rare_labels
 
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 def main(options: ExtractFeaturesOptions, record: Record) -> int:
     """Extract every requested fold, alone or as one of several processes."""
-    from intracranial.splits.folds import load_split
+    from intracranial.splits.split_files import load_split
 
     rank = find_rank()
     if options.trial.dry_run and rank is not None and rank.index:

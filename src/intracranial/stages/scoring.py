@@ -22,7 +22,8 @@ from intracranial.options.evaluation import EvaluationOptions
 from intracranial.processes.locks import only_one
 from intracranial.provenance import MADE_BY, Plan, Request, plan, write_manifest
 from intracranial.runlog import log
-from intracranial.splits.folds import Split, chosen_folds, load_split
+from intracranial.splits.folds import Split, chosen_folds
+from intracranial.splits.split_files import load_split
 from intracranial.statistics.intervals import Settings
 from intracranial.tasks import SERIES_COLUMN, Task
 

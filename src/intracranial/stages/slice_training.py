@@ -38,7 +38,8 @@ from intracranial.sampling.slice_samples import (
     TargetSpec,
 )
 from intracranial.sampling.stacks import StackSpec
-from intracranial.splits.folds import ALWAYS_TRAINS, Split, first_of_group
+from intracranial.splits.folds import ALWAYS_TRAINS, Split
+from intracranial.splits.split_files import first_of_group
 from intracranial.tasks import Task
 from intracranial.training.batches import Batch, TrainingData, key, keyed_data
 from intracranial.training.checkpoint import save_weights

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 def main(options: TrainStage1Options, record: Record) -> int:
     """Train every requested fold."""
     from intracranial.models.backbones import check_backbone
-    from intracranial.splits.folds import chosen_folds, load_split
+    from intracranial.splits.folds import chosen_folds
+    from intracranial.splits.split_files import load_split
     from intracranial.training.distributed import processes
 
     check_backbone(options.network.model)

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
 def main(options: TrainStage2Options, record: Record) -> int:
     """Train every requested fold."""
-    from intracranial.splits.folds import chosen_folds, load_split
+    from intracranial.splits.folds import chosen_folds
+    from intracranial.splits.split_files import load_split
     from intracranial.training.distributed import processes
 
     split = load_split(options.data, options.folds)
