@@ -103,8 +103,8 @@ def test_the_hash_follows_the_division_and_not_the_order():
 def test_a_loaded_split_has_fixed_types_and_sorted_sides(data: DataPaths):
     manifest = make(data, 4)
     split = load_split(data, None)
-    assert (split.folds, split.identity, split.partial) == (4, manifest["identity"], None)
-    assert split.split_hash == split_hash(split.series["fold"]) == manifest["split_hash"]
+    assert (split.folds, split.identity, split.partial) == (4, manifest.identity, None)
+    assert split.split_hash == split_hash(split.series["fold"]) == manifest.split_hash
     assert split.series[["fold", "localized", "n"]].dtypes.eq("int64").all()
     assert split.series[list(LABELS)].dtypes.eq("float64").all()  # NaN where not known
     assert split.series["spacing_slice"].dtype == "float64"
