@@ -143,3 +143,16 @@ def test_the_console_command_predicts(installed: Path, tiny: Place, others: Path
 def test_importing_the_package_does_not_import_torch(installed: Path, tmp_path: Path):
     code = "import intracranial, sys; sys.exit('torch' in sys.modules)"
     assert outside(installed, tmp_path / "x", "-c", code).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("module", "heavy"),
+    [
+        ("intracranial.stages.preprocess_data", "pandas"),
+        ("intracranial.stages.create_folds", "torch"),
+        ("intracranial.evaluation.scored_runs", "torch"),
+    ],
+)
+def test_what_needs_no_network_starts_without_what_takes_seconds_to_import(module: str, heavy: str):
+    code = f"import {module}, sys; sys.exit({heavy!r} in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0

@@ -18,7 +18,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from intracranial.errors import InputError, MissingArtifact
+from intracranial.errors import InputError, MissingArtifact, UsageError
 
 TEMPORARY_SUFFIX = ".partial"
 LOCK_SUFFIX = ".lock"
@@ -289,6 +289,26 @@ class ScoredFolderPaths:
     def fingerprints(self) -> Path:
         """Cache of the digests of the scored series; safe to delete."""
         return self.root / "fingerprints.json"
+
+
+def require_fold(paths: FoldPaths) -> None:
+    """Refuse a fold that the run does not have; for runs whose split is not at hand.
+
+    Raises:
+        MissingArtifact: there is no such run.
+        UsageError: the run has no such fold.
+    """
+    run = paths.root.parent
+    if not run.is_dir():
+        raise MissingArtifact(f"{run} is not a folder: give the folder of a run, model/<run>")
+    if not paths.root.is_dir():
+        folders = (*run.glob("fold-*"), *run.glob(FINAL_FOLD))
+        there = sorted(path.name.removeprefix("fold-") for path in folders)
+        raise UsageError(f"fold {paths.fold}: run {run} has {_folds_in_words(there)}")
+
+
+def _folds_in_words(names: Sequence[str]) -> str:
+    return f"folds {', '.join(names)}" if names else "no trained folds"
 
 
 @contextlib.contextmanager

@@ -4,14 +4,14 @@ What a stage tells its readers is one dataclass (`Stage1Record`, ...), which the
 writes; what a reader gets (`Stage1Sidecar`, ...) has beside it what the artifact was made from.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from intracranial.artifacts import FINAL_FOLD, DataPaths, FoldPaths
+from intracranial.artifacts import DataPaths, FoldPaths, require_fold
 from intracranial.caching.manifest import open_preprocess
-from intracranial.errors import InputError, MissingArtifact, UsageError
+from intracranial.errors import InputError
 from intracranial.imaging.pixels import Pixels
 from intracranial.membership import TrainedOn
 from intracranial.models.sequence_classifier import SequenceClassifierConfig
@@ -272,26 +272,6 @@ def require_record(sidecar: Stage1Sidecar | Stage2Sidecar) -> None:
                 f"{sidecar.path} lacks {name!r}, without which it cannot be scored: copy the file "
                 f"again, or run {MADE_BY[sidecar.path.stem]} --overwrite"
             )
-
-
-def require_fold(paths: FoldPaths) -> None:
-    """Refuse a fold that the run does not have; for runs whose split is not at hand.
-
-    Raises:
-        MissingArtifact: there is no such run.
-        UsageError: the run has no such fold.
-    """
-    run = paths.root.parent
-    if not run.is_dir():
-        raise MissingArtifact(f"{run} is not a folder: give the folder of a run, model/<run>")
-    if not paths.root.is_dir():
-        folders = (*run.glob("fold-*"), *run.glob(FINAL_FOLD))
-        there = sorted(path.name.removeprefix("fold-") for path in folders)
-        raise UsageError(f"fold {paths.fold}: run {run} has {_folds_in_words(there)}")
-
-
-def _folds_in_words(names: Sequence[str]) -> str:
-    return f"folds {', '.join(names)}" if names else "no trained folds"
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,7 @@ import json
 from collections import Counter
 from collections.abc import Hashable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from intracranial.artifacts import DataPaths, write_csv
 from intracranial.caching.job import FILE_COLUMNS, PARTIAL, REJECTED
@@ -20,6 +18,9 @@ from intracranial.imaging.geometry import THICKNESS_COLUMN, Geometry
 from intracranial.imaging.linkage import Linkage, group_names, large_groups
 from intracranial.provenance import MADE_BY
 from intracranial.tasks import SERIES_COLUMN, SOP_COLUMN, Task
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _GEOMETRY = Geometry("unknown", (1, 1), (1.0, 1.0, 1.0), None, (0.0,) * 3, (0.0,) * 3).to_row()
 
@@ -154,32 +155,32 @@ def _sidecar(data: DataPaths, uid: str) -> dict[str, Any]:
     return sidecar
 
 
-def read_meta(data: DataPaths, task: Task, columns: Sequence[str] = ()) -> pd.DataFrame:
+def read_meta(data: DataPaths, task: Task, columns: Sequence[str] = ()) -> "pd.DataFrame":
     """train_meta.csv as text: columns that later stages need, those of the labels, and further."""
     return read_text_table(data.train_meta_csv, (*META_COLUMNS, *task.labels, *columns), SCRIPT)
 
 
-def typed_meta(table: pd.DataFrame, data: DataPaths, task: Task) -> pd.DataFrame:
+def typed_meta(table: "pd.DataFrame", data: DataPaths, task: Task) -> "pd.DataFrame":
     """Typed rows of `read_meta`, indexed by SeriesInstanceUID."""
     return with_types(table, data.train_meta_csv, task).set_index(SERIES_COLUMN)
 
 
-def read_slices(data: DataPaths) -> pd.DataFrame:
+def read_slices(data: DataPaths) -> "pd.DataFrame":
     """Typed rows of slices.csv."""
     return with_types(read_text_table(data.slices_csv, SLICE_COLUMNS, SCRIPT), data.slices_csv)
 
 
-def read_rejected(data: DataPaths) -> pd.DataFrame:
+def read_rejected(data: DataPaths) -> "pd.DataFrame":
     """Rows of rejected.csv, all text."""
     return read_text_table(data.rejected_csv, REJECTED_COLUMNS, SCRIPT)
 
 
-def rejected_series(rejected: pd.DataFrame) -> frozenset[str]:
+def rejected_series(rejected: "pd.DataFrame") -> frozenset[str]:
     """Those that are rejected; other rows are files of series that were read in part."""
     return frozenset(rejected.loc[rejected["file"].eq(""), SERIES_COLUMN])
 
 
-def read_text_table(path: Path, columns: Sequence[str], made_by: str) -> pd.DataFrame:
+def read_text_table(path: Path, columns: Sequence[str], made_by: str) -> "pd.DataFrame":
     """Read a table with every cell as the text in the file, so that it can be copied unchanged.
 
     Args:
@@ -191,6 +192,8 @@ def read_text_table(path: Path, columns: Sequence[str], made_by: str) -> pd.Data
         MissingArtifact: the file is not there.
         InputError: it is no csv file or a column is missing.
     """
+    import pandas as pd  # here, since preprocess_data.py itself does without
+
     try:
         table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
     except FileNotFoundError:
@@ -206,7 +209,7 @@ def read_text_table(path: Path, columns: Sequence[str], made_by: str) -> pd.Data
     return table
 
 
-def with_types(table: pd.DataFrame, path: Path, task: Task | None = None) -> pd.DataFrame:
+def with_types(table: "pd.DataFrame", path: Path, task: Task | None = None) -> "pd.DataFrame":
     """A copy with int64 and float64 columns where the tables define them, else str.
 
     Args:
@@ -233,7 +236,7 @@ def with_types(table: pd.DataFrame, path: Path, task: Task | None = None) -> pd.
     return typed
 
 
-def rows_by_series(series: pd.DataFrame) -> dict[str, dict[str, Any]]:
+def rows_by_series(series: "pd.DataFrame") -> dict[str, dict[str, Any]]:
     """The rows of a typed table that is indexed by SeriesInstanceUID, as mappings."""
     columns = list(series.columns)
     rows = zip(*(series[column] for column in columns), strict=True)
@@ -243,12 +246,14 @@ def rows_by_series(series: pd.DataFrame) -> dict[str, dict[str, Any]]:
     }
 
 
-def _numbers(table: pd.DataFrame, column: str, path: Path, allow_empty: bool) -> pd.Series:
+def _numbers(table: "pd.DataFrame", column: str, path: Path, allow_empty: bool) -> "pd.Series":
     text = table[column]
     try:
         # Python's own parser is exact, so that a float survives writing and reading.
         values = text.replace("", "nan").astype("float64")
     except ValueError:
+        import pandas as pd
+
         bad = pd.to_numeric(text, errors="coerce").isna() & text.ne("")
         raise _bad_cell(table, column, path, bad.idxmax(), "a number") from None
     if not allow_empty and values.isna().any():
@@ -257,7 +262,7 @@ def _numbers(table: pd.DataFrame, column: str, path: Path, allow_empty: bool) ->
 
 
 def _bad_cell(
-    table: pd.DataFrame, column: str, path: Path, row: Hashable, wanted: str
+    table: "pd.DataFrame", column: str, path: Path, row: Hashable, wanted: str
 ) -> InputError:
     position = table.index.get_loc(row)
     assert isinstance(position, int)

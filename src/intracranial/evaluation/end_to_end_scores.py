@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -19,7 +20,6 @@ from intracranial.evaluation.view_gains import log_view_gains, view_gains
 from intracranial.evaluation.views import Views
 from intracranial.imaging.geometry import cache_to_patient
 from intracranial.imaging.linkage import group_names
-from intracranial.lineage import Trained
 from intracranial.membership import Overlap
 from intracranial.metrics import cell
 from intracranial.runlog import log
@@ -31,6 +31,9 @@ from intracranial.statistics.localisation import Located, localisation_table, lo
 from intracranial.statistics.sample import Sample
 from intracranial.statistics.suspects import suspects_table
 from intracranial.tasks import Task
+
+if TYPE_CHECKING:
+    from intracranial.lineage import Trained  # which imports torch
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +92,7 @@ def metrics_of(
     results: Results,
     sample: Sample | None,
     task: Task,
-    weights: Sequence[Trained],
+    weights: Sequence["Trained"],
     settings: Settings,
     reference: Reference | None = None,
     held_out: bool = True,

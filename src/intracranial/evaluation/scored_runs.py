@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from intracranial.artifacts import ALL_FOLDS, FoldPaths, ScoredFolderPaths, read_json
+from intracranial.artifacts import ALL_FOLDS, FoldPaths, ScoredFolderPaths, read_json, require_fold
 from intracranial.errors import InputError, MissingArtifact, UsageError
 from intracranial.evaluation.metrics_files import (
     Evaluation,
@@ -16,7 +16,6 @@ from intracranial.evaluation.metrics_files import (
     read_stage_metrics,
 )
 from intracranial.evaluation.predictions import GROUP_COLUMN, TRUE, numbers, read_rows
-from intracranial.lineage import require_fold
 from intracranial.provenance import MADE_BY, changes, read_manifest
 from intracranial.statistics.comparison import Predictions
 from intracranial.statistics.sample import Sample

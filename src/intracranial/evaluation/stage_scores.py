@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from intracranial.errors import InputError
 from intracranial.evaluation.metrics_files import Gap, StageMetrics
 from intracranial.evaluation.tables import evaluate, log_tables, selected_on
-from intracranial.lineage import Trained
 from intracranial.metrics import Cell, ScoreTable, cell, ends
 from intracranial.runlog import log
 from intracranial.statistics.bootstrap import Resamples, draw_resamples, interval
@@ -24,13 +24,16 @@ from intracranial.statistics.intervals import (
 from intracranial.statistics.sample import Sample
 from intracranial.tasks import Task
 
+if TYPE_CHECKING:
+    from intracranial.lineage import Trained  # which imports torch
+
 
 def stage_metrics(
     task: Task,
     stage: str,
     held_out: Sample,
     training: Sample,
-    weights: Sequence[Trained],
+    weights: Sequence["Trained"],
     settings: Settings,
     unit: str = "series",
 ) -> StageMetrics:

@@ -4,10 +4,10 @@
 """
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from intracranial.evaluation.metrics_files import Evaluation, Intervals, ReadAt
 from intracranial.evaluation.subgroups import subgroup_tables
-from intracranial.lineage import Trained
 from intracranial.metrics import ends, figure, format_table
 from intracranial.runlog import log
 from intracranial.statistics.bootstrap import LEVEL, MIN_GROUPS
@@ -19,12 +19,15 @@ from intracranial.statistics.sample import Sample
 from intracranial.statistics.weighted import SENSITIVITY, SPECIFICITY
 from intracranial.tasks import Task
 
+if TYPE_CHECKING:
+    from intracranial.lineage import Trained  # which imports torch
+
 METHOD = "percentile bootstrap over patients, apart with and without the finding"
 
 THIS_FOLD = "this fold"
 
 
-def selected_on(weights: Sequence[Trained], held_out: bool = True) -> str:
+def selected_on(weights: Sequence["Trained"], held_out: bool = True) -> str:
     """What selected the weights of the stages that made the predictions.
 
     Args:
