@@ -87,6 +87,11 @@ def test_every_image_has_a_description(full_page):
     assert len(re.findall(r'<img [^>]*alt="[^"]+"', full_page)) == full_page.count("<img")
 
 
+def test_no_word_of_the_template_is_left_in_the_page(full_page):
+    assert not re.search(r"\{[{%]|[%}]\}", re.sub(r'"data:[^"]*"', "", full_page))
+    assert "a series with an aneurysm counts as a false negative" in full_page
+
+
 def test_the_footer_says_what_made_the_page_and_its_limit_once(full_page):
     footer = full_page[full_page.index("<footer>") :]
     assert full_page.lower().count("not for clinical use") == 1
